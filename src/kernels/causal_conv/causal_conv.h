@@ -1,0 +1,50 @@
+// Short causal convolution per channel with a state per sequence, then SiLU.
+//   y[t, c] = silu( sum over j < W of weight[c, j] * u[t - (W-1) + j, c] )
+// where u before the sequence's first row of this step is the state (the last W-1 raw inputs, oldest first),
+// or zero for a sequence without one. weight[., W-1] multiplies the current row.
+#pragma once
+
+#include "base/units.h"
+#include "kernels/common/launcher.h"
+#include "tensor/op_spec.h"
+#include "tensor/tensor.h"
+
+namespace lockstep {
+
+struct CausalConvArgs {
+  TensorView x;                  // [T, C] f32, any row stride; raw inputs
+  TensorView weight;             // [C, W] f32
+  TensorView state;              // [N, C, W-1] f32, any stride of N: state slots; slot 0 is the pad state
+  TensorView query_start_loc;    // [S + 1] i32
+  TensorView state_read_slot;    // [S] i32 (StateSlot)
+  TensorView state_write_slots;  // [T] i32: the state after row t goes there; -1: nowhere
+  TensorView has_initial_state;  // [S] i32: 0 starts from zeros whatever the slot holds
+  TensorView out;                // [T, C] f32; not x
+  const LiveRows* num_rows = nullptr;
+  const LiveSeqs* num_seqs = nullptr;
+};
+
+inline constexpr OpArg kCausalConvArgs[] = {
+    {.name = "x", .access = Access::kRead, .dims = "TC", .any_stride = true},
+    {.name = "weight", .access = Access::kRead, .dims = "CW", .rows = RowsTouched::kNone},
+    {.name = "state",
+     .access = Access::kReadWrite,
+     .dims = "NCV",
+     .rows = RowsTouched::kOwned,
+     .pad = PadRows::kUntouched,
+     .any_stride = true},
+    {.name = "query_start_loc", .access = Access::kRead, .dims = "S1"},
+    {.name = "state_read_slot", .access = Access::kRead, .dims = "S"},
+    {.name = "state_write_slots", .access = Access::kRead, .dims = "T"},
+    {.name = "has_initial_state", .access = Access::kRead, .dims = "S"},
+    {.name = "out", .access = Access::kWrite, .dims = "TC"},
+    {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {.name = "num_seqs", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+};
+inline constexpr OpSpec kCausalConvSpec{.name = "causal_conv", .args = kCausalConvArgs};
+
+// Pad rows of out are zero; pad states are untouched. Rows shorter than the window shift the state.
+// Errors: kInvalidArgument. Cost: two launches (outputs, then states).
+Status causal_conv(const Launcher& on, const CausalConvArgs& args, std::string_view stage);
+
+}  // namespace lockstep

@@ -1,0 +1,32 @@
+// out[t] = table[token_ids[t]] * scale; pad rows are zero.
+#pragma once
+
+#include "base/units.h"
+#include "kernels/common/launcher.h"
+#include "kernels/linear/packed_weight.h"
+#include "tensor/op_spec.h"
+
+namespace lockstep {
+
+struct EmbeddingArgs {
+  TensorView token_ids;  // [T] i32 (TokenId)
+  PackedWeight table;    // [V, E], either layout: a tied head and the embedding share one copy
+  TensorView out;        // [T, E] f32
+  const LiveRows* num_rows = nullptr;
+  float scale = 1.0f;
+};
+
+inline constexpr OpArg kEmbeddingArgs[] = {
+    {.name = "token_ids", .access = Access::kRead, .dims = "T"},
+    {.name = "table", .access = Access::kRead, .dims = "VE", .rows = RowsTouched::kNone},
+    {.name = "out", .access = Access::kWrite, .dims = "TE"},
+    {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+};
+inline constexpr OpSpec kEmbeddingSpec{.name = "embedding", .args = kEmbeddingArgs};
+
+// A live id outside [0, V) gives a row of NaN: it can only come from a broken plan, and the sampler counts
+// non-finite values per row, so it is seen and not read out of bounds.
+// Errors: kInvalidArgument for shapes or dtypes that do not fit. Cost: one launch.
+Status embedding(const Launcher& on, const EmbeddingArgs& args, std::string_view stage);
+
+}  // namespace lockstep

@@ -1,0 +1,81 @@
+// Ops that write the paged caches and their device-resident page tables.
+#pragma once
+
+#include "base/units.h"
+#include "kernels/common/launcher.h"
+#include "kernels/kv_cache/kv_view.h"
+#include "tensor/op_spec.h"
+#include "tensor/tensor.h"
+
+namespace lockstep {
+
+// cache[slot_mapping[t]] = (k[t], v[t]) for rows whose slot is not SKIP.
+struct StoreKvArgs {
+  TensorView k;             // [T, K, D] f32, any stride of T and K
+  TensorView v;             // [T, K, D] f32, any stride of T and K
+  TensorView slot_mapping;  // [T] i64 (SlotOrSkip): page * page_tokens + offset, or -1
+  KvView cache;
+  const LiveRows* num_rows = nullptr;
+};
+
+// page_table[row, index] = page for each edit of this group; first launch of a step.
+struct TableEditsArgs {
+  TensorView edits;                    // [N, 3] i32: table row, index, page
+  TensorView page_table;               // [R, M] i32
+  const int32_t* num_edits = nullptr;  // live edits, at the front
+};
+
+// Whole pages (or state slots) from source to target, before anything else reads them. Bytes, so one op
+// serves every dtype and layout: a page's planes are `segments` runs of `segment_bytes`.
+struct CopyPagesArgs {
+  TensorView copies;  // [N, 2] i32: source, target
+  const int32_t* num_copies = nullptr;
+  void* base = nullptr;
+  int64_t page_stride_bytes = 0;     // from one page to the next
+  int64_t segment_stride_bytes = 0;  // from one run of a page to the next (layers or planes)
+  int64_t segment_bytes = 0;
+  int64_t segments = 0;
+};
+
+inline constexpr OpArg kStoreKvArgs[] = {
+    {.name = "k", .access = Access::kRead, .dims = "TKD", .any_stride = true},
+    {.name = "v", .access = Access::kRead, .dims = "TKD", .any_stride = true},
+    {.name = "slot_mapping", .access = Access::kRead, .dims = "T"},
+    {.name = "cache",
+     .access = Access::kWrite,
+     .dims = "PKBD",
+     .rows = RowsTouched::kOwned,
+     .pad = PadRows::kUntouched,
+     .any_stride = true},
+    {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+};
+inline constexpr OpSpec kStoreKvSpec{.name = "store_kv", .args = kStoreKvArgs};
+
+inline constexpr OpArg kTableEditsArgs[] = {
+    {.name = "edits", .access = Access::kRead, .dims = "N3", .rows = RowsTouched::kNone},
+    {.name = "page_table",
+     .access = Access::kWrite,
+     .dims = "RM",
+     .rows = RowsTouched::kOwned,
+     .pad = PadRows::kUntouched},
+    {.name = "num_edits", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+};
+inline constexpr OpSpec kTableEditsSpec{.name = "table_edits", .args = kTableEditsArgs};
+
+inline constexpr OpArg kCopyPagesArgs[] = {
+    {.name = "copies", .access = Access::kRead, .dims = "N2", .rows = RowsTouched::kNone},
+    {.name = "base",
+     .access = Access::kReadWrite,
+     .dims = "P",
+     .rows = RowsTouched::kOwned,
+     .pad = PadRows::kUntouched},
+    {.name = "num_copies", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+};
+inline constexpr OpSpec kCopyPagesSpec{.name = "copy_pages", .args = kCopyPagesArgs};
+
+// Errors of all three: kInvalidArgument for shapes or dtypes that do not fit. Cost: one launch each.
+Status store_kv(const Launcher& on, const StoreKvArgs& args, std::string_view stage);
+Status table_edits(const Launcher& on, const TableEditsArgs& args, std::string_view stage);
+Status copy_pages(const Launcher& on, const CopyPagesArgs& args, std::string_view stage);
+
+}  // namespace lockstep
