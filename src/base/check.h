@@ -15,9 +15,9 @@ namespace lockstep {
 }  // namespace lockstep
 
 // Ends the process, with the given values, when one of our own invariants is broken.
-#define LS_CHECK(condition, ...)                                                     \
-  do {                                                                               \
-    if (!(condition)) [[unlikely]]                                                   \
+#define LS_CHECK(condition, ...)                                                               \
+  do {                                                                                         \
+    if (!(condition)) [[unlikely]]                                                             \
       ::lockstep::check_failed(#condition, ::lockstep::concat("" __VA_OPT__(, ) __VA_ARGS__)); \
   } while (false)
 

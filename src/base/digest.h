@@ -11,10 +11,12 @@ namespace lockstep {
 
 using Digest = uint64_t;
 
+__extension__ using uint128_t = unsigned __int128;
+
 // One round of a multiply-fold hash: 128-bit product of the two words, halves folded.
 constexpr uint64_t mix64(uint64_t a, uint64_t b) {
-  const auto product = static_cast<unsigned __int128>(a ^ 0x9E3779B97F4A7C15u) *
-                       static_cast<unsigned __int128>(b ^ 0xD6E8FEB86659FD93u);
+  const auto product =
+      static_cast<uint128_t>(a ^ 0x9E3779B97F4A7C15u) * static_cast<uint128_t>(b ^ 0xD6E8FEB86659FD93u);
   return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
 }
 

@@ -93,9 +93,9 @@ Status take_status(Result<T>&& result) {
 }  // namespace lockstep
 
 // Yields the value of a Result (nothing for a Status), or returns the failure from the enclosing function.
-#define LS_TRY(expression)                                                              \
-  (__extension__({                                                                      \
-    auto outcome_ = (expression);                                                       \
+#define LS_TRY(expression)                                                             \
+  (__extension__({                                                                     \
+    auto outcome_ = (expression);                                                      \
     if (!outcome_.ok()) return ::lockstep::internal::take_status(std::move(outcome_)); \
-    ::lockstep::internal::take_value(std::move(outcome_));                              \
+    ::lockstep::internal::take_value(std::move(outcome_));                             \
   }))

@@ -18,7 +18,7 @@ class Quantity {
   using Rep = Integer;
   constexpr Quantity() = default;
   template <typename I>
-    requires std::is_integral_v<I>
+  requires std::is_integral_v<I>
   constexpr explicit Quantity(I value) : value_(static_cast<Integer>(value)) {}
   constexpr Integer get() const { return value_; }
   constexpr auto operator<=>(const Quantity&) const = default;
@@ -53,15 +53,17 @@ using PaddedSeqs = Quantity<struct PaddedSeqsTag, int32_t>;
 using ByteCount = Amount<struct ByteCountTag, int64_t>;
 
 // --- names ------------------------------------------------------------------------------------------------
-using TokenId = Quantity<struct TokenIdTag, int32_t>;     // a vocabulary entry
-using Position = Quantity<struct PositionTag, int32_t>;   // a token's place in its own sequence, from 0
-using RowIndex = Quantity<struct RowIndexTag, int32_t>;   // a row of this step
+using TokenId = Quantity<struct TokenIdTag, int32_t>;      // a vocabulary entry
+using Position = Quantity<struct PositionTag, int32_t>;    // a token's place in its own sequence, from 0
+using RowIndex = Quantity<struct RowIndexTag, int32_t>;    // a row of this step
 using RowOffset = Quantity<struct RowOffsetTag, int32_t>;  // cumulative rows: where a sequence's rows begin
-using PageId = Quantity<struct PageIdTag, int32_t>;       // a kernel page of a cache group's pool; 0 is the pad page
-using TableRow = Quantity<struct TableRowTag, int32_t>;   // a row of a group's device-resident page table
+using PageId =
+    Quantity<struct PageIdTag, int32_t>;  // a kernel page of a cache group's pool; 0 is the pad page
+using TableRow = Quantity<struct TableRowTag, int32_t>;    // a row of a group's device-resident page table
 using StateSlot = Quantity<struct StateSlotTag, int32_t>;  // a recurrent state; 0 is the pad state
-using GroupId = Quantity<struct GroupIdTag, int32_t>;     // a cache group
-using Epoch = Quantity<struct EpochTag, uint64_t>;        // a forward pass, counted by the engine alone
+using PenaltySlot = Quantity<struct PenaltySlotTag, int32_t>;  // a row of token counts; -1: no penalties
+using GroupId = Quantity<struct GroupIdTag, int32_t>;          // a cache group
+using Epoch = Quantity<struct EpochTag, uint64_t>;             // a forward pass, counted by the engine alone
 
 // Where a token's keys and values go: page * tokens_per_page + offset, or nowhere. SKIP has no arithmetic:
 // the number inside comes out only after is_skip() was asked.
@@ -77,6 +79,43 @@ class SlotOrSkip {
  private:
   int64_t value_ = -1;
 };
+
+// A recurrent state to be written after a row, or nowhere; as SlotOrSkip, in 32 bits.
+class StateSlotOrSkip {
+ public:
+  constexpr StateSlotOrSkip() = default;  // SKIP
+  constexpr explicit StateSlotOrSkip(StateSlot slot) : value_(slot.get()) {}
+  static constexpr StateSlotOrSkip skip() { return {}; }
+  constexpr bool is_skip() const { return value_ < 0; }
+  constexpr StateSlot slot() const { return StateSlot(value_); }  // precondition: !is_skip()
+  constexpr bool operator==(const StateSlotOrSkip&) const = default;
+
+ private:
+  int32_t value_ = -1;
+};
+
+inline std::ostream& operator<<(std::ostream& out, StateSlotOrSkip slot) {
+  return slot.is_skip() ? out << "SKIP" : out << slot.slot();
+}
+
+// Where a row's token comes from: the literal in token_ids, or a logits row of the source step, which the
+// device has sampled by the time this step runs.
+class TokenSource {
+ public:
+  constexpr TokenSource() = default;  // the literal
+  constexpr explicit TokenSource(int32_t logits_row) : value_(logits_row) {}
+  static constexpr TokenSource literal() { return {}; }
+  constexpr bool is_literal() const { return value_ < 0; }
+  constexpr int32_t logits_row() const { return value_; }  // precondition: !is_literal()
+  constexpr bool operator==(const TokenSource&) const = default;
+
+ private:
+  int32_t value_ = -1;
+};
+
+inline std::ostream& operator<<(std::ostream& out, TokenSource source) {
+  return source.is_literal() ? out << "literal" : out << source.logits_row();
+}
 
 inline std::ostream& operator<<(std::ostream& out, SlotOrSkip slot) {
   return slot.is_skip() ? out << "SKIP" : out << slot.slot();

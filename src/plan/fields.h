@@ -1,0 +1,178 @@
+// The field table: the dictionary of the step plan. One line per field; every generic mechanism walks it (device
+// image, padding, digest, comparison, recording, printing, checking). Adding a field is adding a line.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "base/units.h"
+
+namespace lockstep {
+
+enum class Unit : uint8_t { kRows, kTokens, kPages, kSlots, kStates, kSequences, kBytes, kNone };
+
+// What an entry belongs to, and so how many entries there are.
+enum class Form : uint8_t {
+  kScalar,        // 1
+  kPerRow,        // rows of the bucket
+  kPerSequence,   // sequences of the bucket
+  kCumulative,    // sequences of the bucket + 1: entry s is where sequence s begins
+  kPerLogitsRow,  // logits rows of the bucket
+  kEdits,         // capacity max_edits; live entries in front, counted by num_table_edits
+  kCopies,        // capacity max_copies; live entries in front, counted by num_copies
+  kPerRank,       // data-parallel ranks
+};
+
+enum class Extent : uint8_t { kLive, kPadded };  // a count: of live things, or of the bucket's
+enum class Space : uint8_t { kGlobal, kRankLocal, kKernelPage };
+enum class Scope : uint8_t { kPlan, kPagedGroup, kAnyGroup };  // one array, or one per cache group
+
+// What a pad entry holds.
+enum class Pad : uint8_t {
+  kSequence,  // follows from the pad sequence that owns the entry: padding happens once, on the sequence list
+  kValue,     // the table's pad value
+  kSkip,      // SKIP
+  kNone,      // there are no pad entries (scalars; lists, whose tail is zero and not read)
+};
+
+enum class Life : uint8_t {
+  kLive,    // may change at each replay of a captured graph
+  kFrozen,  // part of the graph key
+};
+
+enum class Element : uint8_t { kI32, kI64, kU64, kF32, kI32x2, kI32x3 };
+
+// One new entry of a device-resident page table. Edits of a step are applied before anything reads the table.
+struct TableEdit {
+  TableRow row;
+  int32_t index = 0;  // place in the row
+  PageId page;
+  bool operator==(const TableEdit&) const = default;
+};
+
+// A page or state slot to be copied before anything else of the step.
+struct PageCopy {
+  PageId source;
+  PageId target;
+  bool operator==(const PageCopy&) const = default;
+};
+
+// What kind of work a step does.
+enum class Phase : int32_t { kIdle = 0, kDecode = 1, kPrefill = 2, kMixed = 3 };
+
+// A sequence's rows are two segments, the early and the late chunk of context parallelism; one rank holds both
+// halves of all rows. Positions [start, start + length).
+struct CpSegment {
+  Position start;
+  RowCount length;
+  bool operator==(const CpSegment&) const = default;
+};
+struct CpSegments {
+  CpSegment prev;
+  CpSegment next;
+  bool operator==(const CpSegments&) const = default;
+};
+
+// clang-format off
+//    name                    element type     unit        form           extent  space        pad        value life    scope
+#define LS_PLAN_FIELDS(F)                                                                                             \
+  F(token_ids,               TokenId,         Tokens,    PerRow,       Padded, Global,     Sequence,  0,  Live,   Plan)       \
+  F(token_source,            TokenSource,     Rows,      PerRow,       Padded, Global,     Skip,     -1,  Live,   Plan)       \
+  F(positions,               Position,        Tokens,    PerRow,       Padded, Global,     Sequence,  0,  Live,   Plan)       \
+  F(state_write_slots,       StateSlotOrSkip, States,    PerRow,       Padded, RankLocal,  Skip,     -1,  Live,   Plan)       \
+  F(slot_mapping,            SlotOrSkip,      Slots,     PerRow,       Padded, RankLocal,  Skip,     -1,  Live,   PagedGroup) \
+  F(query_start_loc,         RowOffset,       Rows,      Cumulative,   Padded, Global,     Sequence,  0,  Live,   Plan)       \
+  F(seq_lens,                TokenCount,      Tokens,    PerSequence,  Padded, Global,     Sequence,  0,  Live,   Plan)       \
+  F(computed_lens,           TokenCount,      Tokens,    PerSequence,  Padded, Global,     Sequence,  0,  Live,   Plan)       \
+  F(prompt_lens,             TokenCount,      Tokens,    PerSequence,  Padded, Global,     Sequence,  0,  Live,   Plan)       \
+  F(state_read_slot,         StateSlot,       States,    PerSequence,  Padded, RankLocal,  Value,     0,  Live,   Plan)       \
+  F(has_initial_state,       int32_t,         None,      PerSequence,  Padded, Global,     Value,     0,  Live,   Plan)       \
+  F(penalty_slots,           PenaltySlot,     None,      PerSequence,  Padded, RankLocal,  Value,    -1,  Live,   Plan)       \
+  F(cp_segments,             CpSegments,      Tokens,    PerSequence,  Padded, RankLocal,  Sequence,  0,  Live,   Plan)       \
+  F(table_rows,              TableRow,        Rows,      PerSequence,  Padded, RankLocal,  Value,     0,  Live,   PagedGroup) \
+  F(table_digests,           uint64_t,        None,      PerSequence,  Padded, RankLocal,  Value,     0,  Live,   PagedGroup) \
+  F(logits_rows,             RowIndex,        Rows,      PerLogitsRow, Padded, Global,     Value,    -1,  Live,   Plan)       \
+  F(temperature,             float,           None,      PerLogitsRow, Padded, Global,     Value,     0,  Live,   Plan)       \
+  F(top_k,                   int32_t,         Tokens,    PerLogitsRow, Padded, Global,     Value,     0,  Live,   Plan)       \
+  F(top_p,                   float,           None,      PerLogitsRow, Padded, Global,     Value,     1,  Live,   Plan)       \
+  F(min_p,                   float,           None,      PerLogitsRow, Padded, Global,     Value,     0,  Live,   Plan)       \
+  F(repetition_penalty,      float,           None,      PerLogitsRow, Padded, Global,     Value,     1,  Live,   Plan)       \
+  F(presence_penalty,        float,           None,      PerLogitsRow, Padded, Global,     Value,     0,  Live,   Plan)       \
+  F(frequency_penalty,       float,           None,      PerLogitsRow, Padded, Global,     Value,     0,  Live,   Plan)       \
+  F(seed,                    uint64_t,        None,      PerLogitsRow, Padded, Global,     Value,     0,  Live,   Plan)       \
+  F(sample_positions,        Position,        Tokens,    PerLogitsRow, Padded, Global,     Value,     0,  Live,   Plan)       \
+  F(sample_penalty_slots,    PenaltySlot,     None,      PerLogitsRow, Padded, RankLocal,  Value,    -1,  Live,   Plan)       \
+  F(mask_slots,              int32_t,         None,      PerLogitsRow, Padded, RankLocal,  Value,    -1,  Live,   Plan)       \
+  F(logprobs,                int32_t,         Tokens,    PerLogitsRow, Padded, Global,     Value,    -1,  Live,   Plan)       \
+  F(table_edits,             TableEdit,       Pages,     Edits,        Live,   RankLocal,  None,      0,  Live,   PagedGroup) \
+  F(copies,                  PageCopy,        Pages,     Copies,       Live,   RankLocal,  None,      0,  Live,   AnyGroup)   \
+  F(dp_row_counts,           PaddedRows,      Rows,      PerRank,      Padded, Global,     None,      0,  Live,   Plan)       \
+  F(epoch,                   Epoch,           None,      Scalar,       Live,   Global,     None,      0,  Live,   Plan)       \
+  F(source_epoch,            Epoch,           None,      Scalar,       Live,   Global,     None,      0,  Live,   Plan)       \
+  F(num_rows,                LiveRows,        Rows,      Scalar,       Live,   Global,     None,      0,  Live,   Plan)       \
+  F(num_seqs,                LiveSeqs,        Sequences, Scalar,       Live,   Global,     None,      0,  Live,   Plan)       \
+  F(num_logits_rows,         LiveRows,        Rows,      Scalar,       Live,   Global,     None,      0,  Live,   Plan)       \
+  F(max_seq_len,             TokenCount,      Tokens,    Scalar,       Padded, Global,     None,      0,  Live,   Plan)       \
+  F(num_table_edits,         int32_t,         Pages,     Scalar,       Live,   RankLocal,  None,      0,  Live,   PagedGroup) \
+  F(num_copies,              int32_t,         Pages,     Scalar,       Live,   RankLocal,  None,      0,  Live,   AnyGroup)   \
+  F(phase,                   int32_t,         None,      Scalar,       Live,   Global,     None,      0,  Frozen, Plan)       \
+  F(num_rows_padded,         PaddedRows,      Rows,      Scalar,       Padded, Global,     None,      0,  Frozen, Plan)       \
+  F(num_seqs_padded,         PaddedSeqs,      Sequences, Scalar,       Padded, Global,     None,      0,  Frozen, Plan)       \
+  F(num_logits_rows_padded,  PaddedRows,      Rows,      Scalar,       Padded, Global,     None,      0,  Frozen, Plan)       \
+  F(max_query_len,           RowCount,        Rows,      Scalar,       Padded, Global,     None,      0,  Frozen, Plan)       \
+  F(uniform_query_len,       RowCount,        Rows,      Scalar,       Padded, Global,     None,      0,  Frozen, Plan)
+// clang-format on
+
+enum class FieldId : uint8_t {
+#define LS_FIELD_ID(name, ...) name,
+  LS_PLAN_FIELDS(LS_FIELD_ID)
+#undef LS_FIELD_ID
+};
+
+// One line of the table.
+struct FieldInfo {
+  FieldId id;
+  std::string_view name;
+  std::string_view type;  // the C++ type of an element, as printed in docs and messages
+  int32_t element_bytes;
+  Unit unit;
+  Form form;
+  Extent extent;
+  Space space;
+  Pad pad;
+  int32_t pad_value;
+  Life life;
+  Scope scope;
+};
+
+inline constexpr auto kFields = std::to_array<FieldInfo>({
+#define LS_FIELD_INFO(name, type, unit, form, extent, space, pad, value, life, scope)                               \
+  {FieldId::name, #name,          #type,        sizeof(type), Unit::k##unit, Form::k##form, Extent::k##extent,      \
+   Space::k##space, Pad::k##pad, value, Life::k##life, Scope::k##scope},
+    LS_PLAN_FIELDS(LS_FIELD_INFO)
+#undef LS_FIELD_INFO
+});
+inline constexpr int kNumFields = static_cast<int>(kFields.size());
+
+constexpr const FieldInfo& info_of(FieldId id) { return kFields[static_cast<size_t>(id)]; }
+constexpr std::string_view name_of(FieldId id) { return info_of(id).name; }
+
+// A field with the type of its elements: plan.get(field::positions) is a span of Position.
+template <typename T>
+struct Field {
+  using Type = T;
+  FieldId id;
+};
+
+namespace field {
+#define LS_FIELD_HANDLE(name, type, ...) inline constexpr Field<type> name{FieldId::name};
+LS_PLAN_FIELDS(LS_FIELD_HANDLE)
+#undef LS_FIELD_HANDLE
+}  // namespace field
+
+std::string_view name_of(Unit unit);
+std::string_view name_of(Form form);
+std::string_view name_of(Phase phase);
+
+}  // namespace lockstep

@@ -1,0 +1,80 @@
+// PlanBuilder: from a list of sequences to a StepPlan. Padding happens here, once, on the list; every field
+// is derived from the padded list afterwards, so no field has a tail of its own.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "base/status.h"
+#include "plan/page_tables.h"
+#include "plan/step_plan.h"
+
+namespace lockstep {
+
+// How the next token of a sequence is to be drawn.
+struct SamplingFacts {
+  float temperature = 0.0f;  // 0: greedy
+  int32_t top_k = 0;         // 0: off
+  float top_p = 1.0f;
+  float min_p = 0.0f;
+  float repetition_penalty = 1.0f;
+  float presence_penalty = 0.0f;
+  float frequency_penalty = 0.0f;
+  uint64_t seed = 0;
+  int32_t logprobs = -1;   // how many of the best to report; -1: none
+  int32_t mask_slot = -1;  // -1: every token is allowed
+};
+
+// One sequence's share of a step.
+struct SequenceStep {
+  std::span<const TokenId> tokens;  // one per row
+  TokenSource last_token_source;    // of the last row; literal unless the device still holds the token
+  TokenCount computed;              // tokens whose keys, values and states are cached
+  TokenCount prompt_len;            // tokens the request came with
+  std::array<TableRow, kMaxGroups> table_rows{};  // per paged group
+  StateSlot state_slot;                           // owned alone; 0 where the model has no recurrent layers
+  PenaltySlot penalty_slot = PenaltySlot(-1);
+  bool wants_logits = false;  // of its last row
+  SamplingFacts sampling;
+};
+
+struct StepRequest {
+  Epoch epoch;
+  Epoch source_epoch;  // the step whose sampled tokens the sources name; 0: none does
+  std::span<const SequenceStep> sequences;
+  Bucket bucket;
+  std::array<std::span<const PageCopy>, kMaxGroups> copies{};
+};
+
+// Thread: one owner. Cost: O(rows + edits), no allocation once warm.
+class PlanBuilder {
+ public:
+  // `tables[g]` is the table of paged group g (null for state groups), borrowed for the builder's life.
+  PlanBuilder(const StepLimits& limits, std::vector<PageTables*> tables);
+
+  // Builds, and takes the tables' pending edits into the plan.
+  // Errors: kInternal, naming what does not fit: a request that the limits or the bucket cannot hold is a bug
+  // of
+  //         whoever scheduled it. The plan is not usable then, and the edits stay pending.
+  Status build(const StepRequest& request, StepPlan& plan);
+
+ private:
+  // A member of the padded list: a sequence, a pad sequence, or an empty one.
+  struct Member {
+    const SequenceStep* step = nullptr;  // null: pad
+    RowCount rows;
+  };
+  Status pad(const StepRequest& request);
+  void derive_rows(const StepRequest& request, StepPlan& plan) const;
+  void derive_slots(StepPlan& plan) const;
+  void derive_sequences(StepPlan& plan) const;
+  void derive_logits_rows(StepPlan& plan) const;
+  void derive_scalars(const StepRequest& request, StepPlan& plan) const;
+  Status derive_lists(const StepRequest& request, StepPlan& plan);
+
+  StepLimits limits_;
+  std::vector<PageTables*> tables_;
+  std::vector<Member> members_;  // the padded list of the step being built
+};
+
+}  // namespace lockstep

@@ -1,0 +1,100 @@
+// StepPlan: everything one forward pass needs to know, decided on the host before any device work starts.
+// Built once, validated, frozen, digested; read by everyone, changed by nobody. Every field of the field
+// table lies in one packed image at offsets that the bucket fixes, so that refreshing the device is one copy.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <iosfwd>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/check.h"
+#include "base/digest.h"
+#include "base/status.h"
+#include "plan/fields.h"
+#include "plan/limits.h"
+
+namespace lockstep {
+
+// Where each field lies in the image of one bucket.
+class ImageLayout {
+ public:
+  ImageLayout() = default;
+  ImageLayout(const StepLimits& limits, const Bucket& bucket);
+
+  struct Place {
+    int32_t offset = -1;  // bytes from the beginning of the image; -1: this group has no such field
+    int32_t count = 0;    // elements, padding included
+  };
+  const Place& place(FieldId id, GroupId group = GroupId(0)) const {
+    return places_[static_cast<size_t>(id)][static_cast<size_t>(group.get())];
+  }
+  int32_t bytes() const { return bytes_; }
+  int32_t num_groups() const { return num_groups_; }
+
+ private:
+  std::array<std::array<Place, kMaxGroups>, kNumFields> places_{};
+  int32_t bytes_ = 0;
+  int32_t num_groups_ = 0;
+};
+
+// Groups that carry a field: 1 for plan-wide fields.
+bool group_has_field(const StepLimits& limits, const FieldInfo& info, GroupId group);
+
+class StepPlan {
+ public:
+  // Elements of a field, padding included. For lists, live entries stand in front.
+  template <typename T>
+  std::span<const T> get(Field<T> f, GroupId group = GroupId(0)) const {
+    const ImageLayout::Place& place = layout_.place(f.id, group);
+    return {reinterpret_cast<const T*>(image_.data() + place.offset), static_cast<size_t>(place.count)};
+  }
+  // The value of a scalar field.
+  template <typename T>
+  T scalar(Field<T> f, GroupId group = GroupId(0)) const {
+    return get(f, group).front();
+  }
+
+  const Bucket& bucket() const { return bucket_; }
+  const ImageLayout& layout() const { return layout_; }
+  std::span<const std::byte> image() const { return {image_.data(), image_.size()}; }
+  // Digest of the whole image and of each field; valid once frozen.
+  Digest digest() const { return digest_; }
+  Digest field_digest(FieldId id, GroupId group = GroupId(0)) const;
+
+  // For the builder, and for tests that break a plan on purpose: writable elements.
+  template <typename T>
+  std::span<T> edit(Field<T> f, GroupId group = GroupId(0)) {
+    const std::span<const T> values = get(f, group);
+    return {const_cast<T*>(values.data()), values.size()};
+  }
+  // Empties the plan and lays it out for a bucket; all bytes zero. Reuses memory.
+  void reset(const StepLimits& limits, const Bucket& bucket);
+  // Computes the digest. Nothing may be edited afterwards, but by a test that means harm.
+  void freeze();
+
+ private:
+  Bucket bucket_;
+  ImageLayout layout_;
+  std::vector<std::byte> image_;
+  Digest digest_ = 0;
+};
+
+// What comes back from a step: one entry per live logits row, in the plan's order.
+struct StepResult {
+  Epoch epoch;
+  std::vector<TokenId> tokens;        // -1: the row was not finite
+  std::vector<float> token_logprobs;  // of the drawn token, from raw logits
+  std::vector<int32_t> non_finite;    // NaN and infinite logits of the row
+  std::vector<TokenId> top_tokens;    // [rows, kMaxTopLogprobs]; -1 past what was asked
+  std::vector<float> top_logprobs;    // [rows, kMaxTopLogprobs]
+};
+
+inline constexpr int kMaxTopLogprobs = 20;
+
+// The plan as a person reads it: geometry, a line per sequence, a line per logits row, edits and copies.
+void print_plan(const StepPlan& plan, const StepLimits& limits, std::ostream& out);
+
+}  // namespace lockstep
