@@ -4,27 +4,26 @@ namespace lockstep {
 namespace {
 
 Status check_tensor(std::string_view op, const TensorRule& rule) {
-  const TensorView& view = rule.view;
-  if (!view) {
-    if (rule.presence == Presence::kOptional || view.elements() == 0) return {};
+  if (!rule.view) {
+    if (rule.presence == Presence::kOptional || rule.view.elements() == 0) return {};
     return error(Code::kInvalidArgument, op, ": ", rule.name, " has no memory; it is required");
   }
-  if (view.dtype != rule.dtype) {
-    return error(Code::kInvalidArgument, op, ": ", rule.name, " is ", view.dtype, "; expected ", rule.dtype);
-  }
-  const int last = view.shape.rank - 1;
-  if (last >= 0 && view.dim(last) > 1 && view.stride(last) != 1) {
-    return error(Code::kInvalidArgument, op, ": ", rule.name, " ", view.shape, " has an innermost stride of ",
-                 view.stride(last), "; expected 1");
-  }
-  return {};
+  LS_TRY(check_dtype(op, rule.name, rule.view, rule.dtype));
+  return check_dense_rows(op, rule.name, rule.view);
 }
 
 }  // namespace
 
-Status check_tensors(std::string_view op, std::initializer_list<TensorRule> rules) {
-  for (const TensorRule& rule : rules) LS_TRY(check_tensor(op, rule));
-  return {};
+Status check_dtype(std::string_view op, std::string_view name, const TensorView& view, DType expected) {
+  if (view.dtype == expected) return {};
+  return error(Code::kInvalidArgument, op, ": ", name, " is ", view.dtype, "; expected ", expected);
+}
+
+Status check_dense_rows(std::string_view op, std::string_view name, const TensorView& view) {
+  const int last = view.shape.rank - 1;
+  if (last < 0 || view.dim(last) <= 1 || view.stride(last) == 1) return {};
+  return error(Code::kInvalidArgument, op, ": ", name, " ", view.shape, " has an innermost stride of ",
+               view.stride(last), "; expected 1");
 }
 
 Status check_workspace(std::string_view op, const TensorView& workspace, int64_t least_bytes) {
@@ -37,6 +36,11 @@ Status check_workspace(std::string_view op, const TensorView& workspace, int64_t
 Status check_count(std::string_view op, std::string_view name, const void* count) {
   if (count != nullptr) return {};
   return error(Code::kInvalidArgument, op, ": ", name, " is null; expected the address of a count");
+}
+
+Status check_tensors(std::string_view op, std::initializer_list<TensorRule> rules) {
+  for (const TensorRule& rule : rules) LS_TRY(check_tensor(op, rule));
+  return {};
 }
 
 }  // namespace lockstep
