@@ -1,0 +1,51 @@
+#include "contract/device_image.h"
+
+#include <cstring>
+
+#include "plan/step_plan.h"
+
+namespace lockstep {
+namespace {
+
+struct ElementShape {
+  DType dtype = DType::kI32;
+  int64_t words = 1;  // elements of dtype per entry
+};
+
+// How the bytes of one entry look to a kernel.
+ElementShape element_shape(const FieldInfo& info) {
+  if (info.type == "float") return {DType::kF32, 1};
+  if (info.type == "uint64_t" || info.type == "Epoch") return {DType::kU64, 1};
+  if (info.type == "SlotOrSkip") return {DType::kI64, 1};
+  return {DType::kI32, info.element_bytes / 4};
+}
+
+}  // namespace
+
+Result<DeviceImage> DeviceImage::create(const StepLimits& limits, Arena& arena) {
+  const ImageLayout largest(limits, {.rows = PaddedRows(limits.max_rows),
+                                     .seqs = PaddedSeqs(limits.max_seqs),
+                                     .logits_rows = PaddedRows(limits.max_logits_rows)});
+  return DeviceImage(LS_TRY(arena.allocate("plan image", DType::kU8, {largest.bytes()})));
+}
+
+Status DeviceImage::refresh(const StepPlan& plan) {
+  const std::span<const std::byte> image = plan.image();
+  if (static_cast<int64_t>(image.size()) > bytes_.elements()) {
+    return error(Code::kInternal, "plan ", plan.scalar(field::epoch), ": image of ", image.size(),
+                 " bytes; expected at most ", bytes_.elements(), " as the limits give");
+  }
+  std::memcpy(bytes_.data, image.data(), image.size());
+  return {};
+}
+
+TensorView DeviceImage::view(const ImageLayout& layout, FieldId id, GroupId group) const {
+  const ImageLayout::Place& place = layout.place(id, group);
+  LS_CHECK(place.offset >= 0, name_of(id), " of group ", group);
+  const ElementShape element = element_shape(info_of(id));
+  void* data = static_cast<char*>(bytes_.data) + place.offset;
+  return element.words == 1 ? dense_view(data, element.dtype, {place.count})
+                            : dense_view(data, element.dtype, {place.count, element.words});
+}
+
+}  // namespace lockstep

@@ -1,0 +1,97 @@
+// DecoderSpec: a decoder-only model as data. A family turns a checkpoint's config into one; nothing after
+// that asks which family it was.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels/rms_norm/rms_norm.h"
+
+namespace lockstep {
+
+// Rotary position embedding of the first `dims` elements of each head.
+struct RopeSpec {
+  enum class Scaling : uint8_t { kNone, kLinear, kLlama3, kYarn };
+  int32_t dims = 0;  // even; 0: no rotation
+  double theta = 10000.0;
+  Scaling scaling = Scaling::kNone;
+  double factor = 1.0;
+  double original_max_positions = 0;
+  double low_freq_factor = 1.0;   // llama3
+  double high_freq_factor = 4.0;  // llama3
+  double beta_fast = 32.0;        // yarn
+  double beta_slow = 1.0;         // yarn
+  double attention_factor = 0.0;  // yarn; 0: 0.1 ln(factor) + 1
+};
+
+// Softmax attention with grouped query heads.
+struct SoftmaxMixerSpec {
+  int32_t heads = 0;         // H
+  int32_t kv_heads = 0;      // K, divides H
+  int32_t head_dim = 0;      // D
+  bool qk_norm = false;      // an RMSNorm over each head's D elements of q and k, before the rotation
+  bool output_gate = false;  // q_proj gives [query | gate] per head; out *= sigmoid(gate)
+  RopeSpec rope;
+};
+
+// Gated DeltaNet: short convolution over q|k|v, gated delta rule, gated norm.
+struct DeltaMixerSpec {
+  int32_t key_heads = 0;
+  int32_t value_heads = 0;  // a multiple of key_heads
+  int32_t key_dim = 0;
+  int32_t value_dim = 0;
+  int32_t conv_width = 0;
+
+  int32_t key_width() const { return key_heads * key_dim; }
+  int32_t value_width() const { return value_heads * value_dim; }
+  int32_t conv_channels() const { return 2 * key_width() + value_width(); }
+};
+
+struct MoeSpec {
+  int32_t experts = 0;       // X
+  int32_t choices = 0;       // experts per row
+  int32_t expert_width = 0;  // F of one expert
+  int32_t shared_width = 0;  // F of the shared expert; 0: none
+  bool normalise = true;     // the chosen weights sum to one
+};
+
+enum class Mixer : uint8_t { kSoftmax, kDelta };
+enum class Mlp : uint8_t { kDense, kMoe };
+
+struct LayerSpec {
+  Mixer mixer = Mixer::kSoftmax;
+  Mlp mlp = Mlp::kDense;
+};
+
+// How a family spells its weights.
+struct WeightNaming {
+  std::string prefix = "model.";
+  bool grouped_delta_projections = false;  // in_proj_qkvz and in_proj_ba, rows grouped by key head
+};
+
+struct DecoderSpec {
+  std::string family;  // "qwen3_next"
+  int32_t width = 0;   // E
+  int32_t vocab = 0;   // rows of the embedding; may exceed what the tokenizer knows
+  int32_t max_positions = 0;
+  float norm_epsilon = 1e-6f;
+  NormFlavour norm = NormFlavour::kPlain;
+  bool tied_head = false;    // lm_head is the embedding
+  int32_t dense_width = 0;   // F of dense layers
+  SoftmaxMixerSpec softmax;  // of the softmax layers
+  DeltaMixerSpec delta;      // of the delta layers
+  MoeSpec moe;               // of the MoE layers
+  std::vector<LayerSpec> layers;
+  WeightNaming naming;
+
+  int32_t count(Mixer mixer) const;
+  int32_t count(Mlp mlp) const;
+  // Weights of the model, embedding included once when tied.
+  int64_t parameters() const;
+  // Weights that one row passes through: all but the experts it does not choose and the embedding lookup.
+  int64_t active_parameters() const;
+};
+
+}  // namespace lockstep

@@ -1,0 +1,61 @@
+// The weights of a decoder as its blocks read them, and the list by which a checkpoint is loaded into them.
+#pragma once
+
+#include <vector>
+
+#include "kernels/linear/packed_weight.h"
+#include "model/decoder_spec.h"
+#include "tensor/tensor.h"
+#include "weights/weight_loader.h"
+
+namespace lockstep {
+
+struct SoftmaxWeights {
+  PackedWeight qkv;   // [H * D (* 2 with gate: query | gate per head) + 2 * K * D, E]
+  PackedWeight out;   // [E, H * D]
+  TensorView q_norm;  // [D]
+  TensorView k_norm;  // [D]
+};
+
+struct DeltaWeights {
+  PackedWeight in;     // [q | k | v | z | b | a, E], heads ascending in each
+  PackedWeight out;    // [E, Hv * Dv]
+  TensorView conv;     // [C, W]
+  TensorView a_log;    // [Hv]
+  TensorView dt_bias;  // [Hv]
+  TensorView norm;     // [Dv]
+};
+
+struct MlpWeights {
+  PackedWeight gate_up;  // [2F, E]
+  PackedWeight down;     // [E, F]
+};
+
+struct MoeWeights {
+  PackedWeight router;       // [X, E]
+  MlpWeights experts;        // [X][2F, E], [X][E, F]
+  MlpWeights shared;         // null without a shared expert
+  PackedWeight shared_gate;  // [1, E]
+};
+
+struct LayerWeights {
+  TensorView input_norm;  // [E]
+  TensorView post_norm;   // [E]
+  SoftmaxWeights softmax;
+  DeltaWeights delta;
+  MlpWeights dense;
+  MoeWeights moe;
+};
+
+struct DecoderWeights {
+  PackedWeight embedding;  // [V, E]
+  PackedWeight head;       // [V, E]; null when tied: read `embedding`
+  TensorView final_norm;   // [E]
+  std::vector<LayerWeights> layers;
+};
+
+// Lists every weight of `spec`, to be loaded into `weights` as matrices of `dtype`. `weights` must stay where
+// it is until they are loaded.
+WeightPlan list_weights(const DecoderSpec& spec, DType dtype, DecoderWeights& weights);
+
+}  // namespace lockstep
