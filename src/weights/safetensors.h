@@ -22,9 +22,9 @@ inline constexpr std::string_view kSafetensorsMetadata = "__metadata__";
 
 // One tensor of a file: dense, row-major, little-endian, at any alignment.
 struct StoredTensor {
-  std::string name;
+  std::string name{};
   DType dtype = DType::kF32;
-  Shape shape;
+  Shape shape{};
   int64_t offset = 0;  // of its first byte, from the beginning of the file
   int64_t bytes = 0;   // elements * size of the dtype
   int32_t shard = 0;   // which file of a checkpoint

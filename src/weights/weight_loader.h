@@ -118,7 +118,7 @@ struct LoadOptions {
 // Weights in memory. The views that a plan's targets point to live as long as `arena`.
 struct LoadedWeights {
   Arena arena;
-  int64_t bytes_read = 0;       // from disk; for dummies, made
+  int64_t bytes = 0;            // filled, without padding
   int64_t ignored_tensors = 0;  // that the family let pass
   double seconds = 0;
 };
@@ -127,7 +127,7 @@ struct LoadedWeights {
 // Errors: as weight_footprint and check_weights; kResourceExhausted for the arena; kInvalidArgument for a
 // file
 //         that shrinks or changes meanwhile. On an error the targets are untouched or dangling: drop them.
-// Cost:   one pass over the bytes that the plan names; `threads` threads with 4 MiB of staging each.
+// Cost:   one pass over the bytes that the plan names; `threads` threads with 1 MiB of staging each.
 Result<LoadedWeights> load_weights(const WeightPlan& plan, const Checkpoint& checkpoint,
                                    const LoadOptions& options);
 

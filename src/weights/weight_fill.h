@@ -1,0 +1,53 @@
+// How the weights of a plan are placed in an arena and filled from a source of rows, in parallel.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "device/arena.h"
+#include "weights/weight_loader.h"
+
+namespace lockstep {
+
+// Rows that a matrix takes from a part: [source_row, source_row + count) of the part become
+// [target_row, target_row + count) of the matrix.
+struct RowSegment {
+  const WeightPart* part = nullptr;
+  int64_t source_row = 0;
+  int64_t target_row = 0;
+  int64_t count = 0;
+};
+
+// The parts of one form of a matrix as segments that cover its rows in ascending order.
+std::vector<RowSegment> segments_of(const std::vector<WeightPart>& parts);
+
+// Rows of the matrix that `parts` make.
+int64_t rows_of(const std::vector<WeightPart>& parts);
+
+// The name of the tensor that `part` means for one expert.
+std::string name_for_expert(const WeightPart& part, int64_t expert);
+// True when one tensor holds the part's rows of all `experts` experts.
+bool is_packed(const WeightPart& part, int64_t experts);
+
+// Where values come from. Thread: any number of readers.
+class RowSource {
+ public:
+  virtual ~RowSource() = default;
+  // The form of `target` that this source has.
+  virtual const std::vector<WeightPart>& form_of(const MatrixTarget& target) const = 0;
+  // The element type that read_rows writes.
+  virtual DType dtype_of(const MatrixTarget& target, const WeightPart& part, int64_t expert) const = 0;
+  // Writes rows [segment.source_row, + segment.count) of the segment's part, dense.
+  virtual Status read_rows(const MatrixTarget& target, const RowSegment& segment, int64_t expert,
+                           void* destination) const = 0;
+  // Writes all elements of a dense tensor, as f32.
+  virtual Status read_tensor(const TensorTarget& target, float* destination) const = 0;
+};
+
+// Places every weight of the plan in an arena of its own and fills it from `source`.
+Result<LoadedWeights> place_and_fill(const WeightPlan& plan, const RowSource& source, std::string_view what,
+                                     const LoadOptions& options);
+
+}  // namespace lockstep
