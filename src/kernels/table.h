@@ -40,7 +40,8 @@ struct KernelTable {
   Kernel<LinearArgs> linear = nullptr;
   Kernel<SwigluArgs> swiglu = nullptr;
   Kernel<MoeRouteArgs> moe_route = nullptr;
-  Kernel<MoeExpertsArgs> moe_sort = nullptr;     // rows by expert
+  Kernel<MoeExpertsArgs> moe_sort = nullptr;     // rows by expert; null: not needed
+  Kernel<MoeExpertsArgs> moe_prepare = nullptr;  // rounds or copies x, in sorted order; null: not needed
   Kernel<MoeExpertsArgs> moe_gate_up = nullptr;  // grouped x * gate_up, then silu(gate) * up
   Kernel<MoeExpertsArgs> moe_down = nullptr;     // grouped down projection
   Kernel<MoeExpertsArgs> moe_combine = nullptr;  // weighted sum per row, in the order of the row's choices

@@ -9,8 +9,9 @@
 
 namespace lockstep {
 
-// p = softmax over all X of the row's logits, f32; the k largest (ties: the lower expert) become expert_ids,
-// by descending p; expert_weights are their p, divided by their sum when `normalise`.
+// p = softmax over all X of the row's logits, f32; the k largest become expert_ids, by descending p;
+// expert_weights are their p, divided by their sum when `normalise`. The order is taken from the logits, of
+// which p is an increasing function (ties: the lower expert), so the choice depends on no kernel's rounding.
 struct MoeRouteArgs {
   TensorView logits;          // [T, X] f32
   TensorView expert_ids;      // [T, k] i32; pad rows: -1
@@ -20,7 +21,8 @@ struct MoeRouteArgs {
 };
 
 // out[t] = sum over j of expert_weights[t, j] * down_e( silu(gate_e x[t]) * up_e x[t] ),  e = expert_ids[t,
-// j], summed in the order of j. Ids of -1 take no expert.
+// j], summed in the order of j. Ids of -1 take no expert; any other id outside [0, X) can only come from a
+// broken plan and gives that row NaN.
 struct MoeExpertsArgs {
   TensorView x;               // [T, E] f32
   PackedWeight gate_up;       // [X][2F, E]: gate rows, then up rows
@@ -55,6 +57,7 @@ inline constexpr OpSpec kMoeExpertsSpec{.name = "moe_experts",
                                         .args = kMoeExpertsArgs,
                                         .workspace = "moe_workspace_bytes: sorted rows, F and E per choice"};
 
+// Bytes of workspace for T rows of `choices` experts each, of `experts`, E = width, F = expert_width.
 int64_t moe_workspace_bytes(int64_t rows, int64_t choices, int64_t experts, int64_t width,
                             int64_t expert_width);
 
@@ -63,7 +66,7 @@ int64_t moe_workspace_bytes(int64_t rows, int64_t choices, int64_t experts, int6
 Status moe_route(const Launcher& on, const MoeRouteArgs& args, std::string_view stage);
 
 // Identity: as linear; a row's sum over its choices is its own, so batch mates do not matter.
-// Errors: kInvalidArgument. Cost: four launches; each chosen expert's weights are read once per call.
+// Errors: kInvalidArgument. Cost: up to five launches; each chosen expert's weights are read once per call.
 // Source: Shazeer et al. 2017, Outrageously Large Neural Networks; Gale et al. 2022, MegaBlocks (grouped
 // products).
 Status moe_experts(const Launcher& on, const MoeExpertsArgs& args, std::string_view stage);

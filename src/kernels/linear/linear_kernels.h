@@ -1,0 +1,9 @@
+// The kernels of linear, one set per instruction set. Every set computes kRowMajor weights with the
+// reference kernel: that layout serves oracles and embedding tables.
+#pragma once
+
+#include "kernels/linear/linear.h"
+
+namespace lockstep::reference {
+void linear(const LinearArgs& args, Worker worker);
+}  // namespace lockstep::reference

@@ -1,0 +1,29 @@
+// The kernels of moe_route and moe_experts, one set per instruction set, and how they share the workspace.
+#pragma once
+
+#include "kernels/moe/moe.h"
+
+namespace lockstep {
+
+// Where moe_experts keeps what passes from launch to launch: byte offsets into the workspace, each on a cache
+// line. A choice is a pair (row t, j), numbered t * choices + j.
+struct MoeWorkspace {
+  int64_t offsets;     // i32 [X + 1]: where each expert's choices begin in the sorted order
+  int64_t order;       // i32 [T * k]: choices by expert, within an expert by number
+  int64_t inputs;      // [T * k, E]: x as it enters the product
+  int64_t activation;  // [T * k, F]: silu(gate) * up as it enters the down projection
+  int64_t products;    // f32 [T * k, E]: by choice
+  int64_t bytes;
+};
+
+MoeWorkspace moe_workspace(int64_t choices, int64_t experts, int64_t width, int64_t expert_width);
+MoeWorkspace moe_workspace(const MoeExpertsArgs& args);
+
+}  // namespace lockstep
+
+namespace lockstep::reference {
+void moe_route(const MoeRouteArgs& args, Worker worker);
+void moe_gate_up(const MoeExpertsArgs& args, Worker worker);
+void moe_down(const MoeExpertsArgs& args, Worker worker);
+void moe_combine(const MoeExpertsArgs& args, Worker worker);
+}  // namespace lockstep::reference

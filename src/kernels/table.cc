@@ -1,0 +1,64 @@
+#include "kernels/table.h"
+
+#include "kernels/embedding/embedding_kernels.h"
+#include "kernels/linear/linear_kernels.h"
+#include "kernels/moe/moe_kernels.h"
+#include "kernels/swiglu/swiglu_kernels.h"
+
+namespace lockstep {
+namespace {
+
+// The oracles. What stands here and in no later table is waiting for memory, not for arithmetic.
+constexpr KernelTable reference_table() {
+  KernelTable table{.name = "reference"};
+  table.embedding = reference::embedding;
+  table.linear = reference::linear;
+  table.swiglu = reference::swiglu;
+  table.moe_route = reference::moe_route;
+  table.moe_gate_up = reference::moe_gate_up;
+  table.moe_down = reference::moe_down;
+  table.moe_combine = reference::moe_combine;
+  return table;
+}
+
+constexpr KernelTable avx2_table() {
+  KernelTable table = reference_table();
+  table.name = "avx2";
+  return table;
+}
+
+constexpr KernelTable avx512_table() {
+  KernelTable table = avx2_table();
+  table.name = "avx512";
+  return table;
+}
+
+constexpr KernelTable avx512bf16_table() {
+  KernelTable table = avx512_table();
+  table.name = "avx512bf16";
+  return table;
+}
+
+constexpr KernelTable kReferenceTable = reference_table();
+constexpr KernelTable kAvx2Table = avx2_table();
+constexpr KernelTable kAvx512Table = avx512_table();
+constexpr KernelTable kAvx512Bf16Table = avx512bf16_table();
+
+}  // namespace
+
+const KernelTable& kernel_table(Isa isa) {
+  switch (isa) {
+    case Isa::kReference: return kReferenceTable;
+    case Isa::kAvx2: return kAvx2Table;
+    case Isa::kAvx512: return kAvx512Table;
+    case Isa::kAvx512Bf16: return kAvx512Bf16Table;
+  }
+  return kReferenceTable;
+}
+
+Status missing_kernel(std::string_view op, const KernelTable& table) {
+  return error(Code::kUnimplemented, op, ": the kernel table ", table.name,
+               " has no such kernel; use the table of another instruction set");
+}
+
+}  // namespace lockstep
