@@ -54,6 +54,7 @@ Result<RopeSpec> read_rope(const Json& config, int32_t head_dim) {
   const Json& source = parameters ? *parameters : config;
   const double theta = LS_TRY(config.number_or("rope_theta", 10000.0, 1.0, 1e12));
   rope.theta = LS_TRY(source.number_or("rope_theta", theta, 1.0, 1e12));
+  const double fallback = LS_TRY(config.number_or("partial_rotary_factor", 1.0, 0.0, 1.0));
   const double partial = LS_TRY(source.number_or("partial_rotary_factor", fallback, 0.0, 1.0));
   rope.dims = static_cast<int32_t>(static_cast<double>(head_dim) * partial);
   if (rope.dims % 2 != 0) {

@@ -1,0 +1,83 @@
+#include "attention/delta/delta_backend.h"
+
+#include "kernels/causal_conv/causal_conv.h"
+#include "kernels/gated_delta/gated_delta.h"
+
+namespace lockstep {
+namespace {
+
+constexpr const OpSpec* kOps[] = {&kCausalConvSpec, &kGatedDeltaSpec};
+constexpr FieldUse kUses[] = {
+    {.field = FieldId::query_start_loc, .argument = "gated_delta.query_start_loc"},
+    {.field = FieldId::state_read_slot, .argument = "gated_delta.state_read_slot"},
+    {.field = FieldId::state_write_slots, .argument = "gated_delta.state_write_slots"},
+    {.field = FieldId::has_initial_state, .argument = "gated_delta.has_initial_state"},
+    {.field = FieldId::num_rows, .argument = "gated_delta.num_rows"},
+    {.field = FieldId::num_seqs, .argument = "gated_delta.num_seqs"},
+};
+constexpr ConsumerSpec kConsumer{.name = "gated_delta", .ops = kOps, .fields = kUses};
+
+// [T, heads * dim] columns from `begin` on, seen as [T, heads, dim].
+TensorView heads_of(const TensorView& rows, int64_t begin, int64_t heads, int64_t dim) {
+  TensorView view = rows.columns(begin, heads * dim);
+  view.shape = {rows.dim(0), heads, dim};
+  view.strides = {rows.stride(0), dim, 1};
+  return view;
+}
+
+}  // namespace
+
+int64_t DeltaBackend::workspace_bytes(int threads, int32_t key_dim, int32_t value_dim) const {
+  return gated_delta_workspace_bytes(threads, key_dim, value_dim);
+}
+
+Result<RecurrentLaunch> DeltaBackend::prepare(const Binder& binder) const {
+  RecurrentLaunch launch;
+  launch.query_start_loc = LS_TRY(binder.address(kConsumer, FieldId::query_start_loc));
+  launch.state_read_slot = LS_TRY(binder.address(kConsumer, FieldId::state_read_slot));
+  launch.state_write_slots = LS_TRY(binder.address(kConsumer, FieldId::state_write_slots));
+  launch.has_initial_state = LS_TRY(binder.address(kConsumer, FieldId::has_initial_state));
+  launch.num_rows = LS_TRY(binder.scalar_address(kConsumer, field::num_rows));
+  launch.num_seqs = LS_TRY(binder.scalar_address(kConsumer, field::num_seqs));
+  return launch;
+}
+
+Status DeltaBackend::run(const RecurrentLaunch& launch, const RecurrentTensors& tensors, int32_t layer,
+                         const Launcher& on) const {
+  const StateView& state = storage_.state(layer);
+  LS_TRY(causal_conv(on,
+                     {.x = tensors.qkv,
+                      .weight = tensors.conv,
+                      .state = state.conv,
+                      .query_start_loc = launch.query_start_loc,
+                      .state_read_slot = launch.state_read_slot,
+                      .state_write_slots = launch.state_write_slots,
+                      .has_initial_state = launch.has_initial_state,
+                      .out = tensors.mixed,
+                      .num_rows = launch.num_rows,
+                      .num_seqs = launch.num_seqs},
+                     "conv"));
+  const int64_t value_heads = state.delta.dim(1), key_dim = state.delta.dim(2),
+                value_dim = state.delta.dim(3);
+  const int64_t key_width = (tensors.mixed.dim(1) - value_heads * value_dim) / 2;
+  return gated_delta(on,
+                     {.q = heads_of(tensors.mixed, 0, key_width / key_dim, key_dim),
+                      .k = heads_of(tensors.mixed, key_width, key_width / key_dim, key_dim),
+                      .v = heads_of(tensors.mixed, 2 * key_width, value_heads, value_dim),
+                      .b = tensors.b,
+                      .a = tensors.a,
+                      .a_log = tensors.a_log,
+                      .dt_bias = tensors.dt_bias,
+                      .state = state.delta,
+                      .query_start_loc = launch.query_start_loc,
+                      .state_read_slot = launch.state_read_slot,
+                      .state_write_slots = launch.state_write_slots,
+                      .has_initial_state = launch.has_initial_state,
+                      .out = tensors.out,
+                      .workspace = tensors.workspace,
+                      .num_rows = launch.num_rows,
+                      .num_seqs = launch.num_seqs},
+                     "delta");
+}
+
+}  // namespace lockstep

@@ -1,0 +1,125 @@
+#include "attention/storage.h"
+
+#include "base/math.h"
+
+namespace lockstep {
+namespace {
+
+int64_t padded(int64_t bytes) { return round_up(bytes, Arena::kAlignment); }
+
+int64_t state_bytes(const StateGeometry& state) {
+  return padded(state.conv_bytes()) + padded(state.delta_bytes());
+}
+
+bool shared(const CacheGeometry& geometry) { return geometry.layout.pool == KvPool::kShared; }
+
+// Delta layers whose states lie behind the pages of one softmax layer in a shared pool.
+int32_t states_per_page(const CacheGeometry& geometry) {
+  return geometry.softmax_layers > 0 ? ceil_div(geometry.delta_layers, geometry.softmax_layers) : 0;
+}
+
+// In a shared pool a page is followed by the states of slot = page; without states, by one line of padding.
+KvGeometry with_shared_pages(const CacheGeometry& geometry) {
+  KvGeometry kv = geometry.kv;
+  if (!shared(geometry)) return kv;
+  const int64_t gap = states_per_page(geometry) * state_bytes(geometry.state);
+  kv.shared_page_bytes = padded(kv_page_bytes(geometry.layout, kv)) + (gap > 0 ? gap : Arena::kAlignment);
+  return kv;
+}
+
+// Views of one layer's states whose slots lie `stride` bytes apart.
+StateView state_view(char* base, int64_t stride, const StateGeometry& state) {
+  const int64_t slot_elements = stride / 4;
+  StateView view;
+  view.conv = dense_view(base, DType::kF32, {state.slots, state.conv_channels, state.conv_width - 1});
+  view.conv.strides[0] = slot_elements;
+  view.delta = dense_view(base + padded(state.conv_bytes()), DType::kF32,
+                          {state.slots, state.value_heads, state.key_dim, state.value_dim});
+  view.delta.strides[0] = slot_elements;
+  return view;
+}
+
+}  // namespace
+
+Result<int64_t> CacheStorage::footprint(const CacheGeometry& geometry) {
+  const KvGeometry kv = with_shared_pages(geometry);
+  int64_t bytes = Arena::footprint(DType::kI32, {geometry.table_rows, geometry.max_pages_per_seq});
+  if (geometry.softmax_layers > 0) {
+    LS_TRY(check_kv_layout(geometry.layout, kv));
+    bytes += geometry.softmax_layers * padded(kv_cache_bytes(geometry.layout, kv));
+  }
+  if (!shared(geometry) || geometry.softmax_layers == 0) {
+    bytes += geometry.delta_layers * geometry.state.slots * state_bytes(geometry.state);
+  } else if (geometry.delta_layers > 0 && geometry.state.slots > kv.num_pages) {
+    return error(Code::kInvalidArgument, "kv layout ", geometry.layout, ": ", geometry.state.slots,
+                 " state slots; expected at most as many as the ", kv.num_pages,
+                 " pages they lie behind; lower --num-state-slots or raise --num-pages");
+  }
+  return bytes;
+}
+
+Result<CacheStorage> CacheStorage::create(const CacheGeometry& geometry, Arena& arena) {
+  CacheStorage storage;
+  storage.geometry_ = geometry;
+  storage.geometry_.kv = with_shared_pages(geometry);
+  const KvGeometry& kv = storage.geometry_.kv;
+  for (int32_t i = 0; i < geometry.softmax_layers; ++i) {
+    const TensorView bytes =
+        LS_TRY(arena.allocate("kv cache", DType::kU8, {kv_cache_bytes(geometry.layout, kv)}));
+    storage.kv_base_.push_back(bytes.data);
+    storage.kv_.push_back(make_kv_view(bytes.data, geometry.layout, kv));
+  }
+  const int64_t own_bytes = state_bytes(geometry.state);
+  for (int32_t i = 0; i < geometry.delta_layers; ++i) {
+    if (shared(geometry) && geometry.softmax_layers > 0) {
+      auto* page = static_cast<char*>(storage.kv_base_[static_cast<size_t>(i % geometry.softmax_layers)]);
+      char* base =
+          page + padded(kv_page_bytes(geometry.layout, kv)) + i / geometry.softmax_layers * own_bytes;
+      storage.states_.push_back(state_view(base, kv.shared_page_bytes, geometry.state));
+    } else {
+      const TensorView bytes =
+          LS_TRY(arena.allocate("recurrent states", DType::kU8, {geometry.state.slots * own_bytes}));
+      storage.states_.push_back(state_view(static_cast<char*>(bytes.data), own_bytes, geometry.state));
+    }
+  }
+  if (geometry.softmax_layers > 0) {
+    storage.page_table_ =
+        LS_TRY(arena.allocate("page table", DType::kI32, {geometry.table_rows, geometry.max_pages_per_seq}));
+  }
+  return storage;
+}
+
+Status CacheStorage::copy_pages(const Launcher& on, const TensorView& copies,
+                                const int32_t* num_copies) const {
+  const KvPageRuns runs = kv_page_runs(geometry_.layout, geometry_.kv);
+  for (void* base : kv_base_) {
+    LS_TRY(lockstep::copy_pages(on,
+                                {.copies = copies,
+                                 .num_copies = num_copies,
+                                 .base = base,
+                                 .page_stride_bytes = runs.page_stride_bytes,
+                                 .segment_stride_bytes = runs.run_stride_bytes,
+                                 .segment_bytes = runs.run_bytes,
+                                 .segments = runs.runs},
+                                "copy_pages"));
+  }
+  return {};
+}
+
+Status CacheStorage::copy_states(const Launcher& on, const TensorView& copies,
+                                 const int32_t* num_copies) const {
+  for (const StateView& state : states_) {
+    LS_TRY(lockstep::copy_pages(on,
+                                {.copies = copies,
+                                 .num_copies = num_copies,
+                                 .base = state.conv.data,
+                                 .page_stride_bytes = state.conv.stride(0) * 4,
+                                 .segment_stride_bytes = 0,
+                                 .segment_bytes = state_bytes(geometry_.state),
+                                 .segments = 1},
+                                "copy_states"));
+  }
+  return {};
+}
+
+}  // namespace lockstep
