@@ -49,6 +49,16 @@ TensorView TensorView::columns(int64_t begin, int64_t count) const {
   return part;
 }
 
+TensorView TensorView::heads(int64_t begin, int64_t count, int64_t dim, int64_t step) const {
+  LS_CHECK(shape.rank == 2 && begin + (count - 1) * step + dim <= shape[1], count, " heads of ", dim, " in ",
+           shape);
+  TensorView part = *this;
+  part.data = static_cast<char*>(data) + begin * stride(1) * size_of(dtype);
+  part.shape = {shape[0], count, dim};
+  part.strides = {stride(0), step * stride(1), stride(1)};
+  return part;
+}
+
 TensorView TensorView::reshaped(const Shape& other) const {
   LS_CHECK(is_contiguous() && other.elements() == elements(), shape, " as ", other);
   return dense_view(data, dtype, other);

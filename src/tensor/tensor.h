@@ -65,6 +65,8 @@ struct TensorView {
   TensorView rows(int64_t begin, int64_t count) const;
   // Columns [begin, begin + count) of the innermost dimension; keeps the strides.
   TensorView columns(int64_t begin, int64_t count) const;
+  // Columns of [T, N] rows seen as heads, [T, count, dim]: head h begins at column begin + h * step.
+  TensorView heads(int64_t begin, int64_t count, int64_t dim, int64_t step) const;
   // The same contiguous elements under another shape.
   TensorView reshaped(const Shape& other) const;
 };

@@ -17,14 +17,6 @@ constexpr FieldUse kUses[] = {
 };
 constexpr ConsumerSpec kConsumer{.name = "gated_delta", .ops = kOps, .fields = kUses};
 
-// [T, heads * dim] columns from `begin` on, seen as [T, heads, dim].
-TensorView heads_of(const TensorView& rows, int64_t begin, int64_t heads, int64_t dim) {
-  TensorView view = rows.columns(begin, heads * dim);
-  view.shape = {rows.dim(0), heads, dim};
-  view.strides = {rows.stride(0), dim, 1};
-  return view;
-}
-
 }  // namespace
 
 int64_t DeltaBackend::workspace_bytes(int threads, int32_t key_dim, int32_t value_dim) const {
@@ -60,10 +52,11 @@ Status DeltaBackend::run(const RecurrentLaunch& launch, const RecurrentTensors& 
   const int64_t value_heads = state.delta.dim(1), key_dim = state.delta.dim(2),
                 value_dim = state.delta.dim(3);
   const int64_t key_width = (tensors.mixed.dim(1) - value_heads * value_dim) / 2;
+  const int64_t key_heads = key_width / key_dim;
   return gated_delta(on,
-                     {.q = heads_of(tensors.mixed, 0, key_width / key_dim, key_dim),
-                      .k = heads_of(tensors.mixed, key_width, key_width / key_dim, key_dim),
-                      .v = heads_of(tensors.mixed, 2 * key_width, value_heads, value_dim),
+                     {.q = tensors.mixed.heads(0, key_heads, key_dim, key_dim),
+                      .k = tensors.mixed.heads(key_width, key_heads, key_dim, key_dim),
+                      .v = tensors.mixed.heads(2 * key_width, value_heads, value_dim, value_dim),
                       .b = tensors.b,
                       .a = tensors.a,
                       .a_log = tensors.a_log,

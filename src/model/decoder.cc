@@ -1,0 +1,162 @@
+#include "model/decoder.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/embedding/embedding.h"
+#include "kernels/qk_norm_rope/qk_norm_rope.h"
+#include "kernels/rms_norm/rms_norm.h"
+#include "kernels/rows/rows.h"
+#include "model/rope.h"
+
+namespace lockstep {
+namespace {
+
+constexpr const OpSpec* kOps[] = {&kResolveTokensSpec, &kEmbeddingSpec, &kRopeAnglesSpec, &kGatherRowsSpec};
+constexpr FieldUse kUses[] = {
+    {.field = FieldId::token_ids, .argument = "resolve_tokens.token_ids"},
+    {.field = FieldId::token_source, .argument = "resolve_tokens.token_source"},
+    {.field = FieldId::positions, .argument = "rope_angles.positions"},
+    {.field = FieldId::logits_rows, .argument = "gather_rows.rows"},
+    {.field = FieldId::num_rows, .argument = "*.num_rows"},
+    {.field = FieldId::num_logits_rows, .argument = "gather_rows.num_logits_rows"},
+};
+constexpr ConsumerSpec kConsumer{.name = "decoder", .ops = kOps, .fields = kUses};
+
+ActivationLimits with_workspace(const DecoderSpec& spec, const DecoderOptions& options,
+                                const AttentionBackend& attention, const RecurrentBackend& recurrent) {
+  ActivationLimits limits = options.limits;
+  limits.workspace_bytes = std::max(block_workspace_bytes(spec, limits.rows),
+                                    linear_workspace_bytes(limits.logits_rows, spec.width));
+  if (spec.count(Mixer::kSoftmax) > 0) {
+    const SoftmaxMixerSpec& s = spec.softmax;
+    limits.workspace_bytes = std::max(
+        limits.workspace_bytes, attention.workspace_bytes(options.threads, s.heads, s.kv_heads, s.head_dim));
+  }
+  if (spec.count(Mixer::kDelta) > 0) {
+    limits.workspace_bytes =
+        std::max(limits.workspace_bytes,
+                 recurrent.workspace_bytes(options.threads, spec.delta.key_dim, spec.delta.value_dim));
+  }
+  return limits;
+}
+
+}  // namespace
+
+int64_t Decoder::footprint(const DecoderSpec& spec, const DecoderOptions& options,
+                           const AttentionBackend& attention, const RecurrentBackend& recurrent) {
+  return activation_footprint(spec, with_workspace(spec, options, attention, recurrent)) +
+         Arena::footprint(DType::kF32, {spec.softmax.rope.dims / 2});
+}
+
+Result<Decoder> Decoder::create(const DecoderSpec& spec, const DecoderWeights& weights,
+                                const DecoderOptions& options, const AttentionBackend& attention,
+                                const RecurrentBackend& recurrent, Arena& arena) {
+  Decoder decoder(spec, weights, options, attention, recurrent);
+  decoder.act_ =
+      LS_TRY(allocate_activations(spec, with_workspace(spec, options, attention, recurrent), arena));
+  const std::vector<float> frequencies = rope_frequencies(spec.softmax.rope);
+  decoder.inv_freq_ =
+      LS_TRY(arena.allocate("inv_freq", DType::kF32, {static_cast<int64_t>(frequencies.size())}));
+  std::copy(frequencies.begin(), frequencies.end(), decoder.inv_freq_.as<float>());
+  return decoder;
+}
+
+Result<DecoderLaunch> Decoder::prepare(const Binder& binder) const {
+  DecoderLaunch launch;
+  launch.token_ids = LS_TRY(binder.address(kConsumer, FieldId::token_ids));
+  launch.token_source = LS_TRY(binder.address(kConsumer, FieldId::token_source));
+  launch.positions = LS_TRY(binder.address(kConsumer, FieldId::positions));
+  launch.logits_rows = LS_TRY(binder.address(kConsumer, FieldId::logits_rows));
+  launch.num_rows = LS_TRY(binder.scalar_address(kConsumer, field::num_rows));
+  launch.num_logits_rows = LS_TRY(binder.scalar_address(kConsumer, field::num_logits_rows));
+  if (spec_.count(Mixer::kSoftmax) > 0) launch.attention = LS_TRY(attention_.prepare(binder, kKvGroup));
+  if (spec_.count(Mixer::kDelta) > 0) launch.recurrent = LS_TRY(recurrent_.prepare(binder));
+  return launch;
+}
+
+Status Decoder::run(const DecoderLaunch& launch, const TensorView& sampled, const Launcher& on) const {
+  const Activations act = act_.at(launch.token_ids.dim(0), launch.logits_rows.dim(0));
+  const BlockContext context{
+      .spec = spec_, .act = act, .num_rows = launch.num_rows, .input = options_.input, .on = on};
+  LS_TRY(embed(launch, sampled, context));
+  LS_TRY(layers(launch, context));
+  return head(launch, context);
+}
+
+Status Decoder::embed(const DecoderLaunch& launch, const TensorView& sampled,
+                      const BlockContext& context) const {
+  const Activations& act = context.act;
+  LS_TRY(resolve_tokens(context.on,
+                        {.token_ids = launch.token_ids,
+                         .token_source = launch.token_source,
+                         .sampled = sampled,
+                         .out = act.tokens,
+                         .num_rows = launch.num_rows},
+                        "tokens"));
+  LS_TRY(embedding(
+      context.on,
+      {.token_ids = act.tokens, .table = weights_.embedding, .out = act.hidden, .num_rows = launch.num_rows},
+      "embedding"));
+  if (inv_freq_.elements() == 0) return {};
+  return rope_angles(context.on,
+                     {.positions = launch.positions,
+                      .inv_freq = inv_freq_,
+                      .cos_sin = act.cos_sin,
+                      .num_rows = launch.num_rows,
+                      .magnitude = rope_magnitude(spec_.softmax.rope)},
+                     "rope_angles");
+}
+
+// Each block leaves what it adds in `branch`; the next norm adds it to the residual stream first.
+Status Decoder::layers(const DecoderLaunch& launch, const BlockContext& context) const {
+  const Activations& act = context.act;
+  RmsNormArgs norm{
+      .out = act.normed, .num_rows = launch.num_rows, .epsilon = spec_.norm_epsilon, .flavour = spec_.norm};
+  norm.x = act.hidden;  // the first norm: nothing to add yet
+  int32_t softmax_layer = 0, delta_layer = 0;
+  for (size_t i = 0; i < spec_.layers.size(); ++i) {
+    context.on.stream.set_layer(static_cast<int32_t>(i));
+    const LayerWeights& weights = weights_.layers[i];
+    norm.weight = weights.input_norm;
+    LS_TRY(rms_norm(context.on, norm, "input_norm"));
+    norm.x = act.branch;
+    norm.residual = act.hidden;
+    if (spec_.layers[i].mixer == Mixer::kSoftmax) {
+      LS_TRY(softmax_block(context, weights.softmax, attention_, launch.attention, softmax_layer++));
+    } else {
+      LS_TRY(delta_block(context, weights.delta, recurrent_, launch.recurrent, delta_layer++));
+    }
+    norm.weight = weights.post_norm;
+    LS_TRY(rms_norm(context.on, norm, "post_norm"));
+    if (spec_.layers[i].mlp == Mlp::kDense) {
+      LS_TRY(dense_block(context, weights.dense));
+    } else {
+      LS_TRY(moe_block(context, weights.moe));
+    }
+  }
+  context.on.stream.set_layer(-1);
+  norm.weight = weights_.final_norm;
+  return rms_norm(context.on, norm, "final_norm");
+}
+
+Status Decoder::head(const DecoderLaunch& launch, const BlockContext& context) const {
+  const Activations& act = context.act;
+  if (act.logits.dim(0) == 0) return {};
+  LS_TRY(gather_rows(context.on,
+                     {.x = act.normed,
+                      .rows = launch.logits_rows,
+                      .out = act.gathered,
+                      .num_logits_rows = launch.num_logits_rows},
+                     "logits_rows"));
+  return linear(context.on,
+                {.x = act.gathered,
+                 .weight = weights_.head ? weights_.head : weights_.embedding,
+                 .out = act.logits,
+                 .workspace = act.workspace,
+                 .num_rows = launch.num_logits_rows,
+                 .input = options_.input},
+                "logits");
+}
+
+}  // namespace lockstep

@@ -1,0 +1,74 @@
+// Decoder: one forward pass of any family, from a plan's rows to logits. The only layer loop.
+#pragma once
+
+#include <memory>
+
+#include "attention/attention_backend.h"
+#include "contract/binder.h"
+#include "model/activations.h"
+#include "model/blocks/blocks.h"
+#include "model/decoder_spec.h"
+#include "model/weights.h"
+
+namespace lockstep {
+
+// The paged cache group of the softmax layers.
+inline constexpr GroupId kKvGroup{0};
+
+// What one step's forward pass reads of the plan. Trivially copyable.
+struct DecoderLaunch {
+  TensorView token_ids;     // [T]
+  TensorView token_source;  // [T]
+  TensorView positions;     // [T]
+  TensorView logits_rows;   // [R]
+  const LiveRows* num_rows = nullptr;
+  const LiveRows* num_logits_rows = nullptr;
+  AttentionLaunch attention;
+  RecurrentLaunch recurrent;
+};
+
+struct DecoderOptions {
+  MatmulInput input = MatmulInput::kF32;
+  ActivationLimits limits;  // workspace_bytes is filled in
+  int threads = 1;
+};
+
+// Thread: one owner. Borrows spec, weights and backends.
+class Decoder {
+ public:
+  // Bytes of arena that `create` takes.
+  static int64_t footprint(const DecoderSpec& spec, const DecoderOptions& options,
+                           const AttentionBackend& attention, const RecurrentBackend& recurrent);
+  static Result<Decoder> create(const DecoderSpec& spec, const DecoderWeights& weights,
+                                const DecoderOptions& options, const AttentionBackend& attention,
+                                const RecurrentBackend& recurrent, Arena& arena);
+
+  // Pure: binds what the pass reads.
+  Result<DecoderLaunch> prepare(const Binder& binder) const;
+
+  // Enqueues the pass. `sampled` [R] i32 holds the tokens of the source step. The logits of the plan's logits
+  // rows are in logits() of the same number of rows afterwards.
+  Status run(const DecoderLaunch& launch, const TensorView& sampled, const Launcher& on) const;
+
+  TensorView logits(int64_t logits_rows) const { return act_.at(0, logits_rows).logits; }
+  // The step's tokens with sources resolved, for whoever counts them.
+  TensorView tokens(int64_t rows) const { return act_.at(rows, 0).tokens; }
+
+ private:
+  Decoder(const DecoderSpec& spec, const DecoderWeights& weights, const DecoderOptions& options,
+          const AttentionBackend& attention, const RecurrentBackend& recurrent)
+      : spec_(spec), weights_(weights), options_(options), attention_(attention), recurrent_(recurrent) {}
+  Status embed(const DecoderLaunch& launch, const TensorView& sampled, const BlockContext& context) const;
+  Status layers(const DecoderLaunch& launch, const BlockContext& context) const;
+  Status head(const DecoderLaunch& launch, const BlockContext& context) const;
+
+  const DecoderSpec& spec_;
+  const DecoderWeights& weights_;
+  DecoderOptions options_;
+  const AttentionBackend& attention_;
+  const RecurrentBackend& recurrent_;
+  Activations act_;
+  TensorView inv_freq_;  // [rotary dims / 2]
+};
+
+}  // namespace lockstep
