@@ -1,8 +1,13 @@
 #include "kernels/table.h"
 
 #include "kernels/embedding/embedding_kernels.h"
+#include "kernels/gate/gate_kernels.h"
+#include "kernels/kv_cache/kv_cache_kernels.h"
 #include "kernels/linear/linear_kernels.h"
 #include "kernels/moe/moe_kernels.h"
+#include "kernels/paged_attention/paged_attention_kernels.h"
+#include "kernels/qk_norm_rope/qk_norm_rope_kernels.h"
+#include "kernels/rms_norm/rms_norm_kernels.h"
 #include "kernels/swiglu/swiglu_kernels.h"
 
 namespace lockstep {
@@ -11,6 +16,15 @@ namespace {
 // The oracles. What stands here and in no later table is waiting for memory, not for arithmetic.
 constexpr KernelTable reference_table() {
   KernelTable table{.name = "reference"};
+  table.rms_norm = reference::rms_norm;
+  table.rope_angles = reference::rope_angles;
+  table.qk_norm_rope = reference::qk_norm_rope;
+  table.store_kv = reference::store_kv;
+  table.table_edits = reference::table_edits;
+  table.copy_pages = reference::copy_pages;
+  table.paged_attention = reference::paged_attention;
+  table.sigmoid_gate = reference::sigmoid_gate;
+  table.gated_add = reference::gated_add;
   table.embedding = reference::embedding;
   table.linear = reference::linear;
   table.swiglu = reference::swiglu;

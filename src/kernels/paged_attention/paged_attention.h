@@ -45,7 +45,8 @@ inline constexpr OpArg kPagedAttentionArgs[] = {
 inline constexpr OpSpec kPagedAttentionSpec{
     .name = "paged_attention", .args = kPagedAttentionArgs, .workspace = "per thread, see header"};
 
-// Bytes of workspace: scratch per thread for one block of keys and values in f32 and the running sums.
+// Bytes of workspace: scratch per thread for one block of keys or values in f32 and the running sums of one
+// tile of query rows. The tile has a fixed size, so the numbers of heads do not enter.
 int64_t paged_attention_workspace_bytes(int threads, int64_t heads, int64_t kv_heads, int64_t head_dim);
 
 // Identity: keys are visited in blocks of kAttentionBlock tokens counted from position 0, whatever the page
