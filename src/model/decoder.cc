@@ -111,9 +111,13 @@ Status Decoder::embed(const DecoderLaunch& launch, const TensorView& sampled,
 // Each block leaves what it adds in `branch`; the next norm adds it to the residual stream first.
 Status Decoder::layers(const DecoderLaunch& launch, const BlockContext& context) const {
   const Activations& act = context.act;
-  RmsNormArgs norm{
-      .out = act.normed, .num_rows = launch.num_rows, .epsilon = spec_.norm_epsilon, .flavour = spec_.norm};
-  norm.x = act.hidden;  // the first norm: nothing to add yet
+  RmsNormArgs norm{.x = act.hidden,  // the first norm has nothing to add yet
+                   .weight = {},
+                   .residual = {},
+                   .out = act.normed,
+                   .num_rows = launch.num_rows,
+                   .epsilon = spec_.norm_epsilon,
+                   .flavour = spec_.norm};
   int32_t softmax_layer = 0, delta_layer = 0;
   for (size_t i = 0; i < spec_.layers.size(); ++i) {
     context.on.stream.set_layer(static_cast<int32_t>(i));

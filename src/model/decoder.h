@@ -12,8 +12,9 @@
 
 namespace lockstep {
 
-// The paged cache group of the softmax layers.
+// The cache groups of a decoder: pages of the softmax layers, states of the delta layers.
 inline constexpr GroupId kKvGroup{0};
+inline constexpr GroupId kStateGroup{1};
 
 // What one step's forward pass reads of the plan. Trivially copyable.
 struct DecoderLaunch {

@@ -1,0 +1,140 @@
+#include "model/model.h"
+
+#include <filesystem>
+
+#include "json/json.h"
+#include "model/builtin_configs.h"
+#include "model/families/families.h"
+
+namespace lockstep {
+namespace {
+
+namespace fs = std::filesystem;
+
+Result<Json> read_config(const ModelOptions& options) {
+  if (options.format == LoadFormat::kDummy) {
+    if (const BuiltinConfig* builtin = find_builtin_config(options.path)) {
+      return parse_json(builtin->json, {}, concat(builtin->name, " config"));
+    }
+  }
+  std::error_code ignored;
+  if (!fs::is_directory(options.path, ignored)) {
+    std::string known;
+    for (const BuiltinConfig& config : builtin_configs())
+      known += concat(known.empty() ? "" : ", ", config.name);
+    return error(
+        Code::kNotFound, "model: ", options.path,
+        " is not a folder; expected one with config.json and safetensors files, or with --load-format dummy ",
+        "one of ", known);
+  }
+  return parse_json_file((fs::path(options.path) / "config.json").string());
+}
+
+// eos_token_id is a number or a list of them.
+Result<std::vector<int32_t>> read_stop_ids(const Json& config, int32_t vocab) {
+  std::vector<int32_t> ids;
+  const std::optional<Json> eos = config.find("eos_token_id");
+  if (!eos) return ids;
+  if (!eos->is_array()) {
+    ids.push_back(static_cast<int32_t>(LS_TRY(eos->as_integer(0, vocab - 1))));
+    return ids;
+  }
+  for (const int64_t id : LS_TRY(eos->as_integers(0, vocab - 1))) ids.push_back(static_cast<int32_t>(id));
+  return ids;
+}
+
+Result<std::vector<int32_t>> find_stop_ids(const ModelOptions& options, const Json& config, int32_t vocab) {
+  const fs::path generation = fs::path(options.path) / "generation_config.json";
+  std::error_code ignored;
+  if (fs::exists(generation, ignored)) {
+    const Json json = LS_TRY(parse_json_file(generation.string()));
+    std::vector<int32_t> ids = LS_TRY(read_stop_ids(json, vocab));
+    if (!ids.empty()) return ids;
+  }
+  return read_stop_ids(config, vocab);
+}
+
+Result<ComputeDType> configured_dtype(const Json& config) {
+  std::string name = LS_TRY(config.string_or("dtype", ""));
+  if (name.empty()) name = LS_TRY(config.string_or("torch_dtype", "float32"));
+  if (name == "bfloat16") return ComputeDType::kBFloat16;
+  if (name == "float16") return ComputeDType::kFloat16;
+  if (name == "float32") return ComputeDType::kFloat32;
+  return error(Code::kUnimplemented, config.where(), ": dtype is \"", name,
+               "\"; expected bfloat16, float16 or float32; choose with --dtype");
+}
+
+// The narrowest type that holds every matrix of the checkpoint exactly. Products in f32 read bf16 or f16
+// weights without loss, so float32 need not mean four bytes per weight.
+DType exact_dtype(const WeightPlan& plan, const std::optional<Checkpoint>& checkpoint,
+                  ComputeDType configured) {
+  if (!checkpoint) return configured == ComputeDType::kFloat32 ? DType::kF32 : DType::kBF16;
+  std::optional<DType> found;
+  for (const MatrixTarget& matrix : plan.matrices) {
+    for (const WeightPart& part : matrix.parts) {
+      std::string name = part.name;
+      if (const size_t hole = name.find("{}"); hole != std::string::npos) name.replace(hole, 2, "0");
+      const StoredTensor* tensor = checkpoint->find(name);
+      if (tensor == nullptr) continue;
+      if (found && *found != tensor->dtype) return DType::kF32;
+      found = tensor->dtype;
+    }
+  }
+  return found && is_float_weight(*found) ? *found : DType::kF32;
+}
+
+void choose_dtypes(ComputeDType dtype, DType exact, Model& model) {
+  switch (dtype) {
+    case ComputeDType::kBFloat16:
+      model.weight_dtype = model.cache_dtype = DType::kBF16;
+      model.input = MatmulInput::kBF16;
+      return;
+    case ComputeDType::kFloat16:
+      model.weight_dtype = model.cache_dtype = DType::kF16;
+      model.input = MatmulInput::kF32;
+      return;
+    case ComputeDType::kFloat32:
+    case ComputeDType::kAuto:
+      model.weight_dtype = exact;
+      model.cache_dtype = DType::kF32;
+      model.input = MatmulInput::kF32;
+      return;
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ModelPlan>> plan_model(const ModelOptions& options) {
+  const Json config = LS_TRY(read_config(options));
+  auto plan = std::make_unique<ModelPlan>();
+  Model& model = plan->model;
+  model.name = fs::path(options.path).lexically_normal().filename().string();
+  if (model.name.empty()) model.name = fs::path(options.path).parent_path().filename().string();
+  model.spec = LS_TRY(read_decoder_spec(config));
+  model.stop_ids = LS_TRY(find_stop_ids(options, config, model.spec.vocab));
+  if (options.format == LoadFormat::kSafetensors) plan->checkpoint = LS_TRY(Checkpoint::open(options.path));
+
+  const ComputeDType configured = LS_TRY(configured_dtype(config));
+  const ComputeDType dtype = options.dtype == ComputeDType::kAuto ? configured : options.dtype;
+  plan->weights = list_weights(model.spec, DType::kBF16, model.weights);
+  choose_dtypes(dtype, exact_dtype(plan->weights, plan->checkpoint, configured), model);
+  for (MatrixTarget& matrix : plan->weights.matrices) matrix.dtype = model.weight_dtype;
+  model.parts = weight_bytes_by_part(plan->weights);
+  if (plan->checkpoint) LS_TRY(check_weights(plan->weights, *plan->checkpoint));
+  return plan;
+}
+
+Result<std::unique_ptr<Model>> load_model(const ModelOptions& options) {
+  std::unique_ptr<ModelPlan> plan = LS_TRY(plan_model(options));
+  // The list points into plan->model.weights; the model moves only after everything is loaded, and then its
+  // weights, views into the arena, are still right.
+  const LoadOptions load{.threads = options.threads};
+  Result<LoadedWeights> loaded = plan->checkpoint ? load_weights(plan->weights, *plan->checkpoint, load)
+                                                  : make_dummy_weights(plan->weights, options.seed, load);
+  if (!loaded.ok()) return loaded.status();
+  auto model = std::make_unique<Model>(std::move(plan->model));
+  model->loaded = std::move(loaded).value();
+  return model;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,162 @@
+#include "runtime/executor.h"
+
+#include <algorithm>
+
+#include "attention/delta/delta_backend.h"
+#include "attention/paged/paged_backend.h"
+#include "base/clock.h"
+#include "base/math.h"
+
+namespace lockstep {
+namespace {
+
+constexpr const OpSpec* kOps[] = {&kTableEditsSpec, &kCopyPagesSpec};
+constexpr FieldUse kUses[] = {
+    {.field = FieldId::table_edits, .argument = "table_edits.edits"},
+    {.field = FieldId::num_table_edits, .argument = "table_edits.num_edits"},
+    {.field = FieldId::copies, .argument = "copy_pages.copies"},
+    {.field = FieldId::num_copies, .argument = "copy_pages.num_copies"},
+};
+constexpr ConsumerSpec kConsumer{.name = "cache_update", .ops = kOps, .fields = kUses};
+
+CacheGeometry cache_geometry(const DecoderSpec& spec, DType cache_dtype, const ExecutorOptions& options) {
+  const CacheGroup& pages = options.limits.group(kKvGroup);
+  const CacheGroup& states = options.limits.group(kStateGroup);
+  const DeltaMixerSpec& d = spec.delta;
+  return {.layout = options.layout,
+          .kv = {.dtype = cache_dtype,
+                 .num_pages = pages.num_pages,
+                 .page_tokens = pages.page_tokens,
+                 .heads = spec.softmax.kv_heads,
+                 .head_dim = spec.softmax.head_dim},
+          .softmax_layers = spec.count(Mixer::kSoftmax),
+          .state = {.slots = states.num_pages,
+                    .conv_channels = d.conv_channels(),
+                    .conv_width = d.conv_width,
+                    .value_heads = d.value_heads,
+                    .key_dim = d.key_dim,
+                    .value_dim = d.value_dim},
+          .delta_layers = spec.count(Mixer::kDelta),
+          .table_rows = pages.table_rows,
+          .max_pages_per_seq = pages.max_pages_per_seq};
+}
+
+DecoderOptions decoder_options(MatmulInput input, const ExecutorOptions& options) {
+  return {.input = input,
+          .limits = {.rows = options.limits.max_rows, .logits_rows = options.limits.max_logits_rows},
+          .threads = options.threads};
+}
+
+SamplerLimits sampler_limits(const DecoderSpec& spec, const ExecutorOptions& options) {
+  return {.logits_rows = options.limits.max_logits_rows,
+          .vocab = spec.vocab,
+          .vocab_known = std::min(options.vocab_known, spec.vocab),
+          .penalty_slots = options.limits.penalty_slots,
+          .threads = options.threads};
+}
+
+}  // namespace
+
+void set_cache_groups(const DecoderSpec& spec, DType cache_dtype, const KvLayout& layout,
+                      const CacheSizes& sizes, StepLimits& limits) {
+  limits.num_groups = spec.count(Mixer::kDelta) > 0 ? 2 : 1;
+  limits.groups[static_cast<size_t>(kKvGroup.get())] = {
+      .kind = GroupKind::kPaged,
+      .page_tokens = sizes.page_tokens,
+      .kernel_page_tokens = sizes.page_tokens,
+      .num_pages = sizes.num_pages,
+      .table_rows = sizes.table_rows,
+      .max_pages_per_seq = ceil_div(sizes.max_seq_len, sizes.page_tokens),
+      .layout = id_of(layout),
+      .dtype = std::string(name_of(cache_dtype))};
+  if (limits.num_groups == 1) return;
+  limits.groups[static_cast<size_t>(kStateGroup.get())] = {
+      .kind = GroupKind::kState, .num_pages = sizes.state_slots, .layout = "slots", .dtype = "f32"};
+}
+
+Result<ExecutorMemory> Executor::memory(const DecoderSpec& spec, DType cache_dtype,
+                                        const ExecutorOptions& options) {
+  const CacheStorage none;
+  const PagedBackend attention(none);
+  const DeltaBackend recurrent(none);
+  const ImageLayout image(options.limits, {.rows = PaddedRows(options.limits.max_rows),
+                                           .seqs = PaddedSeqs(options.limits.max_seqs),
+                                           .logits_rows = PaddedRows(options.limits.max_logits_rows)});
+  return ExecutorMemory{
+      .cache = LS_TRY(CacheStorage::footprint(cache_geometry(spec, cache_dtype, options))),
+      .activations =
+          Decoder::footprint(spec, decoder_options(MatmulInput::kF32, options), attention, recurrent) +
+          Sampler::footprint(sampler_limits(spec, options)) + Arena::footprint(DType::kU8, {image.bytes()})};
+}
+
+Executor::Executor(const Model& model, const ExecutorOptions& options, CacheStorage storage, Arena cache,
+                   Arena work)
+    : model_(model),
+      options_(options),
+      cache_arena_(std::move(cache)),
+      work_arena_(std::move(work)),
+      storage_(std::move(storage)),
+      attention_(std::make_unique<PagedBackend>(storage_)),
+      recurrent_(std::make_unique<DeltaBackend>(storage_)),
+      stream_(options.threads) {}
+
+Result<std::unique_ptr<Executor>> Executor::create(const Model& model, const ExecutorOptions& options) {
+  const ExecutorMemory bytes = LS_TRY(memory(model.spec, model.cache_dtype, options));
+  Arena cache = LS_TRY(Arena::create("cache", bytes.cache));
+  Arena work = LS_TRY(Arena::create("activations", bytes.activations));
+  CacheStorage storage =
+      LS_TRY(CacheStorage::create(cache_geometry(model.spec, model.cache_dtype, options), cache));
+  std::unique_ptr<Executor> executor(
+      new Executor(model, options, std::move(storage), std::move(cache), std::move(work)));
+  LS_TRY(executor->finish(executor->work_arena_));
+  return executor;
+}
+
+Status Executor::finish(Arena& work) {
+  image_ = std::make_unique<DeviceImage>(LS_TRY(DeviceImage::create(options_.limits, work)));
+  decoder_ = std::make_unique<Decoder>(LS_TRY(Decoder::create(
+      model_.spec, model_.weights, decoder_options(model_.input, options_), *attention_, *recurrent_, work)));
+  sampler_ = std::make_unique<Sampler>(LS_TRY(Sampler::create(sampler_limits(model_.spec, options_), work)));
+  return {};
+}
+
+Status Executor::run(const StepPlan& plan, StepResult& result) {
+  const int64_t start = now_ns();
+  const Launcher on{kernel_table(options_.isa), stream_};
+  bindings_.clear();
+  LS_TRY(image_->refresh(plan));
+  const Binder binder(plan, *image_, &bindings_);
+  const DecoderLaunch decoder = LS_TRY(decoder_->prepare(binder));
+  const SamplerLaunch sampler = LS_TRY(sampler_->prepare(binder, decoder_->tokens(decoder.token_ids.dim(0)),
+                                                         decoder_->logits(decoder.logits_rows.dim(0))));
+  const int64_t prepared = now_ns();
+  LS_TRY(update_caches(binder, on));
+  LS_TRY(decoder_->run(decoder, sampler_->sampled(), on));
+  const int64_t forwarded = now_ns();
+  LS_TRY(sampler_->run(sampler, on));
+  result.epoch = plan.scalar(field::epoch);
+  sampler_->collect(plan.scalar(field::num_logits_rows).get(), result);
+  times_ = {
+      .prepare_ns = prepared - start, .forward_ns = forwarded - prepared, .sample_ns = now_ns() - forwarded};
+  return {};
+}
+
+Status Executor::update_caches(const Binder& binder, const Launcher& on) const {
+  for (int32_t g = 0; g < options_.limits.num_groups; ++g) {
+    const GroupId group(g);
+    const bool paged = options_.limits.group(group).kind == GroupKind::kPaged;
+    if (paged) {
+      const TensorView edits = LS_TRY(binder.address(kConsumer, FieldId::table_edits, group));
+      const int32_t* num_edits = LS_TRY(binder.scalar_address(kConsumer, field::num_table_edits, group));
+      const TableEditsArgs args{.edits = edits, .page_table = storage_.page_table(), .num_edits = num_edits};
+      LS_TRY(table_edits(on, args, "table_edits"));
+    }
+    const TensorView copies = LS_TRY(binder.address(kConsumer, FieldId::copies, group));
+    const int32_t* num_copies = LS_TRY(binder.scalar_address(kConsumer, field::num_copies, group));
+    LS_TRY(paged ? storage_.copy_pages(on, copies, num_copies)
+                 : storage_.copy_states(on, copies, num_copies));
+  }
+  return {};
+}
+
+}  // namespace lockstep

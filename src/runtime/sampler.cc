@@ -1,0 +1,115 @@
+#include "runtime/sampler.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "plan/step_plan.h"
+
+namespace lockstep {
+namespace {
+
+constexpr const OpSpec* kOps[] = {&kCountTokensSpec, &kSampleSpec};
+constexpr FieldUse kUses[] = {
+    {.field = FieldId::positions, .argument = "count_tokens.positions"},
+    {.field = FieldId::query_start_loc, .argument = "count_tokens.query_start_loc"},
+    {.field = FieldId::penalty_slots, .argument = "count_tokens.penalty_slots"},
+    {.field = FieldId::prompt_lens, .argument = "count_tokens.prompt_lens"},
+    {.field = FieldId::num_seqs, .argument = "count_tokens.num_seqs"},
+    {.field = FieldId::temperature, .argument = "sample.temperature"},
+    {.field = FieldId::top_k, .argument = "sample.top_k"},
+    {.field = FieldId::top_p, .argument = "sample.top_p"},
+    {.field = FieldId::min_p, .argument = "sample.min_p"},
+    {.field = FieldId::repetition_penalty, .argument = "sample.repetition_penalty"},
+    {.field = FieldId::presence_penalty, .argument = "sample.presence_penalty"},
+    {.field = FieldId::frequency_penalty, .argument = "sample.frequency_penalty"},
+    {.field = FieldId::seed, .argument = "sample.seed"},
+    {.field = FieldId::sample_positions, .argument = "sample.position"},
+    {.field = FieldId::sample_penalty_slots, .argument = "sample.penalty_slot"},
+    {.field = FieldId::logprobs, .argument = "sample.logprobs"},
+    {.field = FieldId::num_logits_rows, .argument = "sample.num_logits_rows"},
+};
+constexpr ConsumerSpec kConsumer{.name = "sampler", .ops = kOps, .fields = kUses};
+
+}  // namespace
+
+int64_t Sampler::footprint(const SamplerLimits& limits) {
+  const int64_t rows = limits.logits_rows;
+  return Arena::footprint(DType::kI32, {limits.penalty_slots, limits.vocab}) +
+         2 * Arena::footprint(DType::kI32, {rows}) + Arena::footprint(DType::kF32, {rows}) +
+         2 * Arena::footprint(DType::kI32, {rows, kMaxTopLogprobs}) +
+         Arena::footprint(DType::kU8, {sample_workspace_bytes(limits.threads, limits.vocab)});
+}
+
+Result<Sampler> Sampler::create(const SamplerLimits& limits, Arena& arena) {
+  const int64_t rows = limits.logits_rows;
+  Sampler s;
+  s.limits_ = limits;
+  s.counts_ = LS_TRY(arena.allocate("token counts", DType::kI32, {limits.penalty_slots, limits.vocab}));
+  s.tokens_ = LS_TRY(arena.allocate("sampled tokens", DType::kI32, {rows}));
+  s.token_logprob_ = LS_TRY(arena.allocate("token logprobs", DType::kF32, {rows}));
+  s.top_tokens_ = LS_TRY(arena.allocate("top tokens", DType::kI32, {rows, kMaxTopLogprobs}));
+  s.top_logprobs_ = LS_TRY(arena.allocate("top logprobs", DType::kF32, {rows, kMaxTopLogprobs}));
+  s.non_finite_ = LS_TRY(arena.allocate("non-finite counts", DType::kI32, {rows}));
+  s.workspace_ = LS_TRY(arena.allocate("sampler workspace", DType::kU8,
+                                       {sample_workspace_bytes(limits.threads, limits.vocab)}));
+  return s;
+}
+
+Result<SamplerLaunch> Sampler::prepare(const Binder& binder, const TensorView& tokens,
+                                       const TensorView& logits) const {
+  SamplerLaunch launch;
+  CountTokensArgs& count = launch.count;
+  count.token_ids = tokens;
+  count.positions = LS_TRY(binder.address(kConsumer, FieldId::positions));
+  count.query_start_loc = LS_TRY(binder.address(kConsumer, FieldId::query_start_loc));
+  count.penalty_slots = LS_TRY(binder.address(kConsumer, FieldId::penalty_slots));
+  count.prompt_lens = LS_TRY(binder.address(kConsumer, FieldId::prompt_lens));
+  count.counts = counts_;
+  count.num_seqs = LS_TRY(binder.scalar_address(kConsumer, field::num_seqs));
+
+  SampleArgs& sample = launch.sample;
+  const int64_t rows = logits.dim(0);
+  sample.logits = logits;
+  sample.temperature = LS_TRY(binder.address(kConsumer, FieldId::temperature));
+  sample.top_k = LS_TRY(binder.address(kConsumer, FieldId::top_k));
+  sample.top_p = LS_TRY(binder.address(kConsumer, FieldId::top_p));
+  sample.min_p = LS_TRY(binder.address(kConsumer, FieldId::min_p));
+  sample.repetition_penalty = LS_TRY(binder.address(kConsumer, FieldId::repetition_penalty));
+  sample.presence_penalty = LS_TRY(binder.address(kConsumer, FieldId::presence_penalty));
+  sample.frequency_penalty = LS_TRY(binder.address(kConsumer, FieldId::frequency_penalty));
+  sample.seed = LS_TRY(binder.address(kConsumer, FieldId::seed));
+  sample.position = LS_TRY(binder.address(kConsumer, FieldId::sample_positions));
+  sample.penalty_slot = LS_TRY(binder.address(kConsumer, FieldId::sample_penalty_slots));
+  sample.logprobs = LS_TRY(binder.address(kConsumer, FieldId::logprobs));
+  sample.num_logits_rows = LS_TRY(binder.scalar_address(kConsumer, field::num_logits_rows));
+  sample.counts = counts_;
+  sample.tokens = tokens_.rows(0, rows);
+  sample.token_logprob = token_logprob_.rows(0, rows);
+  sample.top_tokens = top_tokens_.rows(0, rows);
+  sample.top_logprobs = top_logprobs_.rows(0, rows);
+  sample.non_finite = non_finite_.rows(0, rows);
+  sample.workspace = workspace_;
+  sample.vocab_size = limits_.vocab_known;
+  return launch;
+}
+
+Status Sampler::run(const SamplerLaunch& launch, const Launcher& on) const {
+  LS_TRY(count_tokens(on, launch.count, "count_tokens"));
+  return sample(on, launch.sample, "sample");
+}
+
+void Sampler::collect(int32_t rows, StepResult& result) const {
+  const int32_t* tokens = tokens_.as<int32_t>();
+  const int32_t* top = top_tokens_.as<int32_t>();
+  const float* top_logprobs = top_logprobs_.as<float>();
+  const int32_t top_count = rows * kMaxTopLogprobs;
+  result.tokens.assign(static_cast<size_t>(rows), TokenId(-1));
+  for (int32_t r = 0; r < rows; ++r) result.tokens[static_cast<size_t>(r)] = TokenId(tokens[r]);
+  result.token_logprobs.assign(token_logprob_.as<float>(), token_logprob_.as<float>() + rows);
+  result.non_finite.assign(non_finite_.as<int32_t>(), non_finite_.as<int32_t>() + rows);
+  result.top_tokens.assign(static_cast<size_t>(top_count), TokenId(-1));
+  for (int32_t i = 0; i < top_count; ++i) result.top_tokens[static_cast<size_t>(i)] = TokenId(top[i]);
+  result.top_logprobs.assign(top_logprobs, top_logprobs + top_count);
+}
+
+}  // namespace lockstep

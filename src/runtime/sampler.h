@@ -1,0 +1,52 @@
+// Sampler: logits to token ids; the step's only copy from the device to the host.
+#pragma once
+
+#include "contract/binder.h"
+#include "kernels/sample/sample.h"
+
+namespace lockstep {
+
+struct StepResult;
+
+struct SamplerLimits {
+  int64_t logits_rows = 0;
+  int64_t vocab = 0;          // columns of the logits
+  int32_t vocab_known = 0;    // ids that may be drawn
+  int64_t penalty_slots = 0;  // rows of token counts, the reserved one included
+  int threads = 1;
+};
+
+// What one step's sampling reads of the plan. Trivially copyable.
+struct SamplerLaunch {
+  CountTokensArgs count;
+  SampleArgs sample;
+};
+
+// Thread: one owner.
+class Sampler {
+ public:
+  static int64_t footprint(const SamplerLimits& limits);
+  static Result<Sampler> create(const SamplerLimits& limits, Arena& arena);
+
+  // Pure. `tokens` are the step's resolved tokens, `logits` the decoder's.
+  Result<SamplerLaunch> prepare(const Binder& binder, const TensorView& tokens,
+                                const TensorView& logits) const;
+  Status run(const SamplerLaunch& launch, const Launcher& on) const;
+  // Copies the first `rows` rows' outcome to the host.
+  void collect(int32_t rows, StepResult& result) const;
+
+  // Tokens of the last step, one per logits row: what token sources name.
+  const TensorView& sampled() const { return tokens_; }
+
+ private:
+  SamplerLimits limits_;
+  TensorView counts_;         // [penalty slots, V] i32
+  TensorView tokens_;         // [R] i32
+  TensorView token_logprob_;  // [R] f32
+  TensorView top_tokens_;     // [R, M] i32
+  TensorView top_logprobs_;   // [R, M] f32
+  TensorView non_finite_;     // [R] i32
+  TensorView workspace_;      // u8
+};
+
+}  // namespace lockstep
