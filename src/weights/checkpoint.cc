@@ -84,8 +84,9 @@ Status Checkpoint::add_shards(const std::string& index_path) {
   const std::string folder = index_path.substr(0, index_path.rfind('/') + 1);
   for (const auto& [shard, names] : shards) {
     if (!exists(folder + shard)) {
-      return error(Code::kNotFound, index_path, ": shard ", excerpt(shard, kShown), " with ", names.size(),
-                   " tensors is not there; expected it beside the index; fetch the checkpoint again");
+      return error(Code::kNotFound, index_path, ": shard ", excerpt(shard, kShown),
+                   " is not there; expected it beside the index, with tensor ", excerpt(names[0], kShown),
+                   "; fetch the checkpoint again");
     }
     const auto first = static_cast<std::ptrdiff_t>(tensors_.size());
     InputFile file = LS_TRY(InputFile::open(folder + shard));

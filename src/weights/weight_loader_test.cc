@@ -1,0 +1,421 @@
+#include "weights/weight_loader.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+#include <random>
+
+#include "weights/safetensors_writer.h"
+#include "weights/test_support.h"
+
+namespace lockstep {
+namespace {
+
+// A checkpoint of random tensors whose elements a test can look up.
+class Source {
+ public:
+  explicit Source(uint64_t seed) : random_(seed) {}
+
+  template <typename T>
+  void add(const std::string& name, const Shape& shape) {
+    std::vector<float>& read = values_[name];
+    std::vector<char>& raw = raw_[name];
+    raw.resize(static_cast<size_t>(shape.elements()) * sizeof(T));
+    for (int64_t i = 0; i < shape.elements(); ++i) {
+      const auto value = static_cast<T>(std::uniform_real_distribution<float>(-1, 1)(random_));
+      read.push_back(static_cast<float>(value));
+      std::memcpy(raw.data() + static_cast<size_t>(i) * sizeof(T), &value, sizeof(T));
+    }
+    EXPECT_TRUE(writer_.add(name, dense_view(raw.data(), DTypeOf<T>::value, shape)).ok());
+  }
+
+  Checkpoint checkpoint() const {
+    const std::string path = folder_.file("model.safetensors");
+    EXPECT_TRUE(writer_.write(path).ok());
+    return Checkpoint::open(path).value();
+  }
+
+  // Element [row, col] of a tensor seen as rows of `width`.
+  float at(const std::string& name, int64_t row, int64_t col, int64_t width) const {
+    return values_.at(name).at(static_cast<size_t>(row * width + col));
+  }
+
+  const ScratchFolder& folder() const { return folder_; }
+
+ private:
+  std::mt19937_64 random_;
+  ScratchFolder folder_;
+  SafetensorsWriter writer_;
+  std::map<std::string, std::vector<float>> values_;
+  std::map<std::string, std::vector<char>> raw_;
+};
+
+// Element [row, col] of one expert's matrix, through the layout's formula.
+float element(const PackedWeight& weight, int64_t expert, int64_t row, int64_t col) {
+  const int64_t at = expert * weight.expert_stride + packed_offset(weight, row, col);
+  return with_float_type(
+      weight.dtype, [&]<typename T>() { return static_cast<float>(static_cast<const T*>(weight.data)[at]); });
+}
+
+float rounded(DType dtype, float value) {
+  return with_float_type(dtype, [&]<typename T>() { return static_cast<float>(T(value)); });
+}
+
+struct Format {
+  DType dtype;
+  WeightLayout layout;
+  friend std::ostream& operator<<(std::ostream& out, const Format& format) {
+    return out << format.dtype << (format.layout == WeightLayout::kRowMajor ? " rows" : " panels");
+  }
+};
+
+class WeightFormat : public testing::TestWithParam<Format> {
+ protected:
+  DType dtype() const { return GetParam().dtype; }
+  WeightLayout layout() const { return GetParam().layout; }
+};
+
+INSTANTIATE_TEST_SUITE_P(All, WeightFormat,
+                         testing::Values(Format{DType::kF32, WeightLayout::kRowMajor},
+                                         Format{DType::kF32, WeightLayout::kPanel16},
+                                         Format{DType::kF16, WeightLayout::kPanel16},
+                                         Format{DType::kBF16, WeightLayout::kRowMajor},
+                                         Format{DType::kBF16, WeightLayout::kPanel16}));
+
+TEST_P(WeightFormat, StacksPartsOfAnyFloatTypeAlongTheOutputs) {
+  const int64_t k = 37;  // odd, so that a panel's last group is padded
+  Source source(1);
+  source.add<float>("q.weight", {21, k});
+  source.add<BFloat16>("k.weight", {5, k});
+  source.add<Float16>("v.weight", {6, k});
+  PackedWeight qkv;
+  WeightPlan plan{.family = "toy"};
+  plan.matrices.push_back({.into = &qkv,
+                           .name = "qkv",
+                           .k = k,
+                           .dtype = dtype(),
+                           .layout = layout(),
+                           .parts = {{.name = "q.weight", .rows = 21},
+                                     {.name = "k.weight", .rows = 5},
+                                     {.name = "v.weight", .rows = 6}}});
+
+  const auto weights = load_weights(plan, source.checkpoint(), {.threads = 2});
+
+  ASSERT_TRUE(weights.ok()) << weights.status().message();
+  ASSERT_EQ(qkv.n, 32);
+  EXPECT_EQ(weights->bytes, 32 * k * size_of(dtype()));
+  EXPECT_TRUE(weights->arena.contains(qkv.data));
+  for (int64_t row = 0; row < qkv.n; ++row) {
+    const char* name = row < 21 ? "q.weight" : row < 26 ? "k.weight" : "v.weight";
+    const int64_t source_row = row < 21 ? row : row < 26 ? row - 21 : row - 26;
+    for (int64_t col = 0; col < k; ++col) {
+      ASSERT_EQ(element(qkv, 0, row, col), rounded(dtype(), source.at(name, source_row, col, k)))
+          << name << " row " << source_row << " col " << col;
+    }
+  }
+}
+
+TEST_P(WeightFormat, TakesRowsInTheOrderItIsTold) {
+  // Two groups of [q q k v v v] rows become q q q q | k k | v v v v v v, as in a projection whose rows are
+  // grouped by key head.
+  const int64_t k = 10;
+  Source source(2);
+  source.add<float>("grouped", {12, k});
+  PackedWeight matrix;
+  WeightPlan plan{.family = "toy"};
+  plan.matrices.push_back(
+      {.into = &matrix,
+       .name = "qkv",
+       .k = k,
+       .dtype = dtype(),
+       .layout = layout(),
+       .parts = {
+           {.name = "grouped", .rows = 12, .order = {{0, 2}, {6, 2}, {2, 1}, {8, 1}, {3, 3}, {9, 3}}}}});
+
+  const auto weights = load_weights(plan, source.checkpoint(), {.threads = 2});
+
+  ASSERT_TRUE(weights.ok()) << weights.status().message();
+  const int64_t expected[] = {0, 1, 6, 7, 2, 8, 3, 4, 5, 9, 10, 11};
+  ASSERT_EQ(matrix.n, 12);
+  for (int64_t row = 0; row < 12; ++row) {
+    for (int64_t col = 0; col < k; ++col) {
+      ASSERT_EQ(element(matrix, 0, row, col), rounded(dtype(), source.at("grouped", expected[row], col, k)))
+          << "row " << row;
+    }
+  }
+}
+
+// gate and up of 5 experts, [6, 9] each, in either form of the field.
+MatrixTarget gate_up_target(PackedWeight* into, const Format& format) {
+  return {.into = into,
+          .name = "gate_up",
+          .k = 9,
+          .experts = 5,
+          .dtype = format.dtype,
+          .layout = format.layout,
+          .parts = {{.name = "experts.{}.gate_proj.weight", .rows = 6},
+                    {.name = "experts.{}.up_proj.weight", .rows = 6}},
+          .otherwise = {{.name = "experts.gate_up_proj", .rows = 12}}};
+}
+
+TEST_P(WeightFormat, GathersOneTensorPerExpert) {
+  Source source(3);
+  for (int expert = 0; expert < 5; ++expert) {
+    source.add<BFloat16>("experts." + std::to_string(expert) + ".gate_proj.weight", {6, 9});
+    source.add<BFloat16>("experts." + std::to_string(expert) + ".up_proj.weight", {6, 9});
+  }
+  PackedWeight matrix;
+  WeightPlan plan{.family = "toy", .matrices = {gate_up_target(&matrix, GetParam())}};
+
+  const auto weights = load_weights(plan, source.checkpoint(), {.threads = 2});
+
+  ASSERT_TRUE(weights.ok()) << weights.status().message();
+  ASSERT_EQ(matrix.experts, 5);
+  ASSERT_EQ(matrix.expert_stride, packed_elements(dtype(), layout(), 12, 9));
+  for (int64_t expert = 0; expert < 5; ++expert) {
+    for (int64_t row = 0; row < 12; ++row) {
+      const std::string name =
+          "experts." + std::to_string(expert) + (row < 6 ? ".gate_proj.weight" : ".up_proj.weight");
+      for (int64_t col = 0; col < 9; ++col) {
+        ASSERT_EQ(element(matrix, expert, row, col), rounded(dtype(), source.at(name, row % 6, col, 9)))
+            << name << " row " << row;
+      }
+    }
+  }
+}
+
+TEST_P(WeightFormat, GathersAllExpertsFromOneTensor) {
+  Source source(4);
+  source.add<float>("experts.gate_up_proj", {5, 12, 9});
+  PackedWeight matrix;
+  WeightPlan plan{.family = "toy", .matrices = {gate_up_target(&matrix, GetParam())}};
+
+  const auto weights = load_weights(plan, source.checkpoint(), {.threads = 2});
+
+  ASSERT_TRUE(weights.ok()) << weights.status().message();
+  for (int64_t expert = 0; expert < 5; ++expert) {
+    for (int64_t row = 0; row < 12; ++row) {
+      for (int64_t col = 0; col < 9; ++col) {
+        ASSERT_EQ(element(matrix, expert, row, col),
+                  rounded(dtype(), source.at("experts.gate_up_proj", expert * 12 + row, col, 9)))
+            << "expert " << expert << " row " << row;
+      }
+    }
+  }
+}
+
+TEST_P(WeightFormat, GivesTheSameBytesWhateverTheThreads) {
+  // Wide enough for several reads of staging and several jobs.
+  const int64_t rows = 3000, k = 2049;
+  Source source(5);
+  source.add<BFloat16>("a", {rows - 7, k});
+  source.add<float>("b", {7, k});
+  const Checkpoint checkpoint = source.checkpoint();
+  std::vector<std::string> bytes;
+  for (const int threads : {1, 2, 5}) {
+    PackedWeight matrix;
+    WeightPlan plan{.family = "toy"};
+    plan.matrices.push_back({.into = &matrix,
+                             .name = "m",
+                             .k = k,
+                             .dtype = dtype(),
+                             .layout = layout(),
+                             .parts = {{.name = "a", .rows = rows - 7}, {.name = "b", .rows = 7}}});
+
+    const auto weights = load_weights(plan, checkpoint, {.threads = threads});
+
+    ASSERT_TRUE(weights.ok()) << weights.status().message();
+    const auto* data = static_cast<const char*>(matrix.data);
+    bytes.emplace_back(data, data + matrix.expert_stride * size_of(dtype()));
+    EXPECT_EQ(element(matrix, 0, rows - 8, k - 1), rounded(dtype(), source.at("a", rows - 8, k - 1, k)));
+    EXPECT_EQ(element(matrix, 0, rows - 1, k - 1), rounded(dtype(), source.at("b", 6, k - 1, k)));
+  }
+  EXPECT_TRUE(bytes[0] == bytes[1] && bytes[0] == bytes[2]);
+}
+
+TEST(WeightLoader, RaisesDenseTensorsOfEveryFloatTypeToF32) {
+  Source source(6);
+  source.add<float>("f32", {3});
+  source.add<BFloat16>("bf16", {3});
+  source.add<Float16>("f16", {3});
+  source.add<double>("f64", {3});
+  source.add<BFloat16>("conv", {5, 1, 4});
+  TensorView f32, bf16, f16, f64, conv;
+  WeightPlan plan{.family = "toy",
+                  .tensors = {{.into = &f32, .name = "f32", .shape = {3}},
+                              {.into = &bf16, .name = "bf16", .shape = {3}},
+                              {.into = &f16, .name = "f16", .shape = {3}},
+                              {.into = &f64, .name = "f64", .shape = {3}},
+                              {.into = &conv, .name = "conv", .shape = {5, 4}, .stored = {5, 1, 4}}}};
+
+  const auto weights = load_weights(plan, source.checkpoint(), {});
+
+  ASSERT_TRUE(weights.ok()) << weights.status().message();
+  for (const TensorTarget& target : plan.tensors) {
+    ASSERT_EQ(target.into->shape, target.shape);
+    for (int64_t i = 0; i < target.shape.elements(); ++i) {
+      EXPECT_EQ(target.into->as<float>()[i], source.at(target.name, 0, i, 1 << 20)) << target.name;
+    }
+  }
+}
+
+TEST(WeightLoader, NeedsExactlyTheMemoryItAnnounces) {
+  Source source(7);
+  source.add<float>("norm", {3});
+  source.add<float>("w", {17, 3});
+  TensorView norm;
+  PackedWeight matrix;
+  WeightPlan plan{.family = "toy"};
+  plan.tensors.push_back({.into = &norm, .name = "norm", .shape = {3}, .part = "norms"});
+  plan.matrices.push_back(
+      {.into = &matrix, .name = "w", .k = 3, .parts = {{.name = "w", .rows = 17}}, .part = "attention"});
+  plan.matrices.push_back(
+      {.into = &matrix, .name = "w2", .k = 3, .parts = {{.name = "w", .rows = 17}}, .part = "attention"});
+
+  const auto weights = load_weights(plan, source.checkpoint(), {});
+
+  ASSERT_TRUE(weights.ok()) << weights.status().message();
+  // bf16 panels: 32 rows of 4 columns of 2 bytes; 3 floats round up to a line.
+  EXPECT_EQ(weights->arena.used(), 256 + 256 + 64);
+  EXPECT_EQ(weight_footprint(plan).value(), weights->arena.used());
+  const std::vector<WeightBytes> parts = weight_bytes_by_part(plan);
+  ASSERT_EQ(parts.size(), 2u);
+  EXPECT_EQ(parts[0].part, "attention");
+  EXPECT_EQ(parts[0].bytes, 512);
+  EXPECT_EQ(parts[1].part, "norms");
+  EXPECT_EQ(parts[1].bytes, 64);
+  EXPECT_EQ(weight_bytes(plan)[1].name, "w2");
+}
+
+// A checkpoint of [4, 8] "w", and what loading another idea of it says.
+class WeightRefusal : public testing::Test {
+ protected:
+  WeightRefusal() : source_(8) {
+    source_.add<float>("w", {4, 8});
+    source_.add<float>("mtp.w", {1});
+    plan_ = {.family = "toy"};
+    plan_.matrices.push_back({.into = &matrix_, .name = "m", .k = 8, .parts = {{.name = "w", .rows = 4}}});
+    plan_.may_ignore = [](std::string_view name) { return name.starts_with("mtp."); };
+  }
+  MatrixTarget& target() { return plan_.matrices[0]; }
+  std::string message() {
+    const auto weights = load_weights(plan_, source_.checkpoint(), {});
+    return weights.ok() ? "(accepted)" : weights.status().message();
+  }
+  std::string path() const { return source_.folder().file("model.safetensors"); }
+
+  Source source_;
+  PackedWeight matrix_;
+  TensorView tensor_;
+  WeightPlan plan_;
+};
+
+TEST_F(WeightRefusal, LetsPassWhatTheFamilyIgnores) {
+  const auto weights = load_weights(plan_, source_.checkpoint(), {});
+
+  ASSERT_TRUE(weights.ok()) << weights.status().message();
+  EXPECT_EQ(weights->ignored_tensors, 1);
+}
+
+TEST_F(WeightRefusal, NamesATensorThatIsMissing) {
+  target().parts[0].name = "v";
+
+  EXPECT_EQ(message(),
+            "toy: " + path() +
+                " has no tensor v; expected it with shape [4, 8]; check that config.json belongs to "
+                "these weights");
+}
+
+TEST_F(WeightRefusal, NamesTheExpertThatIsMissing) {
+  source_.add<float>("experts.0", {4, 8});
+  source_.add<float>("experts.1", {4, 8});
+  target().experts = 3;
+  target().parts[0].name = "experts.{}";
+
+  EXPECT_EQ(message(), "toy: " + path() +
+                           " has no tensor experts.2; expected it with shape [4, 8]; check that config.json "
+                           "belongs to these weights");
+}
+
+TEST_F(WeightRefusal, NamesBothShapesThatDiffer) {
+  target().parts[0].rows = 5;
+  EXPECT_EQ(message(),
+            "toy: w has shape [4, 8]; expected [5, 8]; check that config.json belongs to these weights");
+
+  target().parts[0].rows = 4;
+  target().experts = 2;
+  EXPECT_EQ(message(),
+            "toy: w has shape [4, 8]; expected [2, 4, 8]; check that config.json belongs to these weights");
+
+  plan_.matrices.clear();
+  plan_.tensors.push_back({.into = &tensor_, .name = "w", .shape = {32}, .stored = {32, 1}});
+  EXPECT_EQ(message(),
+            "toy: w has shape [4, 8]; expected [32, 1]; check that config.json belongs to these weights");
+}
+
+TEST_F(WeightRefusal, NamesATypeThatIsNoFloat) {
+  source_.add<uint8_t>("q", {4, 8});
+  plan_.matrices.push_back({.into = &matrix_, .name = "q", .k = 8, .parts = {{.name = "q", .rows = 4}}});
+
+  EXPECT_EQ(message(), "toy: q is u8; expected f32, f16 or bf16; use an unquantised checkpoint");
+}
+
+TEST_F(WeightRefusal, CountsTensorsThatNobodyReads) {
+  source_.add<BFloat16>("a.bias", {4});
+  EXPECT_EQ(message(), "toy: " + path() +
+                           " holds 1 tensor that this family does not read, first a.bias [4] bf16; expected "
+                           "none; check model_type in config.json");
+
+  plan_.may_ignore = nullptr;
+  EXPECT_EQ(message(), "toy: " + path() +
+                           " holds 2 tensors that this family does not read, first a.bias [4] bf16; expected "
+                           "none; check model_type in config.json");
+}
+
+TEST_F(WeightRefusal, RefusesPlansThatContradictThemselves) {
+  target().parts[0].order = {{0, 2}, {3, 2}};
+  EXPECT_EQ(message(), "weights: m takes rows 3 to 5 of w; expected rows within 0 to 4");
+
+  target().parts[0].order = {};
+  target().otherwise = {{.name = "w", .rows = 3}};
+  EXPECT_EQ(message(), "weights: m has 4 rows in one form and 3 in the other; expected the same");
+
+  target().otherwise = {};
+  target().k = 0;
+  EXPECT_EQ(message(), "weights: w has shape [4, 0]; expected at least 1 in each dimension");
+
+  target().k = int64_t{1} << 62;
+  EXPECT_EQ(message(), "weights: w has shape [4, 4611686018427387904]; expected less than 2^62 bytes");
+
+  target().k = 8;
+  target().dtype = DType::kI8;
+  EXPECT_EQ(message(), "weights: m is to be i8; expected f32, f16 or bf16");
+
+  target().dtype = DType::kBF16;
+  target().parts.clear();
+  EXPECT_EQ(message(), "weights: m has shape [1, 0, 8]; expected at least 1 in each dimension");
+
+  plan_.matrices.clear();
+  plan_.tensors.push_back({.into = &tensor_, .name = "w", .shape = {31}, .stored = {4, 8}});
+  EXPECT_EQ(message(),
+            "weights: w is [4, 8] on disk and [31] in memory; expected the same number of elements");
+}
+
+TEST_F(WeightRefusal, ReportsAFileThatShrinksWhileItsWeightsAreRead) {
+  source_.add<float>("big", {3000, 800});
+  plan_.matrices.push_back(
+      {.into = &matrix_, .name = "big", .k = 800, .parts = {{.name = "big", .rows = 3000}}});
+  const Checkpoint checkpoint = source_.checkpoint();
+  const auto size = std::filesystem::file_size(path());
+  std::filesystem::resize_file(path(), size / 2);
+
+  const auto weights = load_weights(plan_, checkpoint, {.threads = 2});
+
+  EXPECT_EQ(weights.status().message(),
+            concat(path(), ": shrank to ", size / 2, " bytes while being read; expected ", size,
+                   "; let its writer finish and load again"));
+}
+
+}  // namespace
+}  // namespace lockstep
