@@ -43,6 +43,16 @@ TEST(JsonWriter, WritesNumbersThatReadBackEqual) {
   EXPECT_TRUE(parse_json(text, {}, "writer").ok());
 }
 
+TEST(JsonWriter, KeepsTheSignOfANegativeZero) {
+  JsonWriter json;
+  json.value(-0.0);
+
+  const std::string text = std::move(json).take();
+
+  EXPECT_EQ(text, "-0.0");
+  EXPECT_TRUE(std::signbit(parse_json(text, {}, "writer").value().as_number().value()));
+}
+
 TEST(JsonWriter, WritesNonFiniteNumbersAsNull) {
   JsonWriter json;
   json.begin_array().value(std::numeric_limits<double>::infinity()).value(std::nan("")).end_array();
