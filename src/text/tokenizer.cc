@@ -58,7 +58,8 @@ class Encoder {
       const auto id = state_.vocabulary.find(spelling_);
       if (id && state_.of_model[static_cast<size_t>(*id)]) return ids_.push_back(*id), Status();
     }
-    return state_.bpe.encode(piece, scratch_, ids_);
+    const Status merged = state_.bpe.encode(piece, scratch_, ids_);
+    return merged.ok() ? merged : error(merged.code(), state_.who, ": ", merged.message());
   }
 
   const TokenizerState& state_;
@@ -92,8 +93,7 @@ Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, const Enco
   Encoder encoder(*state_);
   auto& ids = encoder.ids();
   if (options.add_special_tokens) ids = state_->prefix;
-  const Status done = encoder.encode(text, options.split_special_tokens);
-  if (!done.ok()) return error(done.code(), state_->who, ": ", done.message());
+  LS_TRY(encoder.encode(text, options.split_special_tokens));
   if (options.add_special_tokens) ids.insert(ids.end(), state_->suffix.begin(), state_->suffix.end());
   return std::move(ids);
 }

@@ -24,7 +24,7 @@ struct TokenizerLimits {
   size_t max_file_bytes = size_t{128} << 20;
   size_t max_text_bytes = size_t{256}
                           << 20;  // of one encode(); about 40 bytes of memory each in one long piece
-  RegexLimits regex;              // of split patterns that no scanner knows
+  RegexLimits regex = {};         // of split patterns that no scanner knows
 };
 
 struct EncodeOptions {
