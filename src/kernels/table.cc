@@ -38,18 +38,24 @@ constexpr KernelTable reference_table() {
 constexpr KernelTable avx2_table() {
   KernelTable table = reference_table();
   table.name = "avx2";
+  table.linear_prepare = avx2::linear_prepare;
+  table.linear = avx2::linear;
   return table;
 }
 
 constexpr KernelTable avx512_table() {
   KernelTable table = avx2_table();
   table.name = "avx512";
+  table.linear_prepare = avx512::linear_prepare;
+  table.linear = avx512::linear;
   return table;
 }
 
 constexpr KernelTable avx512bf16_table() {
   KernelTable table = avx512_table();
   table.name = "avx512bf16";
+  table.linear_prepare = avx512bf16::linear_prepare;
+  table.linear = avx512bf16::linear;
   return table;
 }
 

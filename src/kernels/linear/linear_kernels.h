@@ -7,3 +7,18 @@
 namespace lockstep::reference {
 void linear(const LinearArgs& args, Worker worker);
 }  // namespace lockstep::reference
+
+namespace lockstep::avx2 {
+void linear_prepare(const LinearArgs& args, Worker worker);
+void linear(const LinearArgs& args, Worker worker);
+}  // namespace lockstep::avx2
+
+namespace lockstep::avx512 {
+void linear_prepare(const LinearArgs& args, Worker worker);
+void linear(const LinearArgs& args, Worker worker);
+}  // namespace lockstep::avx512
+
+namespace lockstep::avx512bf16 {
+void linear_prepare(const LinearArgs& args, Worker worker);
+void linear(const LinearArgs& args, Worker worker);
+}  // namespace lockstep::avx512bf16

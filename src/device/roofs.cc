@@ -1,0 +1,81 @@
+#include "device/roofs.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "base/clock.h"
+#include "device/arena.h"
+#include "device/roofs_kernels.h"
+
+namespace lockstep {
+namespace {
+
+constexpr int64_t kBytes = int64_t{1} << 30;
+constexpr int64_t kSums = 24;  // independent multiply-adds: more than latency times ports of any x86 core
+
+const RoofKernels& roof_kernels(Isa isa) {
+  switch (isa) {
+    case Isa::kReference: return kReferenceRoofs;
+    case Isa::kAvx2: return kAvx2Roofs;
+    case Isa::kAvx512:
+    case Isa::kAvx512Bf16: return kAvx512Roofs;
+  }
+  return kReferenceRoofs;
+}
+
+void fill(const RoofArgs& args, Worker worker) {
+  const Worker::Range mine = worker.share(args.bytes, 4096);
+  std::memset(args.target + mine.begin, 1, static_cast<size_t>(mine.end - mine.begin));
+}
+
+// The C library's copy: it knows which stores this processor likes best.
+void copy(const RoofArgs& args, Worker worker) {
+  const Worker::Range mine = worker.share(args.bytes, 4096);
+  std::memcpy(args.target + mine.begin, args.source + mine.begin, static_cast<size_t>(mine.end - mine.begin));
+}
+
+// Seconds of the fastest pass among those that begin within the budget.
+double best_pass(Stream& stream, Kernel<RoofArgs> kernel, const RoofArgs& args, double budget) {
+  double best = 0;
+  const int64_t begin = now_ns();
+  do {
+    const int64_t start = now_ns();
+    launch(stream, "roof", "measure", kernel, args);
+    const double seconds = seconds_since(start);
+    best = best == 0 ? seconds : std::min(best, seconds);
+  } while (seconds_since(begin) < budget);
+  return best;
+}
+
+}  // namespace
+
+Result<Roofs> measure_roofs(Stream& stream, Isa isa, double seconds) {
+  Arena arena = LS_TRY(Arena::create("roofs", kBytes));
+  const TensorView memory = LS_TRY(arena.allocate("roof", DType::kU8, {kBytes}));
+  std::vector<float> sink(static_cast<size_t>(stream.threads()) * 16);
+  char* bytes = static_cast<char*>(memory.data);
+  launch(stream, "roof", "fill", fill,
+         {.source = bytes, .target = bytes, .bytes = kBytes, .sink = sink.data()});
+
+  const RoofKernels& kernels = roof_kernels(isa);
+  RoofArgs args{
+      .source = bytes, .target = bytes + kBytes / 2, .bytes = kBytes, .rounds = 100000, .sink = sink.data()};
+  const double flops = static_cast<double>(kSums * args.rounds * stream.threads()) * 1e-9;
+  Roofs roofs;
+  roofs.read_gb_per_s = static_cast<double>(kBytes) * 1e-9 / best_pass(stream, kernels.read, args, seconds);
+  args.bytes = kBytes / 2;
+  roofs.copy_gb_per_s = static_cast<double>(kBytes) * 1e-9 / best_pass(stream, copy, args, seconds);
+  roofs.f32_gflop_per_s =
+      flops * static_cast<double>(kernels.flop) / best_pass(stream, kernels.multiply, args, seconds);
+  if (isa == Isa::kAvx512Bf16) {
+    roofs.bf16_gflop_per_s = flops * 64 / best_pass(stream, kBf16RoofKernel, args, seconds);
+    roofs.bf16_by = "AVX512-BF16 dot products";
+  } else {
+    roofs.bf16_gflop_per_s = roofs.f32_gflop_per_s;
+    roofs.bf16_by = "f32 multiply-adds";
+  }
+  return roofs;
+}
+
+}  // namespace lockstep
