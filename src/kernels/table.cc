@@ -38,6 +38,11 @@ constexpr KernelTable reference_table() {
 constexpr KernelTable avx2_table() {
   KernelTable table = reference_table();
   table.name = "avx2";
+  table.rms_norm = avx2::rms_norm;
+  table.qk_norm_rope = avx2::qk_norm_rope;
+  table.store_kv = avx2::store_kv;
+  table.sigmoid_gate = avx2::sigmoid_gate;
+  table.gated_add = avx2::gated_add;
   table.linear_prepare = avx2::linear_prepare;
   table.linear = avx2::linear;
   return table;
@@ -46,6 +51,11 @@ constexpr KernelTable avx2_table() {
 constexpr KernelTable avx512_table() {
   KernelTable table = avx2_table();
   table.name = "avx512";
+  table.rms_norm = avx512::rms_norm;
+  table.qk_norm_rope = avx512::qk_norm_rope;
+  table.store_kv = avx512::store_kv;
+  table.sigmoid_gate = avx512::sigmoid_gate;
+  table.gated_add = avx512::gated_add;
   table.linear_prepare = avx512::linear_prepare;
   table.linear = avx512::linear;
   return table;

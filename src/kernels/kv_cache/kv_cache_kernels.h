@@ -15,6 +15,3 @@ void store_kv(const StoreKvArgs& args, Worker worker);
 namespace lockstep::avx512 {
 void store_kv(const StoreKvArgs& args, Worker worker);
 }
-namespace lockstep::avx512bf16 {
-void store_kv(const StoreKvArgs& args, Worker worker);
-}
