@@ -13,7 +13,7 @@ find_package(PkgConfig REQUIRED)
 
 add_library(lockstep_flags INTERFACE)
 target_compile_options(lockstep_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
-  -Werror $<$<CXX_COMPILER_ID:GNU>:-Wno-psabi>)
+  -Wno-missing-field-initializers -Werror $<$<CXX_COMPILER_ID:GNU>:-Wno-psabi>)
 target_include_directories(lockstep_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)
 target_link_libraries(lockstep_flags INTERFACE Threads::Threads)
 if(LOCKSTEP_SANITIZE)

@@ -1,0 +1,29 @@
+// EngineConfig: what a caller may choose, with the defaults that `lockstep --help` prints.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "model/model.h"
+
+namespace lockstep {
+
+// Zero means "choose for me" where a comment says so.
+struct EngineConfig {
+  ModelOptions model;
+  int32_t threads = 0;                    // 0: all CPUs this process may use
+  int32_t max_model_len = 0;              // tokens of one sequence; 0: what the model was made for
+  int32_t max_num_seqs = 64;              // sequences that run at once
+  int32_t max_num_batched_tokens = 2048;  // rows of one step
+  int32_t chunk_size = 512;               // rows of a prompt chunk
+  int32_t page_size = 64;                 // tokens of a page
+  int32_t num_pages = 0;        // pages for keys and values; 0: as many as half of the free memory holds, at
+                                // most what max_num_seqs sequences of max_model_len need
+  int32_t num_state_slots = 0;  // recurrent states; 0: one per running sequence
+  std::string kv_layout = "apart/token";
+  std::vector<int32_t> decode_buckets;  // pad decode steps to these sizes; empty: never
+  std::string isa;                      // "reference", "avx2", ...; empty: the best this CPU has
+};
+
+}  // namespace lockstep

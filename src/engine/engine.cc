@@ -1,0 +1,208 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <filesystem>
+
+namespace lockstep {
+namespace {
+
+namespace fs = std::filesystem;
+
+Result<std::optional<Tokenizer>> load_tokenizer(const ModelOptions& model) {
+  const fs::path path = fs::path(model.path) / "tokenizer.json";
+  std::error_code ignored;
+  if (model.format == LoadFormat::kDummy && !fs::exists(path, ignored)) return std::optional<Tokenizer>();
+  return std::optional<Tokenizer>(LS_TRY(Tokenizer::load(path.string())));
+}
+
+SamplingFacts sampling_facts(const Request& request) {
+  return {.temperature = request.temperature,
+          .top_k = request.top_k,
+          .top_p = request.top_p,
+          .min_p = request.min_p,
+          .repetition_penalty = request.repetition_penalty,
+          .presence_penalty = request.presence_penalty,
+          .frequency_penalty = request.frequency_penalty,
+          .seed = request.seed,
+          .logprobs = request.logprobs};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
+  std::unique_ptr<Engine> engine(new Engine());
+  ModelOptions model = config.model;
+  model.threads = config.threads > 0 ? config.threads : detect_cpu().cpus;
+  engine->tokenizer_ = LS_TRY(load_tokenizer(model));
+  engine->model_ = LS_TRY(load_model(model));
+  const DecoderSpec& spec = engine->model_->spec;
+  const int32_t vocab_known = engine->tokenizer_ ? engine->tokenizer_->vocab_size() : spec.vocab;
+  EngineSizes sizes = LS_TRY(size_engine(config, spec, engine->model_->cache_dtype, vocab_known));
+  engine->config_ = sizes.config;
+  engine->limits_ = sizes.limits;
+  engine->executor_ = LS_TRY(Executor::create(*engine->model_, sizes.executor));
+  engine->scheduler_ =
+      std::make_unique<Scheduler>(SchedulerOptions{.limits = sizes.limits,
+                                                   .kv_group = kKvGroup,
+                                                   .state_group = kStateGroup,
+                                                   .max_running = sizes.config.max_num_seqs,
+                                                   .max_rows = sizes.config.max_num_batched_tokens,
+                                                   .chunk_size = sizes.config.chunk_size,
+                                                   .decode_buckets = sizes.config.decode_buckets});
+  std::vector<PageTables*> tables(static_cast<size_t>(sizes.limits.num_groups), nullptr);
+  tables[static_cast<size_t>(kKvGroup.get())] = &engine->scheduler_->page_tables();
+  engine->builder_ = std::make_unique<PlanBuilder>(sizes.limits, std::move(tables));
+  engine->validator_ = std::make_unique<PlanValidator>(sizes.limits);
+  return engine;
+}
+
+Result<std::vector<int32_t>> Engine::prompt_ids(const Request& request) const {
+  if (!request.prompt_ids.empty()) {
+    for (const int32_t id : request.prompt_ids) {
+      if (id < 0 || id >= model_->spec.vocab) {
+        return error(Code::kInvalidArgument, "request: token id ", id, "; expected 0..",
+                     model_->spec.vocab - 1);
+      }
+    }
+    return request.prompt_ids;
+  }
+  if (!tokenizer_) {
+    return error(Code::kInvalidArgument, "request: a text prompt for ", model_->name,
+                 ", which has no tokenizer.json; give token ids");
+  }
+  return tokenizer_->encode(request.prompt, {.add_special_tokens = request.add_special_tokens});
+}
+
+Result<uint64_t> Engine::add(const Request& request) {
+  LS_TRY(check_request(request));
+  const std::vector<int32_t> ids = LS_TRY(prompt_ids(request));
+  if (ids.empty())
+    return error(Code::kInvalidArgument, "request: the prompt is empty; expected at least one token");
+  const auto prompt_len = static_cast<int64_t>(ids.size());
+  if (prompt_len >= config_.max_model_len) {
+    return error(Code::kInvalidArgument, "request: the prompt has ", prompt_len, " tokens; expected at most ",
+                 config_.max_model_len - 1, ", which leaves room for one more in a context of ",
+                 config_.max_model_len, "; shorten it or raise --max-model-len");
+  }
+  const auto room = static_cast<int32_t>(config_.max_model_len - prompt_len);
+  const uint64_t id = next_id_++;
+  Live& live = live_[id];
+  live.max_tokens = std::min(request.max_tokens, room);
+  live.ignore_eos = request.ignore_eos;
+  if (tokenizer_) live.detokenizer.emplace(*tokenizer_, true);
+  live.stops = StopMatcher(request.stop);
+  Sequence& sequence = live.sequence;
+  sequence.id = id;
+  for (const int32_t token : ids) sequence.tokens.emplace_back(token);
+  sequence.prompt_len = static_cast<int32_t>(prompt_len);
+  sequence.sampling = sampling_facts(request);
+  sequence.has_penalties = request.repetition_penalty != 1.0f || request.presence_penalty != 0.0f ||
+                           request.frequency_penalty != 0.0f;
+  // The last token drawn is never cached.
+  if (Status status = scheduler_->add(sequence, sequence.prompt_len + live.max_tokens - 1); !status.ok()) {
+    live_.erase(id);
+    return status;
+  }
+  return id;
+}
+
+std::vector<RequestOutput> Engine::step() {
+  const Batch& batch = scheduler_->next(epoch_ = Epoch(epoch_.get() + 1));
+  if (batch.empty()) return {};
+  Status status = builder_->build(
+      {.epoch = epoch_, .source_epoch = batch.source_epoch, .sequences = batch.steps, .bucket = batch.bucket},
+      plan_);
+  if (status.ok()) status = validator_->validate(plan_);
+  if (status.ok()) status = executor_->run(plan_, result_);
+  if (!status.ok()) return fail(batch, status);
+  scheduler_->commit(batch, result_);
+  return collect(batch);
+}
+
+std::vector<RequestOutput> Engine::collect(const Batch& batch) {
+  ++stats_.steps;
+  stats_.rows += plan_.scalar(field::num_rows).get();
+  std::vector<RequestOutput> outputs;
+  int32_t logits_row = 0;
+  for (size_t i = 0; i < batch.sequences.size(); ++i) {
+    if (!batch.steps[i].wants_logits) continue;
+    Live& live = live_.at(batch.sequences[i]->id);
+    outputs.push_back(output_of(live, result_, logits_row++));
+  }
+  for (const RequestOutput& output : outputs) {
+    if (output.finish != FinishReason::kNone) end(output.id);
+  }
+  return outputs;
+}
+
+RequestOutput Engine::output_of(Live& live, const StepResult& result, int32_t logits_row) {
+  const auto row = static_cast<size_t>(logits_row);
+  RequestOutput output{.id = live.sequence.id};
+  if (result.non_finite[row] > 0) {
+    ++stats_.non_finite_rows;
+    output.finish = FinishReason::kError;
+    output.error = concat("request ", output.id, ": ", result.non_finite[row],
+                          " logits are NaN or infinite at position ", live.sequence.length() - 1, " in step ",
+                          result.epoch, "; expected finite numbers");
+    return output;
+  }
+  ++stats_.tokens;
+  const int32_t token = result.tokens[row].get();
+  const int32_t generated = live.sequence.length() - live.sequence.prompt_len;
+  const bool stop = !live.ignore_eos && std::find(model_->stop_ids.begin(), model_->stop_ids.end(), token) !=
+                                            model_->stop_ids.end();
+  output.tokens.push_back(token);
+  if (live.sequence.sampling.logprobs >= 0) {
+    TokenLogprobs& logprobs = output.logprobs.emplace_back(
+        TokenLogprobs{.token = token, .logprob = result.token_logprobs[row], .top = {}});
+    for (int32_t i = 0; i < live.sequence.sampling.logprobs; ++i) {
+      const size_t at = row * kMaxTopLogprobs + static_cast<size_t>(i);
+      logprobs.top.emplace_back(result.top_tokens[at].get(), result.top_logprobs[at]);
+    }
+  }
+  if (live.detokenizer && !stop) {
+    Result<std::string> text = live.detokenizer->push(token);
+    if (text.ok()) {
+      const StopMatcher::Piece piece = live.stops.push(*text);
+      output.text = piece.text;
+      if (piece.stopped) output.finish = FinishReason::kStop;
+    } else {
+      output.finish = FinishReason::kError;
+      output.error = text.status().message();
+    }
+  }
+  if (output.finish != FinishReason::kNone) return output;
+  if (stop) output.finish = FinishReason::kStop;
+  if (!stop && generated >= live.max_tokens) output.finish = FinishReason::kLength;
+  // What was held back is text after all.
+  if (output.finish != FinishReason::kNone && live.detokenizer) {
+    output.text += live.stops.push(live.detokenizer->flush()).text + live.stops.flush();
+  }
+  return output;
+}
+
+std::vector<RequestOutput> Engine::fail(const Batch& batch, const Status& status) {
+  std::vector<RequestOutput> outputs;
+  for (const Sequence* sequence : batch.sequences) {
+    outputs.push_back({.id = sequence->id, .finish = FinishReason::kError, .error = status.message()});
+  }
+  for (const RequestOutput& output : outputs) end(output.id);
+  return outputs;
+}
+
+void Engine::end(uint64_t id) {
+  const auto live = live_.find(id);
+  if (live == live_.end()) return;
+  scheduler_->remove(live->second.sequence);
+  live_.erase(live);
+}
+
+void Engine::cancel(uint64_t id) { end(id); }
+
+EngineStats Engine::stats() const {
+  EngineStats stats = stats_;
+  stats.preemptions = scheduler_->preemptions();
+  return stats;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,102 @@
+// Engine: requests in, tokens out. One thread owns it; a step is one forward pass for everybody who runs.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "engine/config.h"
+#include "engine/request.h"
+#include "engine/stop_matcher.h"
+#include "plan/plan_builder.h"
+#include "plan/validate.h"
+#include "runtime/executor.h"
+#include "schedule/scheduler.h"
+#include "text/detokenizer.h"
+#include "text/tokenizer.h"
+
+namespace lockstep {
+
+// Figures of everything so far.
+struct EngineStats {
+  int64_t steps = 0;
+  int64_t rows = 0;    // live rows of all steps
+  int64_t tokens = 0;  // drawn
+  int64_t preemptions = 0;
+  int64_t non_finite_rows = 0;  // logits rows with NaN or Inf; each ended its sequence
+};
+
+class Engine {
+ public:
+  // Loads model and tokenizer and takes all memory. A dummy model without tokenizer.json takes token ids
+  // only. Errors: as load_model and Tokenizer::load; kInvalidArgument for numbers of the config that do not
+  // fit together.
+  static Result<std::unique_ptr<Engine>> create(const EngineConfig& config);
+
+  // Queues a request and gives its id. Errors: kInvalidArgument for an empty prompt, one that leaves no room
+  // in the context, unknown ids, numbers out of range, or a request the page pool can never hold.
+  Result<uint64_t> add(const Request& request);
+
+  // Runs one step for everybody and tells what it brought, in order of arrival. Nothing when idle.
+  // When plan and kernels disagree, the step's requests end with that error.
+  std::vector<RequestOutput> step();
+
+  // Ends a request early. Unknown ids are ended already: nothing happens.
+  void cancel(uint64_t id);
+
+  bool has_work() const { return !live_.empty(); }
+  // Every page, row and state is free. True whenever there is no work.
+  bool idle() const { return scheduler_->idle(); }
+  EngineStats stats() const;
+
+  const EngineConfig& config() const { return config_; }  // with every "choose for me" chosen
+  const Model& model() const { return *model_; }
+  const Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
+  const StepLimits& limits() const { return limits_; }
+  const StepPlan& last_plan() const { return plan_; }
+  Executor& executor() { return *executor_; }
+
+ private:
+  struct Live {
+    Sequence sequence;
+    int32_t max_tokens = 0;
+    bool ignore_eos = false;
+    std::optional<Detokenizer> detokenizer;
+    StopMatcher stops{{}};
+  };
+
+  Engine() = default;
+  Result<std::vector<int32_t>> prompt_ids(const Request& request) const;
+  RequestOutput output_of(Live& live, const StepResult& result, int32_t logits_row);
+  std::vector<RequestOutput> collect(const Batch& batch);
+  std::vector<RequestOutput> fail(const Batch& batch, const Status& status);
+  void end(uint64_t id);
+
+  EngineConfig config_;
+  StepLimits limits_;
+  std::unique_ptr<Model> model_;
+  std::optional<Tokenizer> tokenizer_;
+  std::unique_ptr<Executor> executor_;
+  std::unique_ptr<Scheduler> scheduler_;
+  std::unique_ptr<PlanBuilder> builder_;
+  std::unique_ptr<PlanValidator> validator_;
+  StepPlan plan_;
+  StepResult result_;
+  std::map<uint64_t, Live> live_;  // by id; nodes do not move
+  uint64_t next_id_ = 1;
+  Epoch epoch_;
+  EngineStats stats_;
+};
+
+// The limits and memory of a config for a model whose spec is known: also what `inspect` prints.
+struct EngineSizes {
+  EngineConfig config;  // every choice made
+  StepLimits limits;
+  ExecutorOptions executor;
+  ExecutorMemory memory;
+};
+Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& spec, DType cache_dtype,
+                                int32_t vocab_known);
+
+}  // namespace lockstep

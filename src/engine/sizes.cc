@@ -1,0 +1,118 @@
+// What a config leaves open is chosen here, once, from the model and the machine.
+#include <algorithm>
+#include <fstream>
+
+#include "base/math.h"
+#include "engine/engine.h"
+
+namespace lockstep {
+namespace {
+
+constexpr int32_t kMaxThreads = 1024;
+constexpr int32_t kMaxSeqs = 1 << 16;
+constexpr int32_t kMaxRows = 1 << 20;
+constexpr int32_t kMaxPageTokens = 1 << 16;
+constexpr int64_t kMaxPages = int64_t{1} << 30;
+
+// Bytes that could be allocated without swapping, as the kernel estimates.
+int64_t available_memory() {
+  std::ifstream file("/proc/meminfo");
+  for (std::string key, unit; file >> key;) {
+    int64_t value = 0;
+    file >> value;
+    std::getline(file, unit);
+    if (key == "MemAvailable:") return value * 1024;
+  }
+  return int64_t{4} << 30;
+}
+
+Status check_range(std::string_view flag, int64_t value, int64_t low, int64_t high) {
+  if (value >= low && value <= high) return {};
+  return error(Code::kInvalidArgument, "engine: ", flag, " is ", value, "; expected ", low, "..", high);
+}
+
+Status check_config(const EngineConfig& config, const DecoderSpec& spec) {
+  LS_TRY(check_range("--threads", config.threads, 1, kMaxThreads));
+  LS_TRY(check_range("--max-model-len", config.max_model_len, 2, spec.max_positions));
+  LS_TRY(check_range("--max-num-seqs", config.max_num_seqs, 1, kMaxSeqs));
+  LS_TRY(check_range("--max-num-batched-tokens", config.max_num_batched_tokens, 1, kMaxRows));
+  LS_TRY(check_range("--chunk-size", config.chunk_size, 1, config.max_num_batched_tokens));
+  LS_TRY(check_range("--page-size", config.page_size, 1, kMaxPageTokens));
+  LS_TRY(check_range("--num-state-slots", config.num_state_slots, 1, kMaxSeqs));
+  for (const int32_t size : config.decode_buckets) {
+    LS_TRY(check_range("--graph-sizes", size, 1, config.max_num_batched_tokens));
+  }
+  return {};
+}
+
+// Bytes of one page over all layers.
+int64_t bytes_per_page(const DecoderSpec& spec, DType dtype, int32_t page_tokens) {
+  return int64_t{2} * spec.count(Mixer::kSoftmax) * spec.softmax.kv_heads * spec.softmax.head_dim *
+         page_tokens * size_of(dtype);
+}
+
+Status choose_pages(EngineConfig& config, const DecoderSpec& spec, DType cache_dtype) {
+  const int64_t per_sequence = ceil_div(config.max_model_len, config.page_size);
+  if (config.num_pages == 0) {
+    const int64_t wanted = per_sequence * config.max_num_seqs;
+    const int64_t bytes = std::max<int64_t>(1, bytes_per_page(spec, cache_dtype, config.page_size));
+    config.num_pages = static_cast<int32_t>(std::min({wanted, available_memory() / 2 / bytes, kMaxPages}));
+  }
+  return check_range("--num-pages", config.num_pages, 1, kMaxPages);
+}
+
+Isa parse_isa(std::string_view name, Isa best) {
+  for (const Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
+    if (name_of(isa) == name && isa <= best) return isa;
+  }
+  return best;
+}
+
+}  // namespace
+
+Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& spec, DType cache_dtype,
+                                int32_t vocab_known) {
+  EngineSizes sizes;
+  EngineConfig& chosen = sizes.config = config;
+  const CpuInfo cpu = detect_cpu();
+  if (chosen.threads == 0) chosen.threads = cpu.cpus;
+  if (chosen.max_model_len == 0) chosen.max_model_len = spec.max_positions;
+  if (chosen.num_state_slots == 0) chosen.num_state_slots = chosen.max_num_seqs;
+  chosen.chunk_size = std::min(chosen.chunk_size, chosen.max_num_batched_tokens);
+  LS_TRY(check_config(chosen, spec));
+  LS_TRY(choose_pages(chosen, spec, cache_dtype));
+  chosen.max_num_seqs = std::min(chosen.max_num_seqs, chosen.max_num_batched_tokens);
+  const Isa isa = parse_isa(chosen.isa, cpu.best);
+  if (!chosen.isa.empty() && name_of(isa) != chosen.isa) {
+    return error(Code::kInvalidArgument, "engine: isa is ", chosen.isa, "; expected at most ",
+                 name_of(cpu.best), ", which is what this CPU has");
+  }
+  chosen.isa = name_of(isa);
+  std::sort(chosen.decode_buckets.begin(), chosen.decode_buckets.end());
+
+  const int32_t largest_bucket = chosen.decode_buckets.empty() ? 0 : chosen.decode_buckets.back();
+  StepLimits& limits = sizes.limits;
+  limits.max_rows = chosen.max_num_batched_tokens;
+  limits.max_seqs = std::max(chosen.max_num_seqs, largest_bucket);
+  limits.max_logits_rows = limits.max_seqs;
+  limits.max_seq_len = chosen.max_model_len;
+  // Every page that a step's rows can begin, and the pad row's first entry.
+  limits.max_edits = limits.max_rows / chosen.page_size + 2 * chosen.max_num_seqs + 1;
+  limits.max_copies = chosen.max_num_seqs;
+  limits.vocab_size = spec.vocab;
+  limits.penalty_slots = chosen.max_num_seqs + 1;
+  const KvLayout layout = LS_TRY(parse_kv_layout(chosen.kv_layout));
+  set_cache_groups(spec, cache_dtype, layout,
+                   {.page_tokens = chosen.page_size,
+                    .num_pages = chosen.num_pages + 1,
+                    .state_slots = chosen.num_state_slots + 1,
+                    .table_rows = chosen.max_num_seqs + 1,
+                    .max_seq_len = chosen.max_model_len},
+                   limits);
+  sizes.executor = {
+      .limits = limits, .layout = layout, .vocab_known = vocab_known, .threads = chosen.threads, .isa = isa};
+  sizes.memory = LS_TRY(Executor::memory(spec, cache_dtype, sizes.executor));
+  return sizes;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,166 @@
+#include "schedule/scheduler.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/math.h"
+
+namespace lockstep {
+
+Scheduler::Scheduler(const SchedulerOptions& options)
+    : options_(options),
+      pages_(options.limits.group(options.kv_group).num_pages),
+      rows_(options.limits.group(options.kv_group).table_rows),
+      states_(has_states() ? options.limits.group(options.state_group).num_pages : 1),
+      penalties_(options.limits.penalty_slots),
+      tables_(options.limits.group(options.kv_group).table_rows,
+              options.limits.group(options.kv_group).max_pages_per_seq) {}
+
+Status Scheduler::add(Sequence& sequence, int32_t longest) {
+  const int32_t page_tokens = options_.limits.group(options_.kv_group).page_tokens;
+  const int32_t pages = ceil_div(longest, page_tokens);
+  if (pages > pages_.capacity().get()) {
+    return error(Code::kInvalidArgument, "request: ", longest, " tokens need ", pages, " pages of ",
+                 page_tokens, " tokens; expected at most the ", pages_.capacity(),
+                 " of the pool; shorten it or raise --num-pages");
+  }
+  sequences_.push_back(&sequence);
+  return {};
+}
+
+void Scheduler::remove(Sequence& sequence) {
+  if (sequence.running) release(sequence);
+  std::erase(sequences_, &sequence);
+}
+
+const Batch& Scheduler::next(Epoch epoch) {
+  batch_ = {};
+  std::vector<Candidate> candidates;
+  candidates.reserve(sequences_.size());
+  for (const Sequence* sequence : sequences_) {
+    candidates.push_back({.length = sequence->length(),
+                          .computed = sequence->computed,
+                          .pages = static_cast<int32_t>(sequence->pages.size()),
+                          .running = sequence->running});
+  }
+  const int32_t free_slots =
+      has_states() ? std::min(rows_.available(), states_.available()) : rows_.available();
+  const Decision decision =
+      decide(candidates, {.max_rows = options_.max_rows,
+                          .max_running = options_.max_running,
+                          .chunk_size = options_.chunk_size,
+                          .page_tokens = options_.limits.group(options_.kv_group).page_tokens,
+                          .free_pages = pages_.available().get(),
+                          .free_slots = free_slots});
+  for (const int32_t i : decision.preempt) {
+    Sequence& victim = *sequences_[static_cast<size_t>(i)];
+    release(victim);
+    ++victim.preemptions;
+    ++preemptions_;
+  }
+  int32_t rows = 0, logits_rows = 0;
+  for (size_t i = 0; i < sequences_.size(); ++i) {
+    const int32_t own = decision.rows[i];
+    if (own == 0) continue;
+    Sequence& sequence = *sequences_[i];
+    if (!sequence.running) start(sequence);
+    extend(sequence, sequence.computed + own);
+    batch_.steps.push_back(step_of(sequence, own, epoch));
+    batch_.sequences.push_back(&sequence);
+    rows += own;
+    logits_rows += batch_.steps.back().wants_logits ? 1 : 0;
+    if (!batch_.steps.back().last_token_source.is_literal()) batch_.source_epoch = sequence.sampled_epoch;
+  }
+  batch_.bucket = bucket_of(rows, logits_rows);
+  return batch_;
+}
+
+// A decode step takes the next bucket, so that few shapes occur; anything else runs as it is.
+Bucket Scheduler::bucket_of(int32_t rows, int32_t logits_rows) const {
+  const auto seqs = static_cast<int32_t>(batch_.sequences.size());
+  const bool decode = rows == seqs && logits_rows == rows;
+  const auto bucket = std::lower_bound(options_.decode_buckets.begin(), options_.decode_buckets.end(), rows);
+  if (rows > 0 && decode && bucket != options_.decode_buckets.end()) {
+    return {.rows = PaddedRows(*bucket), .seqs = PaddedSeqs(*bucket), .logits_rows = PaddedRows(*bucket)};
+  }
+  return {.rows = PaddedRows(rows), .seqs = PaddedSeqs(seqs), .logits_rows = PaddedRows(logits_rows)};
+}
+
+SequenceStep Scheduler::step_of(const Sequence& sequence, int32_t rows, Epoch epoch) const {
+  const bool last_is_new = sequence.computed + rows == sequence.length();
+  const bool on_device =
+      last_is_new && sequence.sampled_row >= 0 && sequence.sampled_epoch.get() + 1 == epoch.get();
+  SequenceStep step{
+      .tokens = std::span(sequence.tokens)
+                    .subspan(static_cast<size_t>(sequence.computed), static_cast<size_t>(rows)),
+      .last_token_source = on_device ? TokenSource(sequence.sampled_row) : TokenSource::literal(),
+      .computed = TokenCount(sequence.computed),
+      .prompt_len = TokenCount(sequence.prompt_len),
+      .state_slot = sequence.state_slot,
+      .penalty_slot = sequence.penalty_slot,
+      .wants_logits = last_is_new,
+      .sampling = sequence.sampling};
+  step.table_rows[static_cast<size_t>(options_.kv_group.get())] = sequence.table_row;
+  return step;
+}
+
+void Scheduler::start(Sequence& sequence) {
+  // The policy counted free rows and states before it admitted the sequence.
+  Result<TableRow> row = rows_.allocate();
+  LS_CHECK(row.ok(), row.status().message());
+  sequence.table_row = *row;
+  if (has_states()) {
+    Result<StateSlot> state = states_.allocate();
+    LS_CHECK(state.ok(), state.status().message());
+    sequence.state_slot = *state;
+  }
+  if (sequence.has_penalties) {
+    Result<PenaltySlot> slot = penalties_.allocate();
+    LS_CHECK(slot.ok(), slot.status().message());
+    sequence.penalty_slot = *slot;
+  }
+  sequence.running = true;
+}
+
+void Scheduler::extend(Sequence& sequence, int32_t tokens) {
+  const int32_t page_tokens = options_.limits.group(options_.kv_group).page_tokens;
+  while (static_cast<int32_t>(sequence.pages.size()) * page_tokens < tokens) {
+    Result<PageId> page = pages_.allocate();
+    LS_CHECK(page.ok(), page.status().message());
+    sequence.pages.push_back(*page);
+    tables_.append(sequence.table_row, *page);
+  }
+}
+
+void Scheduler::release(Sequence& sequence) {
+  for (const PageId page : sequence.pages) pages_.release(page);
+  sequence.pages.clear();
+  tables_.clear(sequence.table_row);
+  rows_.release(sequence.table_row);
+  if (has_states()) states_.release(sequence.state_slot);
+  if (sequence.has_penalties) penalties_.release(sequence.penalty_slot);
+  sequence.table_row = TableRow(0);
+  sequence.state_slot = StateSlot(0);
+  sequence.penalty_slot = PenaltySlot(-1);
+  sequence.computed = 0;
+  sequence.sampled_row = -1;
+  sequence.running = false;
+}
+
+void Scheduler::commit(const Batch& batch, const StepResult& result) {
+  int32_t logits_row = 0;
+  for (size_t i = 0; i < batch.sequences.size(); ++i) {
+    Sequence& sequence = *batch.sequences[i];
+    sequence.computed += static_cast<int32_t>(batch.steps[i].tokens.size());
+    if (!batch.steps[i].wants_logits) continue;
+    sequence.tokens.push_back(result.tokens[static_cast<size_t>(logits_row)]);
+    sequence.sampled_epoch = result.epoch;
+    sequence.sampled_row = logits_row++;
+  }
+}
+
+bool Scheduler::idle() const {
+  return sequences_.empty() && pages_.idle() && rows_.idle() && states_.idle() && penalties_.idle();
+}
+
+}  // namespace lockstep

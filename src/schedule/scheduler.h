@@ -1,0 +1,81 @@
+// Scheduler: asks the policy who runs, gives pages and states, and takes the outcome of a step back into the
+// sequences. It never sees a device or a tensor.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "cache/page_pool.h"
+#include "cache/slot_pool.h"
+#include "plan/page_tables.h"
+#include "plan/plan_builder.h"
+#include "schedule/policy.h"
+#include "schedule/sequence.h"
+
+namespace lockstep {
+
+struct SchedulerOptions {
+  StepLimits limits;
+  GroupId kv_group;         // whose pages are handed out
+  GroupId state_group;      // whose states are handed out, when limits.num_groups says that it exists
+  int32_t max_running = 0;  // sequences that may hold resources at once
+  int32_t max_rows = 0;     // rows of one step
+  int32_t chunk_size = 0;   // rows of a prompt chunk
+  std::vector<int32_t>
+      decode_buckets;  // ascending; a pure decode step is padded to the next one. Empty: never
+};
+
+// What runs in one step.
+struct Batch {
+  std::vector<SequenceStep> steps;   // in the order of `sequences`
+  std::vector<Sequence*> sequences;  // borrowed
+  Bucket bucket;
+  Epoch source_epoch;
+  bool empty() const { return sequences.empty(); }
+};
+
+// Thread: one owner, the engine's.
+class Scheduler {
+ public:
+  explicit Scheduler(const SchedulerOptions& options);
+
+  // Queues a sequence, which must outlive its time here. Errors: kInvalidArgument when `longest` tokens could
+  // never be cached, whatever else runs.
+  Status add(Sequence& sequence, int32_t longest);
+  // Gives back what a sequence holds and forgets it. Not during a step.
+  void remove(Sequence& sequence);
+
+  // The batch of step `epoch`; empty when there is nothing to do. Borrowed until the next call.
+  const Batch& next(Epoch epoch);
+  // Takes the step's tokens into its sequences.
+  void commit(const Batch& batch, const StepResult& result);
+
+  PageTables& page_tables() { return tables_; }
+  size_t waiting_or_running() const { return sequences_.size(); }
+  int64_t preemptions() const { return preemptions_; }
+  PageCount pages_used() const { return pages_.capacity() - pages_.available(); }
+  PageCount pages_total() const { return pages_.capacity(); }
+  // Everything is free again: holds whenever no sequence is here.
+  bool idle() const;
+
+ private:
+  bool has_states() const { return options_.state_group.get() < options_.limits.num_groups; }
+  void start(Sequence& sequence);
+  void release(Sequence& sequence);
+  void extend(Sequence& sequence, int32_t tokens);
+  SequenceStep step_of(const Sequence& sequence, int32_t rows, Epoch epoch) const;
+  Bucket bucket_of(int32_t rows, int32_t logits_rows) const;
+
+  SchedulerOptions options_;
+  PagePool pages_;
+  TableRowPool rows_;
+  StatePool states_;
+  PenaltySlotPool penalties_;
+  PageTables tables_;
+  std::vector<Sequence*> sequences_;  // in order of arrival
+  Batch batch_;
+  int64_t preemptions_ = 0;
+};
+
+}  // namespace lockstep
