@@ -1,13 +1,18 @@
 #include "kernels/table.h"
 
+#include "kernels/causal_conv/causal_conv_kernels.h"
 #include "kernels/embedding/embedding_kernels.h"
 #include "kernels/gate/gate_kernels.h"
+#include "kernels/gated_delta/gated_delta_kernels.h"
+#include "kernels/gated_norm/gated_norm_kernels.h"
 #include "kernels/kv_cache/kv_cache_kernels.h"
 #include "kernels/linear/linear_kernels.h"
 #include "kernels/moe/moe_kernels.h"
 #include "kernels/paged_attention/paged_attention_kernels.h"
 #include "kernels/qk_norm_rope/qk_norm_rope_kernels.h"
 #include "kernels/rms_norm/rms_norm_kernels.h"
+#include "kernels/rows/rows_kernels.h"
+#include "kernels/sample/sample_kernels.h"
 #include "kernels/swiglu/swiglu_kernels.h"
 
 namespace lockstep {
@@ -32,6 +37,14 @@ constexpr KernelTable reference_table() {
   table.moe_gate_up = reference::moe_gate_up;
   table.moe_down = reference::moe_down;
   table.moe_combine = reference::moe_combine;
+  table.causal_conv = reference::causal_conv;
+  table.causal_conv_state = reference::causal_conv_state;
+  table.gated_delta = reference::gated_delta;
+  table.gated_norm = reference::gated_norm;
+  table.gather_rows = reference::gather_rows;
+  table.resolve_tokens = reference::resolve_tokens;
+  table.count_tokens = reference::count_tokens;
+  table.sample = reference::sample;
   return table;
 }
 

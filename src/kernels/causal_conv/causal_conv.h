@@ -43,8 +43,11 @@ inline constexpr OpArg kCausalConvArgs[] = {
 };
 inline constexpr OpSpec kCausalConvSpec{.name = "causal_conv", .args = kCausalConvArgs};
 
-// Pad rows of out are zero; pad states are untouched. Rows shorter than the window shift the state.
-// Errors: kInvalidArgument. Cost: two launches (outputs, then states).
+inline constexpr int64_t kMaxConvWindow = 16;  // W; the models at hand have 4
+
+// Pad rows of out are zero; pad states are untouched. A sequence shorter than the window shifts its state;
+// its read slot may be one of its write slots. Errors: kInvalidArgument. Cost: two launches (outputs, then
+// states).
 Status causal_conv(const Launcher& on, const CausalConvArgs& args, std::string_view stage);
 
 }  // namespace lockstep
