@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <vector>
 
 #include "base/check.h"
@@ -45,7 +46,19 @@ utf8proc_propval_t combining_class(utf8proc_int32_t code) {
   return utf8proc_get_property(code)->combining_class;
 }
 
-// Canonical decomposition, marks sorted. utf8proc's own sort is a bubble sort, quadratic in a run of marks.
+// Sorts the marks of one run by class and keeps the order within a class. utf8proc's own sort is a bubble
+// sort, quadratic in the run; std::stable_sort trips clang's deprecation warning in this standard library.
+void sort_marks(std::span<utf8proc_int32_t> marks, std::vector<uint64_t>& keys) {
+  if (marks.size() < 2) return;
+  keys.clear();
+  for (size_t i = 0; i < marks.size(); ++i)  // class, place, code: 8 + 34 + 22 bits
+    keys.push_back(static_cast<uint64_t>(combining_class(marks[i])) << 56 | i << 22 |
+                   static_cast<uint64_t>(marks[i]));
+  std::sort(keys.begin(), keys.end());
+  for (size_t i = 0; i < marks.size(); ++i) marks[i] = static_cast<utf8proc_int32_t>(keys[i] & 0x3FFFFF);
+}
+
+// Canonical decomposition, marks in canonical order.
 std::vector<utf8proc_int32_t> decompose(std::string_view text) {
   std::vector<utf8proc_int32_t> out;
   out.reserve(text.size());
@@ -59,14 +72,12 @@ std::vector<utf8proc_int32_t> decompose(std::string_view text) {
     LS_CHECK(count >= 0 && count <= static_cast<utf8proc_ssize_t>(parts.size()), "utf8proc gave ", count);
     out.insert(out.end(), parts.begin(), parts.begin() + count);
   }
-  for (auto begin = out.begin(); begin != out.end();) {
-    if (combining_class(*begin) == 0) {
-      ++begin;
-      continue;
-    }
-    const auto end = std::find_if(begin, out.end(), [](auto code) { return combining_class(code) == 0; });
-    std::stable_sort(begin, end, [](auto a, auto b) { return combining_class(a) < combining_class(b); });
-    begin = end;
+  std::vector<uint64_t> keys;
+  const auto is_mark = [](utf8proc_int32_t code) { return combining_class(code) != 0; };
+  for (auto begin = std::find_if(out.begin(), out.end(), is_mark); begin != out.end();) {
+    const auto end = std::find_if_not(begin, out.end(), is_mark);
+    sort_marks({begin, end}, keys);
+    begin = std::find_if(end, out.end(), is_mark);
   }
   return out;
 }
