@@ -25,7 +25,9 @@ if(LOCKSTEP_FUZZ)
   target_compile_options(lockstep_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-set(LOCKSTEP_AVX2_FLAGS -mavx2 -mfma -mf16c)
+# No contraction: a product and a sum round twice wherever the compiler finds them, so that a row's bits do not
+# depend on which loop it fell into. Kernels ask for fused multiply-adds by name.
+set(LOCKSTEP_AVX2_FLAGS -mavx2 -mfma -mf16c -ffp-contract=off)
 # GCC 12 takes the undefined sources inside AVX-512 intrinsics for uninitialized variables (bug 105593).
 set(LOCKSTEP_AVX512_FLAGS ${LOCKSTEP_AVX2_FLAGS} -mavx512f -mavx512bw -mavx512dq -mavx512vl
   $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
