@@ -118,7 +118,7 @@ class House:
                     continue
                 statement = statement.removeprefix('__extension__ ')
                 head = re.split(r'[={]', re.sub(r'<[^<>]*(<[^<>]*>)?[^<>]*>', '', statement))[0].strip()
-                if re.match(r'(using|typedef|friend|template|static_assert|enum|(extern )?(class|struct|union))\b', head):
+                if re.match(r'(using|typedef|namespace|friend|template|static_assert|enum|(extern )?(class|struct|union))\b', head):
                     continue
                 constant = 'constexpr' in head or re.search(r'\bconst\b[^*]*$', head)
                 if '(' not in head and not constant and re.fullmatch(r'[\w:,&*\s\[\]]+\s[&*]*\w+[\[\]\w\s]*', head):

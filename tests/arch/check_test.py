@@ -104,6 +104,7 @@ constexpr int kOne = 1, kTwo[2] = {1, 2};
 static const char* const kName = "n";
 extern const Table kTable;
 using Ids = std::vector<int>;
+namespace fs = std::filesystem;
 static int helper(int a = 3);
 enum class Kind { kA };
 struct A : B {
