@@ -43,15 +43,30 @@ Result<std::vector<int32_t>> read_stop_ids(const Json& config, int32_t vocab) {
   return ids;
 }
 
-Result<std::vector<int32_t>> find_stop_ids(const ModelOptions& options, const Json& config, int32_t vocab) {
-  const fs::path generation = fs::path(options.path) / "generation_config.json";
+Result<SamplingDefaults> read_sampling(const Json& generation) {
+  SamplingDefaults defaults;
+  const bool draws = LS_TRY(generation.boolean_or("do_sample", true));
+  const double temperature = LS_TRY(generation.number_or("temperature", 1.0, 0.0, 100.0));
+  defaults.temperature = draws ? static_cast<float>(temperature) : 0.0f;
+  defaults.top_k = static_cast<int32_t>(LS_TRY(generation.integer_or("top_k", 0, 0, 1 << 24)));
+  defaults.top_p = static_cast<float>(LS_TRY(generation.number_or("top_p", 1.0, 1e-6, 1.0)));
+  defaults.min_p = static_cast<float>(LS_TRY(generation.number_or("min_p", 0.0, 0.0, 1.0)));
+  defaults.repetition_penalty =
+      static_cast<float>(LS_TRY(generation.number_or("repetition_penalty", 1.0, 1e-3, 1e3)));
+  return defaults;
+}
+
+// Stop ids come from generation_config.json where it has any: config.json names only one of several.
+Status read_generation(const ModelOptions& options, const Json& config, Model& model) {
+  model.stop_ids = LS_TRY(read_stop_ids(config, model.spec.vocab));
+  const fs::path path = fs::path(options.path) / "generation_config.json";
   std::error_code ignored;
-  if (fs::exists(generation, ignored)) {
-    const Json json = LS_TRY(parse_json_file(generation.string()));
-    std::vector<int32_t> ids = LS_TRY(read_stop_ids(json, vocab));
-    if (!ids.empty()) return ids;
-  }
-  return read_stop_ids(config, vocab);
+  if (!fs::exists(path, ignored)) return {};
+  const Json generation = LS_TRY(parse_json_file(path.string()));
+  model.sampling = LS_TRY(read_sampling(generation));
+  std::vector<int32_t> ids = LS_TRY(read_stop_ids(generation, model.spec.vocab));
+  if (!ids.empty()) model.stop_ids = std::move(ids);
+  return {};
 }
 
 Result<ComputeDType> configured_dtype(const Json& config) {
@@ -111,7 +126,7 @@ Result<std::unique_ptr<ModelPlan>> plan_model(const ModelOptions& options) {
   model.name = fs::path(options.path).lexically_normal().filename().string();
   if (model.name.empty()) model.name = fs::path(options.path).parent_path().filename().string();
   model.spec = LS_TRY(read_decoder_spec(config));
-  model.stop_ids = LS_TRY(find_stop_ids(options, config, model.spec.vocab));
+  LS_TRY(read_generation(options, config, model));
   if (options.format == LoadFormat::kSafetensors) plan->checkpoint = LS_TRY(Checkpoint::open(options.path));
 
   const ComputeDType configured = LS_TRY(configured_dtype(config));

@@ -26,6 +26,15 @@ struct ModelOptions {
   int threads = 1;
 };
 
+// What generation_config.json recommends; plain draws where it says nothing.
+struct SamplingDefaults {
+  float temperature = 1.0f;  // 0: greedy
+  int32_t top_k = 0;
+  float top_p = 1.0f;
+  float min_p = 0.0f;
+  float repetition_penalty = 1.0f;
+};
+
 // Weights do not move: whoever borrows them may keep references as long as the model lives.
 struct Model {
   std::string name;  // last component of the path
@@ -36,7 +45,8 @@ struct Model {
   DecoderWeights weights;
   std::optional<LoadedWeights> loaded;  // owns their memory; empty until they are read
   std::vector<WeightBytes> parts;       // bytes by part, for `inspect`
-  std::vector<int32_t> stop_ids;        // eos_token_id of generation_config.json, else of config.json
+  SamplingDefaults sampling;
+  std::vector<int32_t> stop_ids;  // eos_token_id of generation_config.json, else of config.json
 };
 
 // What a model is before its weights are read: for `inspect` and for sizing memory.

@@ -1,0 +1,19 @@
+// One function per command: parses its flags, does its work, returns the exit code.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+#include "base/status.h"
+
+namespace lockstep::cli {
+
+// A command whose flags were added to `app`; `run` is called after they were parsed.
+struct Command {
+  CLI::App* app = nullptr;
+  std::function<Status()> run;
+};
+
+Command add_generate(CLI::App& parent);
+
+}  // namespace lockstep::cli

@@ -1,0 +1,130 @@
+// Logits and hidden states of tiny random checkpoints against transformers in fp32, for every family.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "../support/engines.h"
+#include "../support/golden_file.h"
+#include "kernels/rms_norm/rms_norm.h"
+
+namespace lockstep::testing {
+namespace {
+
+// The bar. The models' own rounding is far below: sums of at most 10^3 terms at 6e-8 each.
+constexpr double kRelativeError = 1e-4;
+
+struct Case {
+  const char* family;
+  const char* sequence;
+};
+
+std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.family << " " << c.sequence; }
+
+// max |a - b| / max |b|.
+double relative_error(const float* a, const float* b, size_t count) {
+  double worst = 0, scale = 0;
+  for (size_t i = 0; i < count; ++i) {
+    worst = std::max(worst, std::abs(static_cast<double>(a[i]) - b[i]));
+    scale = std::max(scale, std::abs(static_cast<double>(b[i])));
+    if (std::isnan(a[i])) return HUGE_VAL;
+  }
+  return worst / scale;
+}
+
+std::vector<int32_t> prefix(const std::vector<int32_t>& ids, size_t length) {
+  return {ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(length)};
+}
+
+class Golden : public ::testing::TestWithParam<Case> {
+ protected:
+  GoldenFile file_ = GoldenFile::open(golden_folder(GetParam().family) + "/golden.safetensors");
+  std::string tensor(const std::string& name) const { return std::string(GetParam().sequence) + "." + name; }
+};
+
+TEST_P(Golden, EveryPrefixGivesTheLogitsOfItsLastToken) {
+  const std::vector<int32_t> ids = file_.token_ids(tensor("input_ids"));
+  const std::vector<float> expected = file_.read<float>(tensor("logits"));
+  EngineConfig config = small_config(golden_folder(GetParam().family));
+  config.max_num_seqs = 160;
+  config.max_num_batched_tokens = 12000;
+  const auto engine = make_engine(config);
+  ASSERT_NE(engine, nullptr);
+  std::vector<uint64_t> requests;
+  for (size_t length = 1; length <= ids.size(); ++length) {
+    requests.push_back(*engine->add(greedy(prefix(ids, length), 1)));
+  }
+
+  Run run = run_to_end(*engine);
+
+  const auto vocab = static_cast<size_t>(engine->model().spec.vocab);
+  double worst = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const double error = relative_error(run.logits[requests[i]].front().data(), &expected[i * vocab], vocab);
+    EXPECT_LE(error, kRelativeError) << "after " << i + 1 << " tokens";
+    worst = std::max(worst, error);
+  }
+  RecordProperty("worst_relative_error", std::to_string(worst));
+}
+
+// Reads the residual stream where a norm has just added the last block to it.
+struct HiddenTap {
+  std::vector<std::vector<float>> hidden;  // after each layer
+
+  static void after(void* self, const LaunchRecord& launch) {
+    const bool between = launch.site.stage == "input_norm" && launch.site.layer > 0;
+    if (!between && launch.site.stage != "final_norm") return;
+    const auto& args = static_cast<const internal::Packed<RmsNormArgs>*>(launch.args)->args;
+    const float* values = args.residual.as<const float>();
+    static_cast<HiddenTap*>(self)->hidden.emplace_back(values, values + args.residual.elements());
+  }
+};
+
+TEST_P(Golden, EveryLayerGivesItsHiddenStates) {
+  const std::vector<int32_t> ids = file_.token_ids(tensor("input_ids"));
+  const auto engine = make_engine(small_config(golden_folder(GetParam().family)));
+  ASSERT_NE(engine, nullptr);
+  HiddenTap tap;
+  engine->executor().stream().set_observer({.after = HiddenTap::after, .self = &tap});
+  ASSERT_TRUE(engine->add(greedy(ids, 1)).ok());
+
+  engine->step();
+
+  ASSERT_EQ(tap.hidden.size(), engine->model().spec.layers.size());
+  for (size_t layer = 0; layer < tap.hidden.size(); ++layer) {
+    const std::vector<float> expected = file_.read<float>(tensor("hidden." + std::to_string(layer)));
+    ASSERT_EQ(tap.hidden[layer].size(), expected.size());
+    EXPECT_LE(relative_error(tap.hidden[layer].data(), expected.data(), expected.size()), kRelativeError)
+        << "layer " << layer;
+  }
+}
+
+TEST_P(Golden, APromptCutAnywhereGivesTheLogitsOfTheWholeOne) {
+  const std::vector<int32_t> ids = file_.token_ids(tensor("input_ids"));
+  const std::vector<float> expected = file_.read<float>(tensor("logits"));
+  for (const int32_t chunk : {1, 3, 4, 63, 64, 65, 127, 128}) {
+    EngineConfig config = small_config(golden_folder(GetParam().family));
+    config.chunk_size = chunk;
+    const auto engine = make_engine(config);
+    ASSERT_NE(engine, nullptr);
+    const uint64_t id = *engine->add(greedy(ids, 1));
+
+    Run run = run_to_end(*engine);
+
+    const auto vocab = static_cast<size_t>(engine->model().spec.vocab);
+    EXPECT_LE(relative_error(run.logits[id].front().data(), &expected[(ids.size() - 1) * vocab], vocab),
+              kRelativeError)
+        << "cut every " << chunk << " tokens";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, Golden,
+                         ::testing::Values(Case{"qwen3", "long"}, Case{"qwen3", "short"},
+                                           Case{"qwen3_moe", "long"}, Case{"qwen3_moe", "short"},
+                                           Case{"qwen3_next", "long"}, Case{"qwen3_next", "short"}),
+                         [](const auto& info) {
+                           return std::string(info.param.family) + "_" + info.param.sequence;
+                         });
+
+}  // namespace
+}  // namespace lockstep::testing
