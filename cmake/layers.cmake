@@ -30,7 +30,7 @@ endif()
 set(LOCKSTEP_AVX2_FLAGS -mavx2 -mfma -mf16c -ffp-contract=off)
 # GCC 12 takes the undefined sources inside AVX-512 intrinsics for uninitialized variables (bug 105593).
 set(LOCKSTEP_AVX512_FLAGS ${LOCKSTEP_AVX2_FLAGS} -mavx512f -mavx512bw -mavx512dq -mavx512vl
-  $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized> $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized>)
 set(LOCKSTEP_AVX512BF16_FLAGS ${LOCKSTEP_AVX512_FLAGS} -mavx512bf16)
 
 function(lockstep_layer name)
