@@ -45,8 +45,4 @@ struct JsonDocument {
   std::string where(uint32_t node) const;
 };
 
-// `text` cut to `max_bytes` at a character's boundary, control characters replaced: fit to stand in a
-// message.
-std::string excerpt(std::string_view text, size_t max_bytes);
-
 }  // namespace lockstep

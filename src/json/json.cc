@@ -38,22 +38,6 @@ std::string describe(const JsonDocument& document, const JsonNode& node) {
 
 }  // namespace
 
-std::string excerpt(std::string_view text, size_t max_bytes) {
-  std::string out;
-  for (size_t at = 0; at < text.size();) {
-    const Utf8Char next = decode_utf8(text, at);
-    if (at + next.size > max_bytes) return out + "...";
-    const bool plain = next.state == Utf8State::kValid && next.code >= 0x20 && next.code != 0x7F;
-    if (plain) {
-      out.append(text.substr(at, next.size));
-    } else {
-      out.push_back('?');
-    }
-    at += next.size;
-  }
-  return out;
-}
-
 std::string JsonDocument::where(uint32_t node) const {
   if (node == 0) return who + ": the document";
   std::vector<std::string> parts;

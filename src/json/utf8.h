@@ -85,4 +85,22 @@ inline void append_lossy_utf8(std::string& out, std::string_view bytes) {
   }
 }
 
+// `text` cut to `max_bytes` at a character's boundary, control characters and broken bytes as '?': fit to
+// stand in a message.
+inline std::string excerpt(std::string_view text, size_t max_bytes) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Char next = decode_utf8(text, at);
+    if (at + next.size > max_bytes) return out + "...";
+    const bool plain = next.state == Utf8State::kValid && next.code >= 0x20 && next.code != 0x7F;
+    if (plain) {
+      out.append(text.substr(at, next.size));
+    } else {
+      out.push_back('?');
+    }
+    at += next.size;
+  }
+  return out;
+}
+
 }  // namespace lockstep

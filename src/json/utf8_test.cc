@@ -37,5 +37,11 @@ TEST(Utf8, ReplacesEachLongestBrokenPartOnce) {
   EXPECT_EQ(out, "a\uFFFDx\uFFFD\uFFFD\uFFFD");
 }
 
+TEST(Utf8, ExcerptsWholeCharactersFitForAMessage) {
+  EXPECT_EQ(excerpt("short", 5), "short");
+  EXPECT_EQ(excerpt("ab€", 4), "ab...");
+  EXPECT_EQ(excerpt("a\nb\xFF", 9), "a?b?");
+}
+
 }  // namespace
 }  // namespace lockstep

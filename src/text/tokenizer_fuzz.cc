@@ -21,7 +21,8 @@ constexpr TokenizerLimits kLimits = {.max_file_bytes = 1 << 16,
 void load_anything(std::string_view json) {
   const Result<Tokenizer> tokenizer = Tokenizer::parse(json, "fuzz", kLimits);
   if (!tokenizer.ok()) {
-    LS_CHECK(!tokenizer.status().message().empty(), "a refusal without a word");
+    const std::string& message = tokenizer.status().message();
+    LS_CHECK(!message.empty() && !find_invalid_utf8(message), "a refusal that nobody can read");
     return;
   }
   const auto ids = tokenizer->encode("Hello, it's 12 \u00E9\u0301 <s>\n", {});

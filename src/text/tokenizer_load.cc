@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "json/utf8.h"
 #include "text/split/unicode.h"
 #include "text/tokenizer_state.h"
 
@@ -68,8 +69,8 @@ Status read_merges(const Json& model, TokenizerState& state) {
     const auto right_id = state.vocabulary.find(right);
     const auto merged_id = state.vocabulary.find(joined);
     if (!left_id || !right_id || !merged_id)
-      return error(Code::kInvalidArgument, merge.where(), " merges ", left.substr(0, 64), " and ",
-                   right.substr(0, 64), "; expected both and what they join to in model.vocab");
+      return error(Code::kInvalidArgument, merge.where(), " merges ", excerpt(left, 64), " and ",
+                   excerpt(right, 64), "; expected both and what they join to in model.vocab");
     state.bpe.add_merge(*left_id, *right_id, *merged_id);
   }
   state.bpe.finish();

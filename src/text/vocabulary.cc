@@ -53,7 +53,7 @@ void append_spelling(std::string& out, std::string_view bytes) {
 
 Status Vocabulary::add(std::string_view text, int64_t id, std::string_view who) {
   if (id < 0 || id >= kMaxIds)
-    return error(Code::kResourceExhausted, who, ": token ", text.substr(0, 64), " has id ", id,
+    return error(Code::kResourceExhausted, who, ": token ", excerpt(text, 64), " has id ", id,
                  "; expected an id in 0..", kMaxIds - 1);
   if (text.size() > kMaxTokenBytes)
     return error(Code::kResourceExhausted, who, ": token ", id, " has ", text.size(),
@@ -62,12 +62,12 @@ Status Vocabulary::add(std::string_view text, int64_t id, std::string_view who) 
   const auto known = by_content_.find(text);
   if (known != by_content_.end()) {
     if (known->second == narrow) return {};
-    return error(Code::kInvalidArgument, who, ": token ", text, " has ids ", known->second, " and ", id,
-                 "; expected one");
+    return error(Code::kInvalidArgument, who, ": token ", excerpt(text, 64), " has ids ", known->second,
+                 " and ", id, "; expected one");
   }
   if (contains(narrow))
-    return error(Code::kInvalidArgument, who, ": id ", id, " is given to ", content(narrow), " and ", text,
-                 "; expected one token per id");
+    return error(Code::kInvalidArgument, who, ": id ", id, " is given to ", excerpt(content(narrow), 64),
+                 " and ", excerpt(text, 64), "; expected one token per id");
   if (narrow >= size()) by_id_.resize(static_cast<size_t>(narrow) + 1);
   Token& token = by_id_[static_cast<size_t>(narrow)];
   token.content = pool_.emplace_back(text);

@@ -7,6 +7,8 @@
 #include <array>
 #include <cctype>
 
+#include "json/utf8.h"
+
 namespace lockstep {
 namespace {
 
@@ -49,8 +51,8 @@ class Translator {
 
  private:
   Status refuse(size_t bytes) const {
-    return error(Code::kUnimplemented, who_, ": pattern ", pattern_, " has ", pattern_.substr(i_, bytes),
-                 " at byte ", i_,
+    return error(Code::kUnimplemented, who_, ": pattern ", excerpt(pattern_, 200), " has ",
+                 excerpt(pattern_.substr(i_, bytes), 20), " at byte ", i_,
                  ", which PCRE2 and Oniguruma read differently; expected plain groups, sets, "
                  "counts, \\s, \\d and general categories");
   }
@@ -183,7 +185,7 @@ Result<Regex> Regex::compile(std::string_view pattern, const RegexLimits& limits
   auto compiled = std::make_shared<Compiled>();
   compiled->context.reset(pcre2_match_context_create(nullptr));
   if (!context || !compiled->context)
-    return error(Code::kResourceExhausted, who, ": PCRE2 has no memory for pattern ", pattern);
+    return error(Code::kResourceExhausted, who, ": PCRE2 has no memory for pattern ", excerpt(pattern, 200));
   pcre2_set_parens_nest_limit(context.get(), kMaxGroupDepth);
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
   int code = 0;
@@ -193,7 +195,7 @@ Result<Regex> Regex::compile(std::string_view pattern, const RegexLimits& limits
                                      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code,
                                      &offset, context.get()));
   if (!compiled->code)
-    return error(Code::kInvalidArgument, who, ": pattern ", pattern, " does not compile (",
+    return error(Code::kInvalidArgument, who, ": pattern ", excerpt(pattern, 200), " does not compile (",
                  pcre2_message(code), "); expected a regular expression");
   pcre2_set_match_limit(compiled->context.get(), limits.max_steps);
   pcre2_set_depth_limit(compiled->context.get(), limits.max_depth);
@@ -210,7 +212,7 @@ Result<std::optional<Regex::Match>> Regex::find(std::string_view text, size_t fr
                              from, PCRE2_NO_UTF_CHECK, data.get(), compiled_->context.get());
   if (rc == PCRE2_ERROR_NOMATCH) return std::optional<Match>();
   if (rc < 0)
-    return error(Code::kResourceExhausted, compiled_->who, ": pattern ", compiled_->pattern,
+    return error(Code::kResourceExhausted, compiled_->who, ": pattern ", excerpt(compiled_->pattern, 200),
                  " gave up on a text of ", text.size(), " bytes (", pcre2_message(rc),
                  "); expected a pattern that needs less backtracking");
   const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(data.get());

@@ -93,17 +93,17 @@ TEST(Scanner, AgreesWithPcre2OnRandomTexts) {
   }
 }
 
-TEST(Scanner, TakesLinearTimeOnAMegabyteOfAnything) {
+TEST(Scanner, TakesLinearTimeOnLongRunsOfAnything) {
   const int64_t start = now_ns();
   for (const KnownPattern pattern : kKnownPatterns) {
     for (const std::string_view unit :
          {"a", "A", " ", "\n", " \n", "!", "中A", "\u0301", "'", "'s", "1", "a "}) {
       std::string text;
-      while (text.size() < 1'000'000) text += unit;
+      while (text.size() < 200'000) text += unit;
       EXPECT_FALSE(pieces_by_scanner(pattern, text).empty());
     }
   }
-  EXPECT_LT(seconds_since(start), 20.0) << "60 MB: loose for sanitizers and busy machines";
+  EXPECT_LT(seconds_since(start), 20.0) << "12 MB; quadratic scans would take hours";
 }
 
 }  // namespace
