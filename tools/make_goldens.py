@@ -14,9 +14,9 @@ golden.safetensors, which has for each case `long` (150 tokens) and `short` (37)
     <case>.logits_bf16  F32 [T, V]  the same from the model cast to bf16 (for agreement in the large, not bit by bit)
 
 Every parameter is random, norms, gates and decays too. Everything is computed on the CPU in fp32 with eager attention
-and eager experts; Gated DeltaNet runs as torch_chunk_gated_delta_rule. The script checks that the files load back to the
-same logits, that no two experts compete within ROUTER_MARGIN for a place among the chosen, and, for qwen3_next, that
-token by token decoding from a cache agrees.
+and eager experts; Gated DeltaNet runs as torch_chunk_gated_delta_rule. The script checks that the files load back to
+the same logits, that no two experts compete within ROUTER_MARGIN for a place among the chosen, and that decoding token
+by token from a cache agrees.
 
 Versions: torch 2.11, transformers 5.17, safetensors 0.8. About 10 s for the families, a minute for the storyteller.
 """
@@ -256,7 +256,8 @@ def make_storyteller(folder: Path, out: Path) -> None:
     golden = {
         "script": "tools/make_goldens.py", "torch": torch.__version__, "transformers": transformers.__version__,
         "about": "greedy continuations in fp32 on the CPU, stop ids ignored; stop_at is the index in output_ids of the "
-                 "first stop id, or null; top2_gaps is the best logit less the second, by step; text keeps special tokens",
+                 "first stop id, or null; top2_gaps is the best logit less the second, by step; text keeps special "
+                 "tokens",
         "cases": cases}
     out.mkdir(parents=True, exist_ok=True)
     (out / "storyteller.json").write_text(json.dumps(golden, indent=None, ensure_ascii=False) + "\n", encoding="utf-8")

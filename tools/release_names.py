@@ -17,8 +17,9 @@ DOWN = ".mlp.experts.down_proj"
 def split_experts(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Renames a state dict to release names.
 
-    `….experts.gate_up_proj` [E, 2I, H] (gate rows first) becomes E × `….experts.e.gate_proj.weight` and `.up_proj.weight`
-    [I, H]; `….experts.down_proj` [E, H, I] becomes E × `….experts.e.down_proj.weight` [H, I]; others keep their names.
+    `experts.gate_up_proj` [E, 2I, H] (gate rows first) becomes E × `experts.e.gate_proj.weight` and
+    `experts.e.up_proj.weight` [I, H]; `experts.down_proj` [E, H, I] becomes E × `experts.e.down_proj.weight` [H, I];
+    the others keep their names.
     """
     released = {}
     for name, tensor in state.items():
@@ -38,7 +39,7 @@ def split_experts(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def save_checkpoint(model: torch.nn.Module, config: dict, folder: Path, dtype: torch.dtype) -> int:
-    """Writes config.json and model.safetensors (every tensor in `dtype`) into `folder`; returns the tensor file's bytes.
+    """Writes config.json and model.safetensors (every tensor in `dtype`) into `folder`; returns the latter's bytes.
 
     `config` is written as given: the caller keeps it in the releases' spelling. A tied lm_head is left out.
     """
