@@ -1,10 +1,13 @@
-// The field table: the dictionary of the step plan. One line per field; every generic mechanism walks it (device
-// image, padding, digest, comparison, recording, printing, checking). Adding a field is adding a line.
+// The field table: the dictionary of the step plan. One line per field; every generic mechanism walks it
+// (device image, padding, digest, comparison, recording, printing, checking). Adding a field is adding a
+// line.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "base/units.h"
 
@@ -33,7 +36,7 @@ enum class Pad : uint8_t {
   kSequence,  // follows from the pad sequence that owns the entry: padding happens once, on the sequence list
   kValue,     // the table's pad value
   kSkip,      // SKIP
-  kNone,      // there are no pad entries (scalars; lists, whose tail is zero and not read)
+  kNone,      // there are no pad entries: scalars, ranks, and lists, whose tail is zero and not read
 };
 
 enum class Life : uint8_t {
@@ -41,7 +44,8 @@ enum class Life : uint8_t {
   kFrozen,  // part of the graph key
 };
 
-enum class Element : uint8_t { kI32, kI64, kU64, kF32, kI32x2, kI32x3 };
+// The bytes of an entry, as a kernel or a recorder reads them.
+enum class Element : uint8_t { kI32, kI64, kU64, kF32, kI32x2, kI32x3, kI32x4 };
 
 // One new entry of a device-resident page table. Edits of a step are applied before anything reads the table.
 struct TableEdit {
@@ -61,8 +65,8 @@ struct PageCopy {
 // What kind of work a step does.
 enum class Phase : int32_t { kIdle = 0, kDecode = 1, kPrefill = 2, kMixed = 3 };
 
-// A sequence's rows are two segments, the early and the late chunk of context parallelism; one rank holds both
-// halves of all rows. Positions [start, start + length).
+// A sequence's rows are two segments, the early and the late chunk of context parallelism; a rank that is
+// alone holds both halves of all rows. Positions [start, start + length).
 struct CpSegment {
   Position start;
   RowCount length;
@@ -91,7 +95,7 @@ struct CpSegments {
   F(penalty_slots,           PenaltySlot,     None,      PerSequence,  Padded, RankLocal,  Value,    -1,  Live,   Plan)       \
   F(cp_segments,             CpSegments,      Tokens,    PerSequence,  Padded, RankLocal,  Sequence,  0,  Live,   Plan)       \
   F(table_rows,              TableRow,        Rows,      PerSequence,  Padded, RankLocal,  Value,     0,  Live,   PagedGroup) \
-  F(table_digests,           uint64_t,        None,      PerSequence,  Padded, RankLocal,  Value,     0,  Live,   PagedGroup) \
+  F(table_digests,           uint64_t,        None,      PerSequence,  Padded, RankLocal,  Sequence,  0,  Live,   PagedGroup) \
   F(logits_rows,             RowIndex,        Rows,      PerLogitsRow, Padded, Global,     Value,    -1,  Live,   Plan)       \
   F(temperature,             float,           None,      PerLogitsRow, Padded, Global,     Value,     0,  Live,   Plan)       \
   F(top_k,                   int32_t,         Tokens,    PerLogitsRow, Padded, Global,     Value,     0,  Live,   Plan)       \
@@ -130,11 +134,23 @@ enum class FieldId : uint8_t {
 #undef LS_FIELD_ID
 };
 
+template <typename T>
+constexpr Element element_of() {
+  if constexpr (std::is_same_v<T, float>) return Element::kF32;
+  if constexpr (std::is_same_v<T, uint64_t> || std::is_same_v<T, Epoch>) return Element::kU64;
+  if constexpr (std::is_same_v<T, SlotOrSkip>) return Element::kI64;
+  if constexpr (std::is_same_v<T, PageCopy>) return Element::kI32x2;
+  if constexpr (std::is_same_v<T, TableEdit>) return Element::kI32x3;
+  if constexpr (std::is_same_v<T, CpSegments>) return Element::kI32x4;
+  return Element::kI32;
+}
+
 // One line of the table.
 struct FieldInfo {
   FieldId id;
   std::string_view name;
   std::string_view type;  // the C++ type of an element, as printed in docs and messages
+  Element element;
   int32_t element_bytes;
   Unit unit;
   Form form;
@@ -147,9 +163,11 @@ struct FieldInfo {
 };
 
 inline constexpr auto kFields = std::to_array<FieldInfo>({
-#define LS_FIELD_INFO(name, type, unit, form, extent, space, pad, value, life, scope)                               \
-  {FieldId::name, #name,          #type,        sizeof(type), Unit::k##unit, Form::k##form, Extent::k##extent,      \
-   Space::k##space, Pad::k##pad, value, Life::k##life, Scope::k##scope},
+#define LS_FIELD_INFO(name, type, unit, form, extent, space, pad, value, life, scope) \
+  {FieldId::name,   #name,         #type,         element_of<type>(),                 \
+   sizeof(type),    Unit::k##unit, Form::k##form, Extent::k##extent,                  \
+   Space::k##space, Pad::k##pad,   value,         Life::k##life,                      \
+   Scope::k##scope},
     LS_PLAN_FIELDS(LS_FIELD_INFO)
 #undef LS_FIELD_INFO
 });
@@ -173,6 +191,16 @@ LS_PLAN_FIELDS(LS_FIELD_HANDLE)
 
 std::string_view name_of(Unit unit);
 std::string_view name_of(Form form);
+std::string_view name_of(Extent extent);
+std::string_view name_of(Space space);
+std::string_view name_of(Scope scope);
+std::string_view name_of(Life life);
 std::string_view name_of(Phase phase);
+
+// What a field says, in one phrase.
+std::string_view meaning_of(FieldId id);
+
+// The table as a page of Markdown: docs/fields.md is this text.
+std::string field_table_text();
 
 }  // namespace lockstep

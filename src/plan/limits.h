@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 
+#include "base/status.h"
 #include "base/units.h"
 
 namespace lockstep {
@@ -41,12 +42,18 @@ struct StepLimits {
   int32_t max_copies = 0;       // copies per group and step
   int32_t vocab_size = 0;       // ids that may appear in token_ids
   int32_t penalty_slots = 0;    // rows of token counts
+  int32_t mask_slots = 0;       // rows of allowed-token masks
   int32_t dp_ranks = 1;         // data-parallel ranks whose row counts travel in the plan
   int32_t num_groups = 0;
   std::array<CacheGroup, kMaxGroups> groups;
 
   const CacheGroup& group(GroupId id) const { return groups[static_cast<size_t>(id.get())]; }
 };
+
+// Holds limits to what plans, tables and validation take for granted, the 32-bit sizes of images and tables
+// included. Limits follow from a user's configuration, so whoever makes them calls this first.
+// Errors: kInvalidArgument, naming the limit.
+Status check_limits(const StepLimits& limits);
 
 // Padded extents of one step: what a captured graph is specific to.
 struct Bucket {

@@ -2,13 +2,15 @@
 
 #include <algorithm>
 
+#include "base/math.h"
+
 namespace lockstep {
 namespace {
 
 // A pad row carries token 0: the embedding of some token, never of an invalid id.
 constexpr TokenId kPadToken{0};
 
-// The context-parallel chunks that one rank alone holds: both halves of the rows, the longer one first.
+// The context-parallel chunks that a rank holds alone: both halves of the rows, the longer one first.
 CpSegments halves(TokenCount computed, RowCount rows) {
   const int32_t first = (rows.get() + 1) / 2;
   return {.prev = {Position(computed.get()), RowCount(first)},
@@ -19,67 +21,143 @@ CpSegments halves(TokenCount computed, RowCount rows) {
 
 PlanBuilder::PlanBuilder(const StepLimits& limits, std::vector<PageTables*> tables)
     : limits_(limits), tables_(std::move(tables)) {
-  members_.reserve(static_cast<size_t>(limits.max_seqs));
+  const Status checked = check_limits(limits_);
+  LS_CHECK(checked.ok(), checked.message());
+  LS_CHECK(static_cast<int32_t>(tables_.size()) >= limits.num_groups, tables_.size(), " tables for ",
+           limits.num_groups, " groups");
+  for (int32_t g = 0; g < limits.num_groups; ++g) {
+    const bool paged = limits.group(GroupId(g)).kind == GroupKind::kPaged;
+    LS_CHECK(!paged || tables_[static_cast<size_t>(g)] != nullptr, "no table for paged group ", g);
+  }
+  members_.reserve(static_cast<size_t>(limits.max_seqs) + 1);
 }
 
 Status PlanBuilder::build(const StepRequest& request, StepPlan& plan) {
+  LS_TRY(check_bucket(request));
+  for (size_t s = 0; s < request.sequences.size(); ++s) LS_TRY(check_sequence(request, s));
+  LS_TRY(check_lists(request));
   LS_TRY(pad(request));
   plan.reset(limits_, request.bucket);
-  derive_rows(request, plan);
-  derive_slots(plan);
+  derive_rows(plan);
   derive_sequences(plan);
+  for (int32_t g = 0; g < limits_.num_groups; ++g) {
+    if (limits_.group(GroupId(g)).kind != GroupKind::kPaged) continue;
+    derive_slots(GroupId(g), plan);
+    derive_tables(GroupId(g), plan);
+  }
   derive_logits_rows(plan);
   derive_scalars(request, plan);
-  LS_TRY(derive_lists(request, plan));
+  derive_lists(request, plan);
   plan.freeze();
+  for (PageTables* tables : tables_) {
+    if (tables != nullptr) tables->edits_taken();
+  }
   return {};
 }
 
-// Missing rows become pad sequences, of one row each where every sequence has one row, else of up to a page
-// of rows; missing sequences become empty ones. There is no third kind of row.
-Status PlanBuilder::pad(const StepRequest& request) {
+Status PlanBuilder::check_bucket(const StepRequest& request) const {
   const Bucket& bucket = request.bucket;
-  if (bucket.rows.get() > limits_.max_rows || bucket.seqs.get() > limits_.max_seqs ||
-      bucket.logits_rows.get() > limits_.max_logits_rows) {
+  const auto fits = [](int32_t value, int32_t limit) { return value >= 0 && value <= limit; };
+  if (!fits(bucket.rows.get(), limits_.max_rows) || !fits(bucket.seqs.get(), limits_.max_seqs) ||
+      !fits(bucket.logits_rows.get(), limits_.max_logits_rows)) {
     return error(Code::kInternal, "plan ", request.epoch, ": bucket of ", bucket.rows, " rows, ", bucket.seqs,
                  " sequences and ", bucket.logits_rows, " logits rows; expected at most ", limits_.max_rows,
                  ", ", limits_.max_seqs, " and ", limits_.max_logits_rows);
   }
-  members_.clear();
-  int32_t rows = 0;
-  int32_t logits_rows = 0;
-  bool uniform = true;
-  for (const SequenceStep& step : request.sequences) {
-    const RowCount own(step.tokens.size());
-    members_.push_back({.step = &step, .rows = own});
-    rows += own.get();
-    logits_rows += step.wants_logits ? 1 : 0;
-    uniform = uniform && own == RowCount(1);
-  }
-  int32_t pad_rows = uniform ? 1 : bucket.rows.get();
-  for (int32_t g = 0; g < limits_.num_groups && !uniform; ++g) {
-    const CacheGroup& group = limits_.group(GroupId(g));
-    if (group.kind == GroupKind::kPaged) pad_rows = std::min(pad_rows, group.page_tokens);
-  }
-  int32_t missing = bucket.rows.get() - rows;
-  const int32_t live_missing = missing;
-  while (missing > 0) {
-    const RowCount own(std::min(missing, pad_rows));
-    members_.push_back({.step = nullptr, .rows = own});
-    missing -= own.get();
-  }
-  if (live_missing < 0 || static_cast<int32_t>(members_.size()) > bucket.seqs.get() ||
-      logits_rows > bucket.logits_rows.get()) {
-    return error(Code::kInternal, "plan ", request.epoch, ": ", request.sequences.size(), " sequences of ",
-                 rows, " rows with ", logits_rows, " logits rows, padded to ", members_.size(),
-                 " sequences; expected them to fit the bucket of ", bucket.rows, " rows, ", bucket.seqs,
-                 " sequences and ", bucket.logits_rows, " logits rows");
-  }
-  members_.resize(static_cast<size_t>(bucket.seqs.get()), {.step = nullptr, .rows = RowCount(0)});
   return {};
 }
 
-void PlanBuilder::derive_rows(const StepRequest&, StepPlan& plan) const {
+// What the derivations below index with; whether the facts agree with each other is the validator's business.
+Status PlanBuilder::check_sequence(const StepRequest& request, size_t s) const {
+  const SequenceStep& step = request.sequences[s];
+  const auto rows = static_cast<int64_t>(step.tokens.size());
+  const int64_t length = step.computed.get() + rows;
+  if (step.computed.get() < 0 || length > limits_.max_seq_len) {
+    return error(Code::kInternal, "plan ", request.epoch, ": sequence ", s, " has ", rows, " rows after ",
+                 step.computed, " computed tokens; expected at most ", limits_.max_seq_len, " tokens");
+  }
+  if (step.wants_logits && rows == 0) {
+    return error(Code::kInternal, "plan ", request.epoch, ": sequence ", s,
+                 " wants logits of no rows; expected a row whose logits they are");
+  }
+  for (int32_t g = 0; g < limits_.num_groups; ++g) {
+    const CacheGroup& group = limits_.group(GroupId(g));
+    if (group.kind != GroupKind::kPaged) continue;
+    const PageTables& tables = *tables_[static_cast<size_t>(g)];
+    const TableRow row = step.table_rows[static_cast<size_t>(g)];
+    const int64_t needed = ceil_div(length, int64_t{group.page_tokens});
+    const bool in_range = row.get() > 0 && row.get() < tables.rows();
+    const int64_t held = in_range ? static_cast<int64_t>(tables.pages(row).size()) : 0;
+    if (!in_range || held < needed) {
+      return error(Code::kInternal, "plan ", request.epoch, ": sequence ", s, " of ", length,
+                   " tokens has table row ", row, " of ", tables.rows(), " with ", held, " pages in group ",
+                   g, "; expected a row from 1 with ", needed, " pages");
+    }
+  }
+  return {};
+}
+
+Status PlanBuilder::check_lists(const StepRequest& request) const {
+  for (int32_t g = 0; g < limits_.num_groups; ++g) {
+    const size_t edits = pending_edits(GroupId(g)).size();
+    const size_t copies = request.copies[static_cast<size_t>(g)].size();
+    if (edits > static_cast<size_t>(limits_.max_edits) || copies > static_cast<size_t>(limits_.max_copies)) {
+      return error(Code::kInternal, "plan ", request.epoch, ": group ", g, " has ", edits,
+                   " table edits and ", copies, " copies; expected at most ", limits_.max_edits, " and ",
+                   limits_.max_copies);
+    }
+  }
+  return {};
+}
+
+std::span<const TableEdit> PlanBuilder::pending_edits(GroupId group) const {
+  if (limits_.group(group).kind != GroupKind::kPaged) return {};
+  return tables_[static_cast<size_t>(group.get())]->pending_edits();
+}
+
+// One row where every live sequence has one and the bucket has a sequence for each missing row, else a page:
+// a pad sequence reads the pad page only, so it is no longer than that in any group.
+int32_t PlanBuilder::rows_per_pad(const Bucket& bucket, const Totals& totals, int64_t free_seqs) const {
+  if (totals.one_row_each && bucket.rows.get() - totals.rows <= free_seqs) return 1;
+  int32_t rows = std::min(bucket.rows.get(), limits_.max_seq_len);
+  for (int32_t g = 0; g < limits_.num_groups; ++g) {
+    const CacheGroup& group = limits_.group(GroupId(g));
+    if (group.kind == GroupKind::kPaged) rows = std::min(rows, group.page_tokens);
+  }
+  return rows;
+}
+
+// Missing rows become pad sequences; missing sequences become empty ones. There is no third kind of row.
+Status PlanBuilder::pad(const StepRequest& request) {
+  const Bucket& bucket = request.bucket;
+  const auto seqs = static_cast<int64_t>(request.sequences.size());
+  Totals totals;
+  for (const SequenceStep& step : request.sequences) {
+    totals.rows += static_cast<int64_t>(step.tokens.size());
+    totals.logits_rows += step.wants_logits ? 1 : 0;
+    totals.one_row_each = totals.one_row_each && step.tokens.size() == 1;
+  }
+  const int64_t missing = bucket.rows.get() - totals.rows;
+  const int64_t free_seqs = bucket.seqs.get() - seqs;
+  const int64_t per_pad = missing > 0 ? rows_per_pad(bucket, totals, free_seqs) : 1;
+  if (missing < 0 || free_seqs < 0 || ceil_div(std::max<int64_t>(missing, 0), per_pad) > free_seqs ||
+      totals.logits_rows > bucket.logits_rows.get()) {
+    return error(Code::kInternal, "plan ", request.epoch, ": ", seqs, " sequences of ", totals.rows,
+                 " rows with ", totals.logits_rows, " logits rows; expected them, padded by sequences of ",
+                 per_pad, " rows, to fit the bucket of ", bucket.rows, " rows, ", bucket.seqs,
+                 " sequences and ", bucket.logits_rows, " logits rows");
+  }
+  members_.clear();
+  for (const SequenceStep& step : request.sequences)
+    members_.push_back({.step = &step, .rows = RowCount(step.tokens.size()), .computed = step.computed});
+  for (int64_t left = missing; left > 0; left -= per_pad)
+    members_.push_back(
+        {.step = nullptr, .rows = RowCount(std::min(left, per_pad)), .computed = TokenCount(0)});
+  members_.resize(static_cast<size_t>(bucket.seqs.get()));
+  return {};
+}
+
+void PlanBuilder::derive_rows(StepPlan& plan) const {
   const auto token_ids = plan.edit(field::token_ids);
   const auto token_source = plan.edit(field::token_source);
   const auto positions = plan.edit(field::positions);
@@ -89,63 +167,69 @@ void PlanBuilder::derive_rows(const StepRequest&, StepPlan& plan) const {
   for (size_t s = 0; s < members_.size(); ++s) {
     starts[s] = RowOffset(row);
     const Member& member = members_[s];
-    const int32_t computed = member.step != nullptr ? member.step->computed.get() : 0;
     for (int32_t i = 0; i < member.rows.get(); ++i, ++row) {
-      const bool last = i + 1 == member.rows.get();
       token_ids[row] = member.step != nullptr ? member.step->tokens[static_cast<size_t>(i)] : kPadToken;
-      token_source[row] =
-          member.step != nullptr && last ? member.step->last_token_source : TokenSource::literal();
-      positions[row] = Position(computed + i);
-      const bool writes = member.step != nullptr && last && member.step->state_slot.get() > 0;
-      write_slots[row] = writes ? StateSlotOrSkip(member.step->state_slot) : StateSlotOrSkip::skip();
+      token_source[row] = TokenSource::literal();
+      positions[row] = Position(member.computed.get() + i);
+      write_slots[row] = StateSlotOrSkip::skip();
     }
+    if (member.step == nullptr || member.rows.get() == 0) continue;
+    token_source[row - 1] = member.step->last_token_source;
+    if (member.step->state_slot.get() > 0) write_slots[row - 1] = StateSlotOrSkip(member.step->state_slot);
   }
   starts[members_.size()] = RowOffset(row);
 }
 
-void PlanBuilder::derive_slots(StepPlan& plan) const {
-  for (int32_t g = 0; g < limits_.num_groups; ++g) {
-    const GroupId group(g);
-    if (limits_.group(group).kind != GroupKind::kPaged) continue;
-    const int32_t page_tokens = limits_.group(group).page_tokens;
-    const auto slots = plan.edit(field::slot_mapping, group);
-    size_t row = 0;
-    for (const Member& member : members_) {
-      const std::span<const PageId> pages =
-          member.step != nullptr
-              ? tables_[static_cast<size_t>(g)]->pages(member.step->table_rows[static_cast<size_t>(g)])
-              : std::span<const PageId>();
-      for (int32_t i = 0; i < member.rows.get(); ++i, ++row) {
-        if (member.step == nullptr) {
-          slots[row] = SlotOrSkip::skip();
-          continue;
-        }
-        const int32_t position = member.step->computed.get() + i;
-        const int64_t page = pages[static_cast<size_t>(position / page_tokens)].get();
-        slots[row] = SlotOrSkip(page * page_tokens + position % page_tokens);
-      }
+void PlanBuilder::derive_slots(GroupId group, StepPlan& plan) const {
+  const int32_t page_tokens = limits_.group(group).page_tokens;
+  const auto g = static_cast<size_t>(group.get());
+  const auto slots = plan.edit(field::slot_mapping, group);
+  size_t row = 0;
+  for (const Member& member : members_) {
+    if (member.step == nullptr) {
+      for (int32_t i = 0; i < member.rows.get(); ++i, ++row) slots[row] = SlotOrSkip::skip();
+      continue;
+    }
+    const std::span<const PageId> pages = tables_[g]->pages(member.step->table_rows[g]);
+    for (int32_t i = 0; i < member.rows.get(); ++i, ++row) {
+      const int32_t position = member.computed.get() + i;
+      const int64_t page = pages[static_cast<size_t>(position / page_tokens)].get();
+      slots[row] = SlotOrSkip(page * page_tokens + position % page_tokens);
     }
   }
 }
 
 void PlanBuilder::derive_sequences(StepPlan& plan) const {
+  const auto computed_lens = plan.edit(field::computed_lens);
+  const auto seq_lens = plan.edit(field::seq_lens);
+  const auto prompt_lens = plan.edit(field::prompt_lens);
+  const auto read_slots = plan.edit(field::state_read_slot);
+  const auto initial = plan.edit(field::has_initial_state);
+  const auto penalty_slots = plan.edit(field::penalty_slots);
+  const auto segments = plan.edit(field::cp_segments);
   for (size_t s = 0; s < members_.size(); ++s) {
     const Member& member = members_[s];
-    const TokenCount computed = member.step != nullptr ? member.step->computed : TokenCount(0);
-    plan.edit(field::computed_lens)[s] = computed;
-    plan.edit(field::seq_lens)[s] = TokenCount(computed.get() + member.rows.get());
-    plan.edit(field::prompt_lens)[s] = member.step != nullptr ? member.step->prompt_len : TokenCount(0);
-    plan.edit(field::state_read_slot)[s] = member.step != nullptr ? member.step->state_slot : StateSlot(0);
-    plan.edit(field::has_initial_state)[s] = computed.get() > 0 ? 1 : 0;
-    plan.edit(field::penalty_slots)[s] = member.step != nullptr ? member.step->penalty_slot : PenaltySlot(-1);
-    plan.edit(field::cp_segments)[s] = halves(computed, member.rows);
-    for (int32_t g = 0; g < limits_.num_groups; ++g) {
-      if (limits_.group(GroupId(g)).kind != GroupKind::kPaged) continue;
-      const TableRow row =
-          member.step != nullptr ? member.step->table_rows[static_cast<size_t>(g)] : TableRow(0);
-      plan.edit(field::table_rows, GroupId(g))[s] = row;
-      plan.edit(field::table_digests, GroupId(g))[s] = tables_[static_cast<size_t>(g)]->digest(row);
-    }
+    const SequenceStep* step = member.step;
+    computed_lens[s] = member.computed;
+    seq_lens[s] = TokenCount(member.computed.get() + member.rows.get());
+    prompt_lens[s] = step != nullptr ? step->prompt_len : TokenCount(0);
+    read_slots[s] = step != nullptr ? step->state_slot : StateSlot(0);
+    initial[s] = member.computed.get() > 0 ? 1 : 0;
+    penalty_slots[s] = step != nullptr ? step->penalty_slot : PenaltySlot(-1);
+    segments[s] = halves(member.computed, member.rows);
+  }
+}
+
+void PlanBuilder::derive_tables(GroupId group, StepPlan& plan) const {
+  const int32_t page_tokens = limits_.group(group).page_tokens;
+  const auto g = static_cast<size_t>(group.get());
+  const auto rows = plan.edit(field::table_rows, group);
+  const auto digests = plan.edit(field::table_digests, group);
+  for (size_t s = 0; s < members_.size(); ++s) {
+    const Member& member = members_[s];
+    const int32_t length = member.computed.get() + member.rows.get();
+    rows[s] = member.step != nullptr ? member.step->table_rows[g] : TableRow(0);
+    digests[s] = tables_[g]->digest(rows[s], PageCount(ceil_div(length, page_tokens)));
   }
 }
 
@@ -170,24 +254,24 @@ void PlanBuilder::derive_logits_rows(StepPlan& plan) const {
     ++r;
   };
   for (size_t s = 0; s < members_.size(); ++s) {
-    const SequenceStep* step = members_[s].step;
-    if (step == nullptr || !step->wants_logits) continue;
-    put(RowIndex(starts[s + 1].get() - 1), Position(step->computed.get() + members_[s].rows.get()),
-        step->penalty_slot, step->sampling);
+    const Member& member = members_[s];
+    if (member.step == nullptr || !member.step->wants_logits) continue;
+    put(RowIndex(starts[s + 1].get() - 1), Position(member.computed.get() + member.rows.get()),
+        member.step->penalty_slot, member.step->sampling);
   }
   while (r < plan.get(field::logits_rows).size())
     put(RowIndex(-1), Position(0), PenaltySlot(-1), SamplingFacts{});
 }
 
 void PlanBuilder::derive_scalars(const StepRequest& request, StepPlan& plan) const {
-  int32_t rows = 0, logits_rows = 0, longest_query = 0, longest = 0;
-  bool uniform = true, decode = true, prefill = true;
+  int32_t rows = 0, logits_rows = 0, longest_query = 0, shortest_query = limits_.max_rows, longest = 0;
+  bool decode = true, prefill = true;
   for (const Member& member : members_) {
     const int32_t own = member.rows.get();
+    longest = std::max(longest, member.computed.get() + own);
     if (own == 0) continue;
-    uniform = uniform && own == members_.front().rows.get();
     longest_query = std::max(longest_query, own);
-    longest = std::max(longest, own + (member.step != nullptr ? member.step->computed.get() : 0));
+    shortest_query = std::min(shortest_query, own);
     if (member.step == nullptr) continue;
     rows += own;
     logits_rows += member.step->wants_logits ? 1 : 0;
@@ -197,8 +281,11 @@ void PlanBuilder::derive_scalars(const StepRequest& request, StepPlan& plan) con
                       : decode  ? Phase::kDecode
                       : prefill ? Phase::kPrefill
                                 : Phase::kMixed;
+  const auto sources = plan.get(field::token_source);
+  const bool sourced =
+      std::any_of(sources.begin(), sources.end(), [](TokenSource source) { return !source.is_literal(); });
   plan.edit(field::epoch)[0] = request.epoch;
-  plan.edit(field::source_epoch)[0] = request.source_epoch;
+  plan.edit(field::source_epoch)[0] = sourced ? request.source_epoch : Epoch(0);
   plan.edit(field::num_rows)[0] = LiveRows(rows);
   plan.edit(field::num_seqs)[0] = LiveSeqs(request.sequences.size());
   plan.edit(field::num_logits_rows)[0] = LiveRows(logits_rows);
@@ -208,33 +295,21 @@ void PlanBuilder::derive_scalars(const StepRequest& request, StepPlan& plan) con
   plan.edit(field::num_seqs_padded)[0] = request.bucket.seqs;
   plan.edit(field::num_logits_rows_padded)[0] = request.bucket.logits_rows;
   plan.edit(field::max_query_len)[0] = RowCount(longest_query);
-  plan.edit(field::uniform_query_len)[0] = RowCount(uniform ? longest_query : 0);
+  plan.edit(field::uniform_query_len)[0] = RowCount(shortest_query == longest_query ? longest_query : 0);
   for (PaddedRows& count : plan.edit(field::dp_row_counts)) count = request.bucket.rows;
 }
 
-Status PlanBuilder::derive_lists(const StepRequest& request, StepPlan& plan) {
+void PlanBuilder::derive_lists(const StepRequest& request, StepPlan& plan) const {
   for (int32_t g = 0; g < limits_.num_groups; ++g) {
     const GroupId group(g);
     const std::span<const PageCopy> copies = request.copies[static_cast<size_t>(g)];
-    const bool paged = limits_.group(group).kind == GroupKind::kPaged;
-    const std::span<const TableEdit> edits =
-        paged ? tables_[static_cast<size_t>(g)]->pending_edits() : std::span<const TableEdit>();
-    if (static_cast<int64_t>(edits.size()) > limits_.max_edits ||
-        static_cast<int64_t>(copies.size()) > limits_.max_copies) {
-      return error(Code::kInternal, "plan ", request.epoch, ": group ", group, " has ", edits.size(),
-                   " table edits and ", copies.size(), " copies; expected at most ", limits_.max_edits,
-                   " and ", limits_.max_copies);
-    }
     std::copy(copies.begin(), copies.end(), plan.edit(field::copies, group).begin());
     plan.edit(field::num_copies, group)[0] = static_cast<int32_t>(copies.size());
-    if (!paged) continue;
+    if (limits_.group(group).kind != GroupKind::kPaged) continue;
+    const std::span<const TableEdit> edits = pending_edits(group);
     std::copy(edits.begin(), edits.end(), plan.edit(field::table_edits, group).begin());
     plan.edit(field::num_table_edits, group)[0] = static_cast<int32_t>(edits.size());
   }
-  for (PageTables* tables : tables_) {
-    if (tables != nullptr) tables->edits_taken();
-  }
-  return {};
 }
 
 }  // namespace lockstep

@@ -40,7 +40,8 @@ struct SequenceStep {
 
 struct StepRequest {
   Epoch epoch;
-  Epoch source_epoch;  // the step whose sampled tokens the sources name; 0: none does
+  Epoch
+      source_epoch;  // the step whose sampled tokens the sources name; not read where every token is literal
   std::span<const SequenceStep> sequences;
   Bucket bucket;
   std::array<std::span<const PageCopy>, kMaxGroups> copies{};
@@ -50,12 +51,13 @@ struct StepRequest {
 class PlanBuilder {
  public:
   // `tables[g]` is the table of paged group g (null for state groups), borrowed for the builder's life.
+  // Precondition: check_limits(limits).
   PlanBuilder(const StepLimits& limits, std::vector<PageTables*> tables);
 
   // Builds, and takes the tables' pending edits into the plan.
-  // Errors: kInternal, naming what does not fit: a request that the limits or the bucket cannot hold is a bug
-  // of
-  //         whoever scheduled it. The plan is not usable then, and the edits stay pending.
+  // Errors: kInternal, naming what does not fit: a request that the limits, the bucket or the page tables
+  //         cannot hold is a bug of whoever scheduled it. The plan is as it was then, and the edits stay
+  //         pending.
   Status build(const StepRequest& request, StepPlan& plan);
 
  private:
@@ -63,14 +65,27 @@ class PlanBuilder {
   struct Member {
     const SequenceStep* step = nullptr;  // null: pad
     RowCount rows;
+    TokenCount computed;
   };
+  // The totals of a request, live things only.
+  struct Totals {
+    int64_t rows = 0;
+    int32_t logits_rows = 0;
+    bool one_row_each = true;
+  };
+  Status check_bucket(const StepRequest& request) const;
+  Status check_sequence(const StepRequest& request, size_t s) const;
+  Status check_lists(const StepRequest& request) const;
+  std::span<const TableEdit> pending_edits(GroupId group) const;
+  int32_t rows_per_pad(const Bucket& bucket, const Totals& totals, int64_t free_seqs) const;
   Status pad(const StepRequest& request);
-  void derive_rows(const StepRequest& request, StepPlan& plan) const;
-  void derive_slots(StepPlan& plan) const;
+  void derive_rows(StepPlan& plan) const;
+  void derive_slots(GroupId group, StepPlan& plan) const;
   void derive_sequences(StepPlan& plan) const;
+  void derive_tables(GroupId group, StepPlan& plan) const;
   void derive_logits_rows(StepPlan& plan) const;
   void derive_scalars(const StepRequest& request, StepPlan& plan) const;
-  Status derive_lists(const StepRequest& request, StepPlan& plan);
+  void derive_lists(const StepRequest& request, StepPlan& plan) const;
 
   StepLimits limits_;
   std::vector<PageTables*> tables_;

@@ -1,19 +1,16 @@
 #include "plan/step_plan.h"
 
-#include <algorithm>
-#include <cstring>
-
 #include "base/math.h"
 
 namespace lockstep {
 namespace {
 
-int32_t element_count(const StepLimits& limits, const Bucket& bucket, Form form) {
+int64_t element_count(const StepLimits& limits, const Bucket& bucket, Form form) {
   switch (form) {
     case Form::kScalar: return 1;
     case Form::kPerRow: return bucket.rows.get();
     case Form::kPerSequence: return bucket.seqs.get();
-    case Form::kCumulative: return bucket.seqs.get() + 1;
+    case Form::kCumulative: return int64_t{bucket.seqs.get()} + 1;
     case Form::kPerLogitsRow: return bucket.logits_rows.get();
     case Form::kEdits: return limits.max_edits;
     case Form::kCopies: return limits.max_copies;
@@ -23,7 +20,7 @@ int32_t element_count(const StepLimits& limits, const Bucket& bucket, Form form)
 }
 
 // Elements are read in place by SIMD kernels and, on a GPU, by 16-byte loads.
-constexpr int32_t kFieldAlignment = 16;
+constexpr int64_t kFieldAlignment = 16;
 
 }  // namespace
 
@@ -37,19 +34,42 @@ bool group_has_field(const StepLimits& limits, const FieldInfo& info, GroupId gr
   return false;
 }
 
-ImageLayout::ImageLayout(const StepLimits& limits, const Bucket& bucket) : num_groups_(limits.num_groups) {
+int64_t image_bytes(const StepLimits& limits, const Bucket& bucket) {
+  int64_t bytes = 0;
   for (const FieldInfo& info : kFields) {
     for (int32_t g = 0; g < kMaxGroups; ++g) {
       if (!group_has_field(limits, info, GroupId(g))) continue;
-      Place& place = places_[static_cast<size_t>(info.id)][static_cast<size_t>(g)];
-      place = {.offset = bytes_, .count = element_count(limits, bucket, info.form)};
-      bytes_ = round_up(bytes_ + place.count * info.element_bytes, kFieldAlignment);
+      bytes += round_up(element_count(limits, bucket, info.form) * info.element_bytes, kFieldAlignment);
+    }
+  }
+  return bytes;
+}
+
+ImageLayout::Key::Key(const StepLimits& limits, const Bucket& wanted)
+    : bucket(wanted),
+      max_edits(limits.max_edits),
+      max_copies(limits.max_copies),
+      dp_ranks(limits.dp_ranks),
+      num_groups(limits.num_groups) {
+  for (int32_t g = 0; g < num_groups; ++g)
+    paged |= static_cast<uint32_t>(limits.group(GroupId(g)).kind == GroupKind::kPaged) << g;
+}
+
+ImageLayout::ImageLayout(const StepLimits& limits, const Bucket& bucket)
+    : key_(limits, bucket), num_groups_(limits.num_groups) {
+  for (const FieldInfo& info : kFields) {
+    for (int32_t g = 0; g < kMaxGroups; ++g) {
+      if (!group_has_field(limits, info, GroupId(g))) continue;
+      const int64_t count = element_count(limits, bucket, info.form);
+      places_[static_cast<size_t>(info.id)][static_cast<size_t>(g)] = {.offset = bytes_,
+                                                                       .count = static_cast<int32_t>(count)};
+      bytes_ += static_cast<int32_t>(round_up(count * info.element_bytes, kFieldAlignment));
     }
   }
 }
 
 void StepPlan::reset(const StepLimits& limits, const Bucket& bucket) {
-  if (bucket_ != bucket || layout_.bytes() == 0) layout_ = ImageLayout(limits, bucket);
+  if (!layout_.is_for(limits, bucket)) layout_ = ImageLayout(limits, bucket);
   bucket_ = bucket;
   image_.assign(static_cast<size_t>(layout_.bytes()), std::byte{0});
   digest_ = 0;
@@ -62,44 +82,6 @@ Digest StepPlan::field_digest(FieldId id, GroupId group) const {
   if (place.offset < 0) return 0;
   return digest_bytes(image_.data() + place.offset,
                       static_cast<size_t>(place.count) * static_cast<size_t>(info_of(id).element_bytes));
-}
-
-std::string_view name_of(Unit unit) {
-  switch (unit) {
-    case Unit::kRows: return "rows";
-    case Unit::kTokens: return "tokens";
-    case Unit::kPages: return "pages";
-    case Unit::kSlots: return "slots";
-    case Unit::kStates: return "states";
-    case Unit::kSequences: return "sequences";
-    case Unit::kBytes: return "bytes";
-    case Unit::kNone: return "none";
-  }
-  return "unknown";
-}
-
-std::string_view name_of(Form form) {
-  switch (form) {
-    case Form::kScalar: return "scalar";
-    case Form::kPerRow: return "per row";
-    case Form::kPerSequence: return "per sequence";
-    case Form::kCumulative: return "cumulative";
-    case Form::kPerLogitsRow: return "per logits row";
-    case Form::kEdits: return "list of edits";
-    case Form::kCopies: return "list of copies";
-    case Form::kPerRank: return "per rank";
-  }
-  return "unknown";
-}
-
-std::string_view name_of(Phase phase) {
-  switch (phase) {
-    case Phase::kIdle: return "idle";
-    case Phase::kDecode: return "decode";
-    case Phase::kPrefill: return "prefill";
-    case Phase::kMixed: return "mixed";
-  }
-  return "unknown";
 }
 
 }  // namespace lockstep

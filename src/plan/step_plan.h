@@ -18,10 +18,14 @@
 
 namespace lockstep {
 
+// Bytes of a bucket's image, in 64 bits: limits are checked with it before any layout is made.
+int64_t image_bytes(const StepLimits& limits, const Bucket& bucket);
+
 // Where each field lies in the image of one bucket.
 class ImageLayout {
  public:
   ImageLayout() = default;
+  // Precondition: check_limits(limits), and the bucket is within them.
   ImageLayout(const StepLimits& limits, const Bucket& bucket);
 
   struct Place {
@@ -33,22 +37,40 @@ class ImageLayout {
   }
   int32_t bytes() const { return bytes_; }
   int32_t num_groups() const { return num_groups_; }
+  // Whether these limits and this bucket lead to this layout.
+  bool is_for(const StepLimits& limits, const Bucket& bucket) const { return key_ == Key(limits, bucket); }
 
  private:
+  // Everything that a layout follows from.
+  struct Key {
+    Key() = default;
+    Key(const StepLimits& limits, const Bucket& bucket);
+    bool operator==(const Key&) const = default;
+    Bucket bucket;
+    int32_t max_edits = -1;
+    int32_t max_copies = -1;
+    int32_t dp_ranks = -1;
+    int32_t num_groups = -1;
+    uint32_t paged = 0;  // bit g: group g is paged
+  };
+
+  Key key_;
   std::array<std::array<Place, kMaxGroups>, kNumFields> places_{};
   int32_t bytes_ = 0;
   int32_t num_groups_ = 0;
 };
 
-// Groups that carry a field: 1 for plan-wide fields.
+// Whether a group carries a field; plan-wide fields are group 0's, whatever groups there are.
 bool group_has_field(const StepLimits& limits, const FieldInfo& info, GroupId group);
 
 class StepPlan {
  public:
-  // Elements of a field, padding included. For lists, live entries stand in front.
+  // Elements of a field, padding included; none where the group has no such field. For lists, live entries
+  // stand in front.
   template <typename T>
   std::span<const T> get(Field<T> f, GroupId group = GroupId(0)) const {
     const ImageLayout::Place& place = layout_.place(f.id, group);
+    if (place.offset < 0) return {};
     return {reinterpret_cast<const T*>(image_.data() + place.offset), static_cast<size_t>(place.count)};
   }
   // The value of a scalar field.
@@ -70,7 +92,8 @@ class StepPlan {
     const std::span<const T> values = get(f, group);
     return {const_cast<T*>(values.data()), values.size()};
   }
-  // Empties the plan and lays it out for a bucket; all bytes zero. Reuses memory.
+  // Empties the plan and lays it out for a bucket; all bytes zero. Reuses memory, and the layout of the plan
+  // before where it is the same.
   void reset(const StepLimits& limits, const Bucket& bucket);
   // Computes the digest. Nothing may be edited afterwards, but by a test that means harm.
   void freeze();
@@ -95,6 +118,7 @@ struct StepResult {
 inline constexpr int kMaxTopLogprobs = 20;
 
 // The plan as a person reads it: geometry, a line per sequence, a line per logits row, edits and copies.
+// Prints broken plans too: it trusts no field to be in range.
 void print_plan(const StepPlan& plan, const StepLimits& limits, std::ostream& out);
 
 }  // namespace lockstep

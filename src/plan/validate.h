@@ -1,5 +1,6 @@
 // Validation: holds a plan to every rule stated about it, with code of its own. It shares nothing with the
 // builder and keeps its own copy of the page tables, made from the edits alone, as a device does.
+// docs/checks.md lists the rules.
 #pragma once
 
 #include <string>
@@ -8,41 +9,96 @@
 
 #include "base/status.h"
 #include "plan/step_plan.h"
+#include "plan/validate/fixed_text.h"
+#include "plan/validate/stamps.h"
+#include "plan/validate/table_mirror.h"
 
 namespace lockstep {
 
 // The first rule that a plan breaks, and where.
 struct Violation {
-  std::string_view check;  // "P1"
+  std::string_view check;  // "P1" to "P11", or "GEO" for geometry and sampling facts
   FieldId field = FieldId::token_ids;
-  int32_t index = -1;  // row, sequence, logits row or entry, as the field's form says
+  int32_t index = 0;  // row, sequence, logits row or entry, as the field's form says; 0 for scalars
   GroupId group;
-  std::string expected;
-  std::string found;
+  FixedText expected;
+  FixedText found;
 };
 
-// "plan 17: P4 slot_mapping[3] of group 0 is 130; expected page 8 * 16 + 3 = 131 ..."
+// "plan 17: P1 query_start_loc[4] is 26, so rows 26..29 belong to no sequence; expected num_rows = 30"
 std::string describe(const Violation& violation, Epoch epoch);
 
-// Thread: one owner. Cost: O(rows + edits), no allocation unless a rule is broken.
+// Plans come in the order of their epochs, from the first one of the engine on: later edits build on earlier.
+// Thread: one owner. Cost: O(rows + sequences + edits); no allocation, unless validate() refuses.
 class PlanValidator {
  public:
+  // Precondition: check_limits(limits).
   explicit PlanValidator(const StepLimits& limits);
 
-  // ok, or kInternal with describe(violation). A valid plan's edits are applied to the validator's tables; a
-  // broken plan leaves them as they were.
+  // Null, or the first rule broken; it stands until the next call. A valid plan's edits are applied to the
+  // validator's tables; a broken plan leaves them as they were.
+  const Violation* check(const StepPlan& plan);
+  // ok, or kInternal with describe(violation).
   Status validate(const StepPlan& plan);
-  const Violation& violation() const { return violation_; }
 
  private:
+  struct Where {
+    std::string_view check;
+    FieldId field;
+    int32_t index = 0;
+    GroupId group{};
+  };
+  // Each holds a plan to some rules and refuses it at the first one broken. Later ones index with what
+  // earlier ones have found to be in range.
+  bool check_plan(const StepPlan& plan);
+  bool check_shape(const StepPlan& plan);                  // P10
+  bool check_layout(const StepPlan& plan);                 // P10
+  bool check_counts(const StepPlan& plan);                 // P10
+  bool check_epoch(const StepPlan& plan);                  // GEO
+  bool check_starts(const StepPlan& plan);                 // P1
+  bool check_pad_rows(const StepPlan& plan);               // P1
+  bool check_tokens(const StepPlan& plan);                 // P1
+  bool check_lengths(const StepPlan& plan);                // P2
+  bool check_positions(const StepPlan& plan);              // P2
+  bool check_prompts(const StepPlan& plan);                // P2
+  bool check_longest(const StepPlan& plan);                // P2
+  bool check_segments(const StepPlan& plan);               // P9
+  bool check_geometry(const StepPlan& plan);               // GEO
+  bool check_edits(const StepPlan& plan, GroupId group);   // P3
+  bool check_tables(const StepPlan& plan, GroupId group);  // P3
+  bool check_row(const StepPlan& plan, GroupId group, int32_t s);
+  bool check_owners(const StepPlan& plan, GroupId group);  // P3
+  bool check_owner(const StepPlan& plan, GroupId group, int32_t s, int32_t index);
+  bool check_slots(const StepPlan& plan, GroupId group);                      // P4
+  bool check_copies(const StepPlan& plan, GroupId group);                     // GEO
+  bool check_copied_page(const StepPlan& plan, GroupId group, int32_t copy);  // P3
+  bool check_states(const StepPlan& plan);                                    // P5
+  bool check_state_writes(const StepPlan& plan);                              // P5
+  bool check_logits_rows(const StepPlan& plan);                               // GEO
+  bool check_sampling(const StepPlan& plan);                                  // GEO
+  bool check_penalties(const StepPlan& plan);                                 // GEO
+  bool check_pads(const StepPlan& plan);                                      // P11
+  bool check_pad_entries(const StepPlan& plan, const FieldInfo& info, GroupId group);
+
+  // Records the violation; false, so that a check can return it.
+  bool refuse(const Where& where, const FixedText& expected, const FixedText& found);
+  bool paged(GroupId group) const { return limits_.group(group).kind == GroupKind::kPaged; }
+  // Takes over what a valid plan has said.
+  void accept(const StepPlan& plan);
+  void claim_pages(const StepPlan& plan, GroupId group);
+  int32_t reader_of(const StepPlan& plan, GroupId group, TableMirror::Entry entry) const;
+
   StepLimits limits_;
   Violation violation_;
-  struct Table {
-    std::vector<PageId> entries;  // [rows, max_pages]
-  };
-  std::vector<Table> tables_;   // per group
-  std::vector<uint32_t> seen_;  // scratch: stamps for uniqueness, per page or slot
-  uint32_t stamp_ = 0;
+  int32_t state_slots_ = 0;           // 0: no layer is recurrent
+  int32_t rows_per_pad_ = 0;          // the most rows of a pad sequence
+  Epoch last_epoch_;                  // of the last valid plan
+  LiveRows last_logits_rows_;         // of the last valid plan
+  std::vector<TableMirror> mirrors_;  // [groups]; empty for state groups
+  std::vector<Stamps> edited_,
+      live_rows_;               // [groups], of table rows: edited in this plan; read by a sequence
+  std::vector<Stamps> copied_;  // [groups], of pages and state slots: targets of copies
+  Stamps read_states_, written_states_, penalties_;
 };
 
 }  // namespace lockstep

@@ -1,0 +1,73 @@
+// P5: recurrent state slots.
+#include "plan/validate.h"
+
+namespace lockstep {
+
+// A sequence reads a slot that no other sequence of the step reads, and says whether it holds its state.
+bool PlanValidator::check_states(const StepPlan& plan) {
+  const auto reads = plan.get(field::state_read_slot);
+  const auto computed = plan.get(field::computed_lens);
+  const auto initial = plan.get(field::has_initial_state);
+  const int32_t live = plan.scalar(field::num_seqs).get();
+  read_states_.clear();
+  for (int32_t s = 0; s < live; ++s) {
+    const auto at = static_cast<size_t>(s);
+    const StateSlot slot = reads[at];
+    const Where where{"P5", FieldId::state_read_slot, s, GroupId(0)};
+    if (state_slots_ == 0 && slot != StateSlot(0))
+      return refuse(where, FixedText("0, as no layer is recurrent"), FixedText(slot));
+    if (state_slots_ > 0) {
+      if (slot <= StateSlot(0) || slot.get() >= state_slots_)
+        return refuse(where, FixedText("a state slot of 1..", state_slots_ - 1), FixedText(slot));
+      const int32_t other = read_states_.mark(slot.get(), s);
+      if (other >= 0) {
+        return refuse(where, FixedText("a state slot of its own"),
+                      FixedText(slot, ", the state slot of sequence ", other));
+      }
+    }
+    const int32_t expected = computed[at] > TokenCount(0) ? 1 : 0;
+    if (initial[at] != expected) {
+      return refuse({"P5", FieldId::has_initial_state, s},
+                    FixedText(expected, ", as ", computed[at], " tokens are computed"),
+                    FixedText(initial[at]));
+    }
+  }
+  return true;
+}
+
+// A row writes its sequence's own slot, or one that nobody else reads or writes; the last row always writes.
+bool PlanValidator::check_state_writes(const StepPlan& plan) {
+  const auto starts = plan.get(field::query_start_loc);
+  const auto writes = plan.get(field::state_write_slots);
+  const int32_t live = plan.scalar(field::num_seqs).get();
+  written_states_.clear();
+  for (int32_t s = 0; s < live; ++s) {
+    const int32_t end = starts[static_cast<size_t>(s) + 1].get();
+    for (int32_t row = starts[static_cast<size_t>(s)].get(); row < end; ++row) {
+      const StateSlotOrSkip slot = writes[static_cast<size_t>(row)];
+      const Where where{"P5", FieldId::state_write_slots, row, GroupId(0)};
+      if (slot == StateSlotOrSkip::skip()) {
+        if (state_slots_ == 0 || row + 1 < end) continue;
+        return refuse(where, FixedText("a state slot, for this is the last row of sequence ", s),
+                      FixedText(slot));
+      }
+      if (state_slots_ == 0)
+        return refuse(where, FixedText("SKIP, as no layer is recurrent"), FixedText(slot));
+      if (slot.slot() <= StateSlot(0) || slot.slot().get() >= state_slots_)
+        return refuse(where, FixedText("SKIP or a state slot of 1..", state_slots_ - 1), FixedText(slot));
+      const int32_t reader = read_states_.seen_by(slot.slot().get());
+      if (reader >= 0 && reader != s) {
+        return refuse(where, FixedText("a state slot that no sequence but ", s, " reads"),
+                      FixedText(slot, ", the state slot of sequence ", reader));
+      }
+      const int32_t writer = written_states_.mark(slot.slot().get(), row);
+      if (writer >= 0) {
+        return refuse(where, FixedText("a state slot that no other row writes"),
+                      FixedText(slot, ", which row ", writer, " writes"));
+      }
+    }
+  }
+  return true;
+}
+
+}  // namespace lockstep
