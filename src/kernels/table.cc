@@ -54,10 +54,12 @@ constexpr KernelTable avx2_table() {
   table.rms_norm = avx2::rms_norm;
   table.qk_norm_rope = avx2::qk_norm_rope;
   table.store_kv = avx2::store_kv;
+  table.paged_attention = avx2::paged_attention;
   table.sigmoid_gate = avx2::sigmoid_gate;
   table.gated_add = avx2::gated_add;
   table.linear_prepare = avx2::linear_prepare;
   table.linear = avx2::linear;
+  table.gated_delta = avx2::gated_delta;
   return table;
 }
 
@@ -67,10 +69,12 @@ constexpr KernelTable avx512_table() {
   table.rms_norm = avx512::rms_norm;
   table.qk_norm_rope = avx512::qk_norm_rope;
   table.store_kv = avx512::store_kv;
+  table.paged_attention = avx512::paged_attention;
   table.sigmoid_gate = avx512::sigmoid_gate;
   table.gated_add = avx512::gated_add;
   table.linear_prepare = avx512::linear_prepare;
   table.linear = avx512::linear;
+  table.gated_delta = avx512::gated_delta;
   return table;
 }
 

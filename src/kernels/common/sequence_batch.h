@@ -1,0 +1,74 @@
+// Test support for ops with a state per sequence: the plan's facts of a small batch, with pad rows and a pad
+// sequence behind the live ones, and buffers poisoned with NaN.
+#pragma once
+
+#include <limits>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/units.h"
+#include "kernels/table.h"
+
+namespace lockstep::testing {
+
+inline constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+// The kernel tables that this processor can run, the oracle first.
+inline std::vector<const KernelTable*> runnable_tables() {
+  std::vector<const KernelTable*> tables;
+  for (const Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
+    if (isa <= detect_cpu().best) tables.push_back(&kernel_table(isa));
+  }
+  return tables;
+}
+
+// Uniform in [-1, 1), times `scale`.
+inline std::vector<float> random_floats(size_t count, std::mt19937& random, float scale = 1.0f) {
+  std::vector<float> values(count);
+  for (float& value : values) {
+    value = scale * (static_cast<float>(random() >> 8) * 0x1p-23f - 1.0f);
+  }
+  return values;
+}
+
+struct SequenceSpec {
+  int32_t rows = 1;
+  int32_t read_slot = 1;
+  bool has_state = true;
+  std::vector<int32_t> write_slots = {};  // of the last rows; earlier rows write nowhere
+};
+
+struct SequenceBatch {
+  std::vector<int32_t> query_start_loc = {0};
+  std::vector<int32_t> read_slots;
+  std::vector<int32_t> write_slots;
+  std::vector<int32_t> has_state;
+  LiveRows num_rows;
+  LiveSeqs num_seqs;
+
+  explicit SequenceBatch(const std::vector<SequenceSpec>& sequences, int32_t pad_rows = 0) {
+    for (const SequenceSpec& sequence : sequences) append(sequence);
+    num_rows = LiveRows(write_slots.size());
+    num_seqs = LiveSeqs(sequences.size());
+    append({.rows = pad_rows, .read_slot = 0, .has_state = false});
+  }
+
+  int64_t rows() const { return static_cast<int64_t>(write_slots.size()); }
+  int64_t seqs() const { return static_cast<int64_t>(read_slots.size()); }
+
+ private:
+  void append(const SequenceSpec& sequence) {
+    const auto rows = static_cast<size_t>(sequence.rows);
+    const size_t begin = write_slots.size();
+    write_slots.resize(begin + rows, -1);
+    const size_t written = sequence.write_slots.size();
+    for (size_t i = 0; i < written; ++i) write_slots[begin + rows - written + i] = sequence.write_slots[i];
+    query_start_loc.push_back(static_cast<int32_t>(write_slots.size()));
+    read_slots.push_back(sequence.read_slot);
+    has_state.push_back(sequence.has_state ? 1 : 0);
+  }
+};
+
+}  // namespace lockstep::testing
