@@ -1,4 +1,4 @@
-// Cores of AVX2: f32 multiply-adds on two registers per panel, the half types expanded as they are read.
+// Cores of AVX2: f32 multiply-adds on two registers per 16 columns, the half types expanded as they are read.
 // For *_avx2.cc only.
 #pragma once
 
@@ -20,9 +20,7 @@ struct CoreAvx2 {
   using Sums = TwoRegisters;
   using Weights = TwoRegisters;
   static constexpr bool kPairs = false;
-  static constexpr int kMaxRows = 6;
-  // At most 12 of 16 registers hold sums.
-  static constexpr int max_panels(int rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; }
+  static constexpr int kMaxRows = 3;  // 12 of 16 registers
   static Sums zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static __m256 broadcast(const uint32_t* input) {
     return _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(*input)));

@@ -15,8 +15,7 @@ struct CoreAvx512 {
   using Sums = __m512;
   using Weights = __m512;
   static constexpr bool kPairs = false;
-  static constexpr int kMaxRows = 12;
-  static constexpr int max_panels(int rows) { return rows <= 6 ? 4 : 2; }  // at most 24 sums of 32 registers
+  static constexpr int kMaxRows = 12;  // 24 of 32 registers
   static Sums zero() { return _mm512_setzero_ps(); }
   static __m512 broadcast(const uint32_t* input) {
     return _mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int>(*input)));

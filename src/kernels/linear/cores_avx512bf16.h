@@ -13,8 +13,7 @@ struct CoreDotBF16 {
   using Weights = __m512bh;
   static constexpr bool kPairs = true;
   static constexpr int kSteps = 1;
-  static constexpr int kMaxRows = 12;
-  static constexpr int max_panels(int rows) { return rows <= 6 ? 4 : 2; }  // at most 24 sums of 32 registers
+  static constexpr int kMaxRows = 12;  // 24 of 32 registers
   static Sums zero() { return _mm512_setzero_ps(); }
   static Weights weights(const char* line, int) { return (__m512bh)_mm512_loadu_si512(line); }
   static __m512bh broadcast(const uint32_t* input) {

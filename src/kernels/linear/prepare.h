@@ -47,20 +47,21 @@ void fill_words(const float* x, int64_t valid, int64_t count, bool round, uint32
   }
 }
 
-// Interleaves the k inputs of one row into a block of `stride` rows: word i goes to out[i * stride].
+// Words of a row that are prepared together: 4 lines, which stay in the first-level cache.
+inline constexpr int64_t kChunkWords = 64;
+
+// Interleaves one row into a block of `stride` rows: word i goes to out[i * stride], for the words
+// [begin, begin + count), count <= kChunkWords, of a row of k inputs.
 template <typename Core>
-void prepare_row(const float* x, int64_t k, bool round, uint32_t* out, int64_t words, int64_t stride) {
-  constexpr int64_t kChunk = 64;  // words: 4 lines, which stay in the first-level cache
+void prepare_words(const float* x, int64_t k, bool round, int64_t begin, int64_t count, uint32_t* out,
+                   int64_t stride) {
   constexpr int64_t kInputs = Core::kPairs ? 2 : 1;
-  if (stride == 1) return fill_words<Core>(x, k, words, round, out);
-  uint32_t chunk[kChunk];
-  for (int64_t begin = 0; begin < words; begin += kChunk) {
-    const int64_t count = words - begin < kChunk ? words - begin : kChunk;
-    const int64_t left = k - begin * kInputs;
-    fill_words<Core>(x + begin * kInputs, left < count * kInputs ? left : count * kInputs, count, round,
-                     chunk);
-    for (int64_t i = 0; i < count; ++i) out[(begin + i) * stride] = chunk[i];
-  }
+  const int64_t left = k - begin * kInputs;
+  const int64_t valid = left < 0 ? 0 : left < count * kInputs ? left : count * kInputs;
+  if (stride == 1) return fill_words<Core>(x + begin * kInputs, valid, count, round, out + begin);
+  uint32_t chunk[kChunkWords];
+  fill_words<Core>(x + begin * kInputs, valid, count, round, chunk);
+  for (int64_t i = 0; i < count; ++i) out[(begin + i) * stride] = chunk[i];
 }
 
 }  // namespace lockstep
