@@ -18,8 +18,9 @@ struct Roofs {
 };
 
 // Measures on the stream's threads with the instructions of `isa`, which this processor must have. The best
-// of the passes that fit in `seconds` per roof counts, at least one each: other work can only hide a roof.
-// Errors: kResourceExhausted without 1 GiB of memory. Cost: about 4 * `seconds` and filling 1 GiB.
+// of the passes of about a millisecond that fit in `seconds` per roof counts, at least 16: other work can
+// only hide a roof. Errors: kResourceExhausted without 1 GiB of memory. Cost: about 4 * `seconds` and filling
+// 1 GiB.
 Result<Roofs> measure_roofs(Stream& stream, Isa isa, double seconds = 0.3);
 
 }  // namespace lockstep
