@@ -14,6 +14,9 @@ find_package(PkgConfig REQUIRED)
 add_library(lockstep_flags INTERFACE)
 target_compile_options(lockstep_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
   -Wno-missing-field-initializers -Werror $<$<CXX_COMPILER_ID:GNU>:-Wno-psabi>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  target_compile_options(lockstep_flags INTERFACE -Wno-restrict)  # false alarms about std::string: GCC PR 105651
+endif()
 target_include_directories(lockstep_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)
 target_link_libraries(lockstep_flags INTERFACE Threads::Threads)
 if(LOCKSTEP_SANITIZE)
