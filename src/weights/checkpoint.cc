@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "json/document.h"
 #include "json/json.h"
+#include "json/utf8.h"
 
 namespace lockstep {
 namespace {

@@ -1,5 +1,5 @@
 // A file to read from, by position. Weights come through pread, not through a mapping: a mapped file that
-// somebody truncates ends the process with SIGBUS, a short read is an error (docs/decisions/0101).
+// somebody truncates ends the process with SIGBUS, a short read is an error (docs/decisions/0006).
 #pragma once
 
 #include <cstdint>

@@ -5,8 +5,8 @@
 #include <tuple>
 
 #include "base/math.h"
-#include "json/document.h"
 #include "json/json.h"
+#include "json/utf8.h"
 
 namespace lockstep {
 namespace {

@@ -32,8 +32,9 @@ Status SafetensorsWriter::add(const std::string& name, const TensorView& view) {
 std::vector<const std::pair<const std::string, TensorView>*> SafetensorsWriter::ordered() const {
   std::vector<const std::pair<const std::string, TensorView>*> order;
   for (const auto& tensor : tensors_) order.push_back(&tensor);
-  std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
-    return size_of(a->second.dtype) > size_of(b->second.dtype);
+  std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
+    const int64_t a_bytes = size_of(a->second.dtype), b_bytes = size_of(b->second.dtype);
+    return a_bytes != b_bytes ? a_bytes > b_bytes : a->first < b->first;
   });
   return order;
 }

@@ -1,4 +1,4 @@
-// For the tests of this layer: a folder that disappears, and files written in one line.
+// For the tests of this layer: a folder that disappears, files written in one line, random checkpoints.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -9,9 +9,16 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
+#include <random>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "kernels/linear/packed_weight.h"
+#include "weights/checkpoint.h"
+#include "weights/safetensors_writer.h"
 
 namespace lockstep {
 
@@ -54,6 +61,52 @@ inline std::string safetensors_file(std::string_view header, std::string_view da
   std::string out(sizeof(length), '\0');
   std::memcpy(out.data(), &length, sizeof(length));
   return out.append(header).append(data);
+}
+
+// A checkpoint of random tensors whose elements a test can look up.
+class RandomCheckpoint {
+ public:
+  explicit RandomCheckpoint(uint64_t seed) : random_(seed) {}
+
+  template <typename T>
+  void add(const std::string& name, const Shape& shape) {
+    std::vector<float>& read = values_[name];
+    std::vector<char>& raw = raw_[name];
+    raw.resize(static_cast<size_t>(shape.elements()) * sizeof(T));
+    for (int64_t i = 0; i < shape.elements(); ++i) {
+      const auto value = static_cast<T>(std::uniform_real_distribution<float>(-1, 1)(random_));
+      read.push_back(static_cast<float>(value));
+      std::memcpy(raw.data() + static_cast<size_t>(i) * sizeof(T), &value, sizeof(T));
+    }
+    EXPECT_TRUE(writer_.add(name, dense_view(raw.data(), DTypeOf<T>::value, shape)).ok());
+  }
+
+  Checkpoint checkpoint() const {
+    const std::string path = folder_.file("model.safetensors");
+    EXPECT_TRUE(writer_.write(path).ok());
+    return Checkpoint::open(path).value();
+  }
+
+  // Element [row, col] of a tensor seen as rows of `width`.
+  float at(const std::string& name, int64_t row, int64_t col, int64_t width) const {
+    return values_.at(name).at(static_cast<size_t>(row * width + col));
+  }
+
+  const ScratchFolder& folder() const { return folder_; }
+
+ private:
+  std::mt19937_64 random_;
+  ScratchFolder folder_;
+  SafetensorsWriter writer_;
+  std::map<std::string, std::vector<float>> values_;
+  std::map<std::string, std::vector<char>> raw_;
+};
+
+// Element [row, col] of one expert's matrix, through the layout's formula.
+inline float element(const PackedWeight& weight, int64_t expert, int64_t row, int64_t col) {
+  const int64_t at = expert * weight.expert_stride + packed_offset(weight, row, col);
+  return with_float_type(
+      weight.dtype, [&]<typename T>() { return static_cast<float>(static_cast<const T*>(weight.data)[at]); });
 }
 
 }  // namespace lockstep

@@ -1,5 +1,8 @@
 // Weights without a checkpoint.
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
 #include <span>
 
 #include "base/digest.h"
@@ -27,21 +30,21 @@ Range range_of(WeightFill fill, int64_t inputs) {
   return {};
 }
 
-// One row: a 64-bit word of the row's stream gives four values, each at the middle of one of 2^16 steps.
+// One row. A 64-bit word of the row's stream gives four values, each at the middle of one of 2^16 steps. A
+// block of words first, then a block of values: so the compiler makes vectors of the second loop.
 template <typename T>
 void fill_row(uint64_t row_seed, Range range, std::span<T> row) {
   const float step = (range.high - range.low) * 0x1p-16f;
   const float first = range.low + 0.5f * step;
+  constexpr size_t kBlock = 64;
+  std::array<uint64_t, kBlock / 4> words{};
+  std::array<uint16_t, kBlock> steps{};
   uint64_t counter = 0;
-  size_t i = 0;
-  for (; i + 4 <= row.size(); i += 4) {
-    const uint64_t word = mix64(row_seed, counter++);
-    for (size_t j = 0; j < 4; ++j) {
-      row[i + j] = T(first + step * static_cast<float>(static_cast<uint16_t>(word >> (16 * j))));
-    }
-  }
-  for (uint64_t word = mix64(row_seed, counter); i < row.size(); ++i, word >>= 16) {
-    row[i] = T(first + step * static_cast<float>(static_cast<uint16_t>(word)));
+  for (size_t i = 0; i < row.size(); i += kBlock) {
+    for (uint64_t& word : words) word = mix64(row_seed, counter++);
+    std::memcpy(steps.data(), words.data(), sizeof(steps));
+    const std::span<T> block = row.subspan(i, std::min(kBlock, row.size() - i));
+    for (size_t j = 0; j < block.size(); ++j) block[j] = T(first + step * static_cast<float>(steps[j]));
   }
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "weights/safetensors_writer.h"
 #include "weights/test_support.h"
 #include "weights/weight_loader.h"
 
@@ -42,12 +41,6 @@ struct Toy {
     return make_dummy_weights(plan, seed, {.threads = threads}).value();
   }
 };
-
-float element(const PackedWeight& weight, int64_t expert, int64_t row, int64_t col) {
-  const int64_t at = expert * weight.expert_stride + packed_offset(weight, row, col);
-  return with_float_type(
-      weight.dtype, [&]<typename T>() { return static_cast<float>(static_cast<const T*>(weight.data)[at]); });
-}
 
 std::string bytes_of(const LoadedWeights& weights, const PackedWeight& first) {
   const auto* data = static_cast<const char*>(first.data);

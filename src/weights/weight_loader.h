@@ -107,7 +107,7 @@ Result<int64_t> weight_footprint(const WeightPlan& plan);
 // Errors: kNotFound for a tensor that is missing; kInvalidArgument for a shape or dtype that does not fit, or
 // a
 //         tensor that nobody reads and the family does not ignore: a bias that is left out is a wrong answer,
-//         not a warning (docs/decisions/0102).
+//         not a warning (docs/decisions/0007).
 Status check_weights(const WeightPlan& plan, const Checkpoint& checkpoint);
 
 struct LoadOptions {

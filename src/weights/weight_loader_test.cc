@@ -2,61 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <map>
-#include <random>
-
-#include "weights/safetensors_writer.h"
 #include "weights/test_support.h"
 
 namespace lockstep {
 namespace {
-
-// A checkpoint of random tensors whose elements a test can look up.
-class Source {
- public:
-  explicit Source(uint64_t seed) : random_(seed) {}
-
-  template <typename T>
-  void add(const std::string& name, const Shape& shape) {
-    std::vector<float>& read = values_[name];
-    std::vector<char>& raw = raw_[name];
-    raw.resize(static_cast<size_t>(shape.elements()) * sizeof(T));
-    for (int64_t i = 0; i < shape.elements(); ++i) {
-      const auto value = static_cast<T>(std::uniform_real_distribution<float>(-1, 1)(random_));
-      read.push_back(static_cast<float>(value));
-      std::memcpy(raw.data() + static_cast<size_t>(i) * sizeof(T), &value, sizeof(T));
-    }
-    EXPECT_TRUE(writer_.add(name, dense_view(raw.data(), DTypeOf<T>::value, shape)).ok());
-  }
-
-  Checkpoint checkpoint() const {
-    const std::string path = folder_.file("model.safetensors");
-    EXPECT_TRUE(writer_.write(path).ok());
-    return Checkpoint::open(path).value();
-  }
-
-  // Element [row, col] of a tensor seen as rows of `width`.
-  float at(const std::string& name, int64_t row, int64_t col, int64_t width) const {
-    return values_.at(name).at(static_cast<size_t>(row * width + col));
-  }
-
-  const ScratchFolder& folder() const { return folder_; }
-
- private:
-  std::mt19937_64 random_;
-  ScratchFolder folder_;
-  SafetensorsWriter writer_;
-  std::map<std::string, std::vector<float>> values_;
-  std::map<std::string, std::vector<char>> raw_;
-};
-
-// Element [row, col] of one expert's matrix, through the layout's formula.
-float element(const PackedWeight& weight, int64_t expert, int64_t row, int64_t col) {
-  const int64_t at = expert * weight.expert_stride + packed_offset(weight, row, col);
-  return with_float_type(
-      weight.dtype, [&]<typename T>() { return static_cast<float>(static_cast<const T*>(weight.data)[at]); });
-}
 
 float rounded(DType dtype, float value) {
   return with_float_type(dtype, [&]<typename T>() { return static_cast<float>(T(value)); });
@@ -85,7 +34,7 @@ INSTANTIATE_TEST_SUITE_P(All, WeightFormat,
 
 TEST_P(WeightFormat, StacksPartsOfAnyFloatTypeAlongTheOutputs) {
   const int64_t k = 37;  // odd, so that a panel's last group is padded
-  Source source(1);
+  RandomCheckpoint source(1);
   source.add<float>("q.weight", {21, k});
   source.add<BFloat16>("k.weight", {5, k});
   source.add<Float16>("v.weight", {6, k});
@@ -120,7 +69,7 @@ TEST_P(WeightFormat, TakesRowsInTheOrderItIsTold) {
   // Two groups of [q q k v v v] rows become q q q q | k k | v v v v v v, as in a projection whose rows are
   // grouped by key head.
   const int64_t k = 10;
-  Source source(2);
+  RandomCheckpoint source(2);
   source.add<float>("grouped", {12, k});
   PackedWeight matrix;
   WeightPlan plan{.family = "toy"};
@@ -160,7 +109,7 @@ MatrixTarget gate_up_target(PackedWeight* into, const Format& format) {
 }
 
 TEST_P(WeightFormat, GathersOneTensorPerExpert) {
-  Source source(3);
+  RandomCheckpoint source(3);
   for (int expert = 0; expert < 5; ++expert) {
     source.add<BFloat16>("experts." + std::to_string(expert) + ".gate_proj.weight", {6, 9});
     source.add<BFloat16>("experts." + std::to_string(expert) + ".up_proj.weight", {6, 9});
@@ -186,7 +135,7 @@ TEST_P(WeightFormat, GathersOneTensorPerExpert) {
 }
 
 TEST_P(WeightFormat, GathersAllExpertsFromOneTensor) {
-  Source source(4);
+  RandomCheckpoint source(4);
   source.add<float>("experts.gate_up_proj", {5, 12, 9});
   PackedWeight matrix;
   WeightPlan plan{.family = "toy", .matrices = {gate_up_target(&matrix, GetParam())}};
@@ -208,7 +157,7 @@ TEST_P(WeightFormat, GathersAllExpertsFromOneTensor) {
 TEST_P(WeightFormat, GivesTheSameBytesWhateverTheThreads) {
   // Wide enough for several reads of staging and several jobs.
   const int64_t rows = 3000, k = 2049;
-  Source source(5);
+  RandomCheckpoint source(5);
   source.add<BFloat16>("a", {rows - 7, k});
   source.add<float>("b", {7, k});
   const Checkpoint checkpoint = source.checkpoint();
@@ -235,7 +184,7 @@ TEST_P(WeightFormat, GivesTheSameBytesWhateverTheThreads) {
 }
 
 TEST(WeightLoader, RaisesDenseTensorsOfEveryFloatTypeToF32) {
-  Source source(6);
+  RandomCheckpoint source(6);
   source.add<float>("f32", {3});
   source.add<BFloat16>("bf16", {3});
   source.add<Float16>("f16", {3});
@@ -261,7 +210,7 @@ TEST(WeightLoader, RaisesDenseTensorsOfEveryFloatTypeToF32) {
 }
 
 TEST(WeightLoader, NeedsExactlyTheMemoryItAnnounces) {
-  Source source(7);
+  RandomCheckpoint source(7);
   source.add<float>("norm", {3});
   source.add<float>("w", {17, 3});
   TensorView norm;
@@ -286,135 +235,6 @@ TEST(WeightLoader, NeedsExactlyTheMemoryItAnnounces) {
   EXPECT_EQ(parts[1].part, "norms");
   EXPECT_EQ(parts[1].bytes, 64);
   EXPECT_EQ(weight_bytes(plan)[1].name, "w2");
-}
-
-// A checkpoint of [4, 8] "w", and what loading another idea of it says.
-class WeightRefusal : public testing::Test {
- protected:
-  WeightRefusal() : source_(8) {
-    source_.add<float>("w", {4, 8});
-    source_.add<float>("mtp.w", {1});
-    plan_ = {.family = "toy"};
-    plan_.matrices.push_back({.into = &matrix_, .name = "m", .k = 8, .parts = {{.name = "w", .rows = 4}}});
-    plan_.may_ignore = [](std::string_view name) { return name.starts_with("mtp."); };
-  }
-  MatrixTarget& target() { return plan_.matrices[0]; }
-  std::string message() {
-    const auto weights = load_weights(plan_, source_.checkpoint(), {});
-    return weights.ok() ? "(accepted)" : weights.status().message();
-  }
-  std::string path() const { return source_.folder().file("model.safetensors"); }
-
-  Source source_;
-  PackedWeight matrix_;
-  TensorView tensor_;
-  WeightPlan plan_;
-};
-
-TEST_F(WeightRefusal, LetsPassWhatTheFamilyIgnores) {
-  const auto weights = load_weights(plan_, source_.checkpoint(), {});
-
-  ASSERT_TRUE(weights.ok()) << weights.status().message();
-  EXPECT_EQ(weights->ignored_tensors, 1);
-}
-
-TEST_F(WeightRefusal, NamesATensorThatIsMissing) {
-  target().parts[0].name = "v";
-
-  EXPECT_EQ(message(),
-            "toy: " + path() +
-                " has no tensor v; expected it with shape [4, 8]; check that config.json belongs to "
-                "these weights");
-}
-
-TEST_F(WeightRefusal, NamesTheExpertThatIsMissing) {
-  source_.add<float>("experts.0", {4, 8});
-  source_.add<float>("experts.1", {4, 8});
-  target().experts = 3;
-  target().parts[0].name = "experts.{}";
-
-  EXPECT_EQ(message(), "toy: " + path() +
-                           " has no tensor experts.2; expected it with shape [4, 8]; check that config.json "
-                           "belongs to these weights");
-}
-
-TEST_F(WeightRefusal, NamesBothShapesThatDiffer) {
-  target().parts[0].rows = 5;
-  EXPECT_EQ(message(),
-            "toy: w has shape [4, 8]; expected [5, 8]; check that config.json belongs to these weights");
-
-  target().parts[0].rows = 4;
-  target().experts = 2;
-  EXPECT_EQ(message(),
-            "toy: w has shape [4, 8]; expected [2, 4, 8]; check that config.json belongs to these weights");
-
-  plan_.matrices.clear();
-  plan_.tensors.push_back({.into = &tensor_, .name = "w", .shape = {32}, .stored = {32, 1}});
-  EXPECT_EQ(message(),
-            "toy: w has shape [4, 8]; expected [32, 1]; check that config.json belongs to these weights");
-}
-
-TEST_F(WeightRefusal, NamesATypeThatIsNoFloat) {
-  source_.add<uint8_t>("q", {4, 8});
-  plan_.matrices.push_back({.into = &matrix_, .name = "q", .k = 8, .parts = {{.name = "q", .rows = 4}}});
-
-  EXPECT_EQ(message(), "toy: q is u8; expected f32, f16 or bf16; use an unquantised checkpoint");
-}
-
-TEST_F(WeightRefusal, CountsTensorsThatNobodyReads) {
-  source_.add<BFloat16>("a.bias", {4});
-  EXPECT_EQ(message(), "toy: " + path() +
-                           " holds 1 tensor that this family does not read, first a.bias [4] bf16; expected "
-                           "none; check model_type in config.json");
-
-  plan_.may_ignore = nullptr;
-  EXPECT_EQ(message(), "toy: " + path() +
-                           " holds 2 tensors that this family does not read, first a.bias [4] bf16; expected "
-                           "none; check model_type in config.json");
-}
-
-TEST_F(WeightRefusal, RefusesPlansThatContradictThemselves) {
-  target().parts[0].order = {{0, 2}, {3, 2}};
-  EXPECT_EQ(message(), "weights: m takes rows 3 to 5 of w; expected rows within 0 to 4");
-
-  target().parts[0].order = {};
-  target().otherwise = {{.name = "w", .rows = 3}};
-  EXPECT_EQ(message(), "weights: m has 4 rows in one form and 3 in the other; expected the same");
-
-  target().otherwise = {};
-  target().k = 0;
-  EXPECT_EQ(message(), "weights: w has shape [4, 0]; expected at least 1 in each dimension");
-
-  target().k = int64_t{1} << 62;
-  EXPECT_EQ(message(), "weights: w has shape [4, 4611686018427387904]; expected less than 2^62 bytes");
-
-  target().k = 8;
-  target().dtype = DType::kI8;
-  EXPECT_EQ(message(), "weights: m is to be i8; expected f32, f16 or bf16");
-
-  target().dtype = DType::kBF16;
-  target().parts.clear();
-  EXPECT_EQ(message(), "weights: m has shape [1, 0, 8]; expected at least 1 in each dimension");
-
-  plan_.matrices.clear();
-  plan_.tensors.push_back({.into = &tensor_, .name = "w", .shape = {31}, .stored = {4, 8}});
-  EXPECT_EQ(message(),
-            "weights: w is [4, 8] on disk and [31] in memory; expected the same number of elements");
-}
-
-TEST_F(WeightRefusal, ReportsAFileThatShrinksWhileItsWeightsAreRead) {
-  source_.add<float>("big", {3000, 800});
-  plan_.matrices.push_back(
-      {.into = &matrix_, .name = "big", .k = 800, .parts = {{.name = "big", .rows = 3000}}});
-  const Checkpoint checkpoint = source_.checkpoint();
-  const auto size = std::filesystem::file_size(path());
-  std::filesystem::resize_file(path(), size / 2);
-
-  const auto weights = load_weights(plan_, checkpoint, {.threads = 2});
-
-  EXPECT_EQ(weights.status().message(),
-            concat(path(), ": shrank to ", size / 2, " bytes while being read; expected ", size,
-                   "; let its writer finish and load again"));
 }
 
 }  // namespace
