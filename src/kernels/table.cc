@@ -60,6 +60,9 @@ constexpr KernelTable avx2_table() {
   table.linear_prepare = avx2::linear_prepare;
   table.linear = avx2::linear;
   table.gated_delta = avx2::gated_delta;
+  table.causal_conv = avx2::causal_conv;
+  table.causal_conv_state = avx2::causal_conv_state;
+  table.gated_norm = avx2::gated_norm;
   return table;
 }
 
@@ -75,6 +78,9 @@ constexpr KernelTable avx512_table() {
   table.linear_prepare = avx512::linear_prepare;
   table.linear = avx512::linear;
   table.gated_delta = avx512::gated_delta;
+  table.causal_conv = avx512::causal_conv;
+  table.causal_conv_state = avx512::causal_conv_state;
+  table.gated_norm = avx512::gated_norm;
   return table;
 }
 

@@ -34,7 +34,7 @@ Status check_sequences(const PagedAttentionArgs& args) {
 
 int64_t paged_attention_workspace_bytes(int threads, int64_t /*heads*/, int64_t /*kv_heads*/,
                                         int64_t head_dim) {
-  return threads * attention_scratch_floats(head_dim) * static_cast<int64_t>(sizeof(float));
+  return threads * AttentionScratch::floats(head_dim) * static_cast<int64_t>(sizeof(float));
 }
 
 Status paged_attention(const Launcher& on, const PagedAttentionArgs& args, std::string_view stage) {

@@ -1,0 +1,10 @@
+#include "kernels/common/simd_avx2.h"
+#include "kernels/paged_attention/paged_attention_body.h"
+
+namespace lockstep::avx2 {
+
+void paged_attention(const PagedAttentionArgs& args, Worker worker) {
+  paged_attention_body<Simd>(args, worker);
+}
+
+}  // namespace lockstep::avx2
