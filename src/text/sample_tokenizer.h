@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "json/json_writer.h"
-#include "text/added_tokens.h"
 #include "text/split/scanner.h"
-#include "text/vocabulary.h"
+#include "text/tokens/added_tokens.h"
+#include "text/tokens/vocabulary.h"
 
 namespace lockstep {
 

@@ -7,11 +7,11 @@
 
 #include "base/status.h"
 #include "json/json.h"
-#include "text/added_tokens.h"
-#include "text/bpe.h"
 #include "text/split/pre_tokenizer.h"
 #include "text/tokenizer.h"
-#include "text/vocabulary.h"
+#include "text/tokens/added_tokens.h"
+#include "text/tokens/bpe.h"
+#include "text/tokens/vocabulary.h"
 
 namespace lockstep {
 

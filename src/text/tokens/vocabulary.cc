@@ -1,4 +1,4 @@
-#include "text/vocabulary.h"
+#include "text/tokens/vocabulary.h"
 
 #include <array>
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/status.h"
-#include "text/vocabulary.h"
+#include "text/tokens/vocabulary.h"
 
 namespace lockstep {
 
