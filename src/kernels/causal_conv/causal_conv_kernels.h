@@ -8,3 +8,11 @@ namespace lockstep::reference {
 void causal_conv(const CausalConvArgs& args, Worker worker);
 void causal_conv_state(const CausalConvArgs& args, Worker worker);
 }  // namespace lockstep::reference
+namespace lockstep::avx2 {
+void causal_conv(const CausalConvArgs& args, Worker worker);
+void causal_conv_state(const CausalConvArgs& args, Worker worker);
+}  // namespace lockstep::avx2
+namespace lockstep::avx512 {
+void causal_conv(const CausalConvArgs& args, Worker worker);
+void causal_conv_state(const CausalConvArgs& args, Worker worker);
+}  // namespace lockstep::avx512

@@ -6,3 +6,9 @@
 namespace lockstep::reference {
 void gated_norm(const GatedNormArgs& args, Worker worker);
 }  // namespace lockstep::reference
+namespace lockstep::avx2 {
+void gated_norm(const GatedNormArgs& args, Worker worker);
+}  // namespace lockstep::avx2
+namespace lockstep::avx512 {
+void gated_norm(const GatedNormArgs& args, Worker worker);
+}  // namespace lockstep::avx512
