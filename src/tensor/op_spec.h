@@ -13,6 +13,7 @@ enum class Access : uint8_t { kRead, kWrite, kReadWrite };
 // What a pad row of an output holds after the op.
 enum class PadRows : uint8_t {
   kZero,      // written as zeros whatever the inputs held
+  kSkip,      // written as -1: a pad row names nothing
   kUntouched  // memory of other owners: pad rows write nothing (caches, states)
 };
 
