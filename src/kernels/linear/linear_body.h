@@ -16,16 +16,14 @@ template <typename Core>
 void prepare_inputs(const LinearArgs& args, Worker worker) {
   const RowBlocks blocks{live_rows(args.num_rows, args.x.dim(0))};
   const int64_t words = input_words<Core>(panel_lines(args.weight));
-  const int64_t chunks = (words + kChunkWords - 1) / kChunkWords;
+  const int64_t chunks = chunks_of(words);
   const Worker::Range mine = worker.share(blocks.count() * chunks);
   for (int64_t item = mine.begin; item < mine.end; ++item) {
     const int64_t begin = blocks.begin(item / chunks), end = blocks.begin(item / chunks + 1);
-    const int64_t word = item % chunks * kChunkWords;
-    const int64_t count = words - word < kChunkWords ? words - word : kChunkWords;
     uint32_t* inputs = static_cast<uint32_t*>(args.workspace.data) + begin * words;
     for (int64_t t = begin; t < end; ++t) {
       const float* x = static_cast<const float*>(args.x.data) + t * args.x.stride(0);
-      prepare_words<Core>(x, args.weight.k, args.input == MatmulInput::kBF16, word, count,
+      prepare_chunk<Core>(x, args.weight.k, args.input == MatmulInput::kBF16, chunk_at(item % chunks, words),
                           inputs + (t - begin), end - begin);
     }
   }

@@ -9,7 +9,7 @@
 
 namespace lockstep {
 
-// Words that one row of k inputs takes.
+// Words that one row of inputs takes.
 template <typename Core>
 int64_t input_words(int64_t lines) {
   return lines * Core::kSteps;
@@ -47,21 +47,42 @@ void fill_words(const float* x, int64_t valid, int64_t count, bool round, uint32
   }
 }
 
-// Words of a row that are prepared together: 4 lines, which stay in the first-level cache.
+// Words of a row that are prepared together: 4 cache lines.
 inline constexpr int64_t kChunkWords = 64;
 
-// Interleaves one row into a block of `stride` rows: word i goes to out[i * stride], for the words
-// [begin, begin + count), count <= kChunkWords, of a row of k inputs.
+// Interleaves `count` <= kChunkWords words of one row into a block of `stride` rows: word i goes to
+// out[i * stride]. As fill_words, of x's elements `valid` exist.
 template <typename Core>
-void prepare_words(const float* x, int64_t k, bool round, int64_t begin, int64_t count, uint32_t* out,
-                   int64_t stride) {
-  constexpr int64_t kInputs = Core::kPairs ? 2 : 1;
-  const int64_t left = k - begin * kInputs;
-  const int64_t valid = left < 0 ? 0 : left < count * kInputs ? left : count * kInputs;
-  if (stride == 1) return fill_words<Core>(x + begin * kInputs, valid, count, round, out + begin);
+void scatter_words(const float* x, int64_t valid, int64_t count, bool round, uint32_t* out, int64_t stride) {
+  if (stride == 1) return fill_words<Core>(x, valid, count, round, out);
   uint32_t chunk[kChunkWords];
-  fill_words<Core>(x + begin * kInputs, valid, count, round, chunk);
-  for (int64_t i = 0; i < count; ++i) out[(begin + i) * stride] = chunk[i];
+  fill_words<Core>(x, valid, count, round, chunk);
+  for (int64_t i = 0; i < count; ++i) out[i * stride] = chunk[i];
+}
+
+// A stretch of k of one block: words [begin, begin + count) of each row.
+struct Chunk {
+  int64_t begin = 0;
+  int64_t count = 0;
+};
+
+[[gnu::always_inline]] inline int64_t chunks_of(int64_t words) {
+  return (words + kChunkWords - 1) / kChunkWords;
+}
+
+[[gnu::always_inline]] inline Chunk chunk_at(int64_t chunk, int64_t words) {
+  const int64_t begin = chunk * kChunkWords;
+  return {begin, words - begin < kChunkWords ? words - begin : kChunkWords};
+}
+
+// One row's part of a chunk; `out` is word 0 of the row in its block.
+template <typename Core>
+void prepare_chunk(const float* x, int64_t k, bool round, Chunk chunk, uint32_t* out, int64_t stride) {
+  constexpr int64_t kInputs = Core::kPairs ? 2 : 1;
+  const int64_t left = k - chunk.begin * kInputs;
+  const int64_t valid = left < 0 ? 0 : left < chunk.count * kInputs ? left : chunk.count * kInputs;
+  scatter_words<Core>(x + chunk.begin * kInputs, valid, chunk.count, round, out + chunk.begin * stride,
+                      stride);
 }
 
 }  // namespace lockstep
