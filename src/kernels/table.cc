@@ -59,6 +59,13 @@ constexpr KernelTable avx2_table() {
   table.gated_add = avx2::gated_add;
   table.linear_prepare = avx2::linear_prepare;
   table.linear = avx2::linear;
+  table.swiglu = avx2::swiglu;
+  table.moe_route = avx2::moe_route;
+  table.moe_sort = moe_sort;
+  table.moe_prepare = avx2::moe_prepare;
+  table.moe_gate_up = avx2::moe_gate_up;
+  table.moe_down = avx2::moe_down;
+  table.moe_combine = avx2::moe_combine;
   table.gated_delta = avx2::gated_delta;
   table.causal_conv = avx2::causal_conv;
   table.causal_conv_state = avx2::causal_conv_state;
@@ -77,6 +84,12 @@ constexpr KernelTable avx512_table() {
   table.gated_add = avx512::gated_add;
   table.linear_prepare = avx512::linear_prepare;
   table.linear = avx512::linear;
+  table.swiglu = avx512::swiglu;
+  table.moe_route = avx512::moe_route;
+  table.moe_prepare = avx512::moe_prepare;
+  table.moe_gate_up = avx512::moe_gate_up;
+  table.moe_down = avx512::moe_down;
+  table.moe_combine = avx512::moe_combine;
   table.gated_delta = avx512::gated_delta;
   table.causal_conv = avx512::causal_conv;
   table.causal_conv_state = avx512::causal_conv_state;
@@ -89,6 +102,9 @@ constexpr KernelTable avx512bf16_table() {
   table.name = "avx512bf16";
   table.linear_prepare = avx512bf16::linear_prepare;
   table.linear = avx512bf16::linear;
+  table.moe_prepare = avx512bf16::moe_prepare;
+  table.moe_gate_up = avx512bf16::moe_gate_up;
+  table.moe_down = avx512bf16::moe_down;
   return table;
 }
 

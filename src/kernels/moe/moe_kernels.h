@@ -1,4 +1,5 @@
 // The kernels of moe_route and moe_experts, one set per instruction set, and how they share the workspace.
+// Every set computes kRowMajor weights with the reference kernels, as linear does.
 #pragma once
 
 #include "kernels/moe/moe.h"
@@ -10,14 +11,17 @@ namespace lockstep {
 struct MoeWorkspace {
   int64_t offsets;     // i32 [X + 1]: where each expert's choices begin in the sorted order
   int64_t order;       // i32 [T * k]: choices by expert, within an expert by number
-  int64_t inputs;      // [T * k, E]: x as it enters the product
-  int64_t activation;  // [T * k, F]: silu(gate) * up as it enters the down projection
+  int64_t inputs;      // [T * k, E]: x as it enters the product, in sorted order
+  int64_t activation;  // [T * k, F]: silu(gate) * up as it enters the down projection, sorted as inputs are
   int64_t products;    // f32 [T * k, E]: by choice
   int64_t bytes;
 };
 
 MoeWorkspace moe_workspace(int64_t choices, int64_t experts, int64_t width, int64_t expert_width);
 MoeWorkspace moe_workspace(const MoeExpertsArgs& args);
+
+// Fills `offsets` and `order`: what every set but the oracle begins with.
+void moe_sort(const MoeExpertsArgs& args, Worker worker);
 
 }  // namespace lockstep
 
@@ -27,3 +31,25 @@ void moe_gate_up(const MoeExpertsArgs& args, Worker worker);
 void moe_down(const MoeExpertsArgs& args, Worker worker);
 void moe_combine(const MoeExpertsArgs& args, Worker worker);
 }  // namespace lockstep::reference
+
+namespace lockstep::avx2 {
+void moe_route(const MoeRouteArgs& args, Worker worker);
+void moe_prepare(const MoeExpertsArgs& args, Worker worker);
+void moe_gate_up(const MoeExpertsArgs& args, Worker worker);
+void moe_down(const MoeExpertsArgs& args, Worker worker);
+void moe_combine(const MoeExpertsArgs& args, Worker worker);
+}  // namespace lockstep::avx2
+
+namespace lockstep::avx512 {
+void moe_route(const MoeRouteArgs& args, Worker worker);
+void moe_prepare(const MoeExpertsArgs& args, Worker worker);
+void moe_gate_up(const MoeExpertsArgs& args, Worker worker);
+void moe_down(const MoeExpertsArgs& args, Worker worker);
+void moe_combine(const MoeExpertsArgs& args, Worker worker);
+}  // namespace lockstep::avx512
+
+namespace lockstep::avx512bf16 {
+void moe_prepare(const MoeExpertsArgs& args, Worker worker);
+void moe_gate_up(const MoeExpertsArgs& args, Worker worker);
+void moe_down(const MoeExpertsArgs& args, Worker worker);
+}  // namespace lockstep::avx512bf16

@@ -1,0 +1,69 @@
+// moe_route over a vector type.
+#pragma once
+
+#include "kernels/common/live_rows.h"
+#include "kernels/common/simd_math.h"
+#include "kernels/common/simd_rows.h"
+#include "kernels/moe/moe_kernels.h"
+
+namespace lockstep {
+
+// The k experts of the largest logits by descending logit, the lower expert first among equals. A NaN logit
+// beats none and is beaten by none: the ids stay valid and distinct.
+[[gnu::always_inline]] inline void choose_experts(const float* logits, int64_t experts, int32_t* ids,
+                                                  int64_t choices) {
+  int64_t count = 0;
+  for (int64_t x = 0; x < experts; ++x) {
+    if (count == choices && !(logits[x] > logits[ids[count - 1]])) continue;
+    int64_t place = count < choices ? count++ : choices - 1;
+    for (; place > 0 && logits[x] > logits[ids[place - 1]]; --place) ids[place] = ids[place - 1];
+    ids[place] = static_cast<int32_t>(x);
+  }
+}
+
+template <typename V>
+void route_row(const float* logits, int64_t experts, int32_t* ids, float* weights, int64_t choices,
+               bool normalise) {
+  choose_experts(logits, experts, ids, choices);
+  float largest = logits[0];
+  for (int64_t x = 1; x < experts; ++x) largest = logits[x] > largest ? logits[x] : largest;
+  const auto peak = V::set1(largest);
+  auto sums = V::zero();
+  for_lanes<V>(experts, [&](int64_t x, int64_t n) {
+    float part[V::kWidth];  // lanes past the last expert add exp(-inf) = 0
+    for (int64_t i = 0; i < V::kWidth; ++i) part[i] = i < n ? logits[x + i] : -__builtin_inff();
+    sums = V::add(sums, simd_exp<V>(V::sub(V::load(part), peak)));
+  });
+  const float sum = V::reduce_add(sums);
+  float chosen = 0;
+  for (int64_t j = 0; j < choices; ++j) weights[j] = logits[ids[j]];
+  for_lanes<V>(choices, [&](int64_t j, int64_t n) {
+    store_lanes<V>(weights + j, simd_exp<V>(V::sub(load_lanes<V>(weights + j, n), peak)), n);
+  });
+  for (int64_t j = 0; j < choices; ++j) chosen += weights[j];
+  // A NaN sum makes every weight NaN; dividing by the chosen alone could hide a NaN among the others.
+  const float divisor = normalise && sum == sum ? chosen : sum;
+  for (int64_t j = 0; j < choices; ++j) weights[j] /= divisor;
+}
+
+template <typename V>
+void route(const MoeRouteArgs& args, Worker worker) {
+  const int64_t choices = args.expert_ids.dim(1);
+  const int64_t live = live_rows(args.num_rows, args.logits.dim(0));
+  const Worker::Range rows = worker.share(args.logits.dim(0));
+  for (int64_t t = rows.begin; t < rows.end; ++t) {
+    const float* logits = static_cast<const float*>(args.logits.data) + t * args.logits.stride(0);
+    int32_t* ids = static_cast<int32_t*>(args.expert_ids.data) + t * args.expert_ids.stride(0);
+    float* weights = static_cast<float*>(args.expert_weights.data) + t * args.expert_weights.stride(0);
+    if (t < live) {
+      route_row<V>(logits, args.logits.dim(1), ids, weights, choices, args.normalise);
+      continue;
+    }
+    for (int64_t j = 0; j < choices; ++j) {
+      ids[j] = -1;
+      weights[j] = 0;
+    }
+  }
+}
+
+}  // namespace lockstep

@@ -1,0 +1,8 @@
+#include "kernels/common/simd_avx512.h"
+#include "kernels/swiglu/swiglu_body.h"
+
+namespace lockstep::avx512 {
+
+void swiglu(const SwigluArgs& args, Worker worker) { swiglu_rows<Simd>(args, worker); }
+
+}  // namespace lockstep::avx512
