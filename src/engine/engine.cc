@@ -11,7 +11,7 @@ namespace fs = std::filesystem;
 Result<std::optional<Tokenizer>> load_tokenizer(const ModelOptions& model) {
   const fs::path path = fs::path(model.path) / "tokenizer.json";
   std::error_code ignored;
-  if (model.format == LoadFormat::kDummy && !fs::exists(path, ignored)) return std::optional<Tokenizer>();
+  if (!fs::exists(path, ignored)) return std::optional<Tokenizer>();
   return std::optional<Tokenizer>(LS_TRY(Tokenizer::load(path.string())));
 }
 

@@ -87,8 +87,10 @@ DType exact_dtype(const WeightPlan& plan, const std::optional<Checkpoint>& check
   std::optional<DType> found;
   for (const MatrixTarget& matrix : plan.matrices) {
     for (const WeightPart& part : matrix.parts) {
-      std::string name = part.name;
-      if (const size_t hole = name.find("{}"); hole != std::string::npos) name.replace(hole, 2, "0");
+      const size_t hole = part.name.find("{}");
+      const std::string name = hole == std::string::npos
+                                   ? part.name
+                                   : concat(part.name.substr(0, hole), 0, part.name.substr(hole + 2));
       const StoredTensor* tensor = checkpoint->find(name);
       if (tensor == nullptr) continue;
       if (found && *found != tensor->dtype) return DType::kF32;

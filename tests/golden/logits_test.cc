@@ -55,7 +55,7 @@ TEST_P(Golden, EveryPrefixGivesTheLogitsOfItsLastToken) {
     requests.push_back(*engine->add(greedy(prefix(ids, length), 1)));
   }
 
-  Run run = run_to_end(*engine);
+  Outcome run = run_to_end(*engine);
 
   const auto vocab = static_cast<size_t>(engine->model().spec.vocab);
   double worst = 0;
@@ -109,7 +109,7 @@ TEST_P(Golden, APromptCutAnywhereGivesTheLogitsOfTheWholeOne) {
     ASSERT_NE(engine, nullptr);
     const uint64_t id = *engine->add(greedy(ids, 1));
 
-    Run run = run_to_end(*engine);
+    Outcome run = run_to_end(*engine);
 
     const auto vocab = static_cast<size_t>(engine->model().spec.vocab);
     EXPECT_LE(relative_error(run.logits[id].front().data(), &expected[(ids.size() - 1) * vocab], vocab),
@@ -122,8 +122,8 @@ INSTANTIATE_TEST_SUITE_P(Families, Golden,
                          ::testing::Values(Case{"qwen3", "long"}, Case{"qwen3", "short"},
                                            Case{"qwen3_moe", "long"}, Case{"qwen3_moe", "short"},
                                            Case{"qwen3_next", "long"}, Case{"qwen3_next", "short"}),
-                         [](const auto& info) {
-                           return std::string(info.param.family) + "_" + info.param.sequence;
+                         [](const auto& instance) {
+                           return std::string(instance.param.family) + "_" + instance.param.sequence;
                          });
 
 }  // namespace

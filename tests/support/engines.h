@@ -44,14 +44,14 @@ inline Request greedy(std::vector<int32_t> prompt, int32_t max_tokens) {
 using LogitsById = std::map<uint64_t, std::vector<std::vector<float>>>;
 using TokensById = std::map<uint64_t, std::vector<int32_t>>;
 
-struct Run {
+struct Outcome {
   TokensById tokens;
   LogitsById logits;
 };
 
 // Runs everything that was added to its end, and proves that everything is free again.
-inline Run run_to_end(Engine& engine) {
-  Run run;
+inline Outcome run_to_end(Engine& engine) {
+  Outcome run;
   const auto vocab = static_cast<size_t>(engine.model().spec.vocab);
   for (int64_t steps = 0; engine.has_work(); ++steps) {
     EXPECT_LT(steps, 1'000'000);
