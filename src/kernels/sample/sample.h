@@ -9,9 +9,9 @@
 
 namespace lockstep {
 
-// How often each token stands in a sequence, for the penalties. counts[slot, v] = occurrences among generated
-// tokens
-// * 2, plus 1 if v stands in the prompt. A row adds its own token; a row at position 0 clears its slot first.
+// How often each token stands in a sequence, for the penalties: counts[slot, v] = 2 * occurrences among
+// generated tokens, plus 1 if v stands in the prompt. A row adds its own token; a row at position 0 clears
+// its slot first. Ids outside [0, V) are passed over.
 struct CountTokensArgs {
   TensorView token_ids;        // [T] i32, resolved
   TensorView positions;        // [T] i32
@@ -83,19 +83,37 @@ inline constexpr OpArg kSampleArgs[] = {
     {.name = "workspace", .access = Access::kReadWrite, .dims = "W", .rows = RowsTouched::kNone},
     {.name = "num_logits_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kSampleSpec{.name = "sample",
-                                    .args = kSampleArgs,
-                                    .workspace = "sample_workspace_bytes: V values and V indices per thread"};
+inline constexpr OpSpec kSampleSpec{
+    .name = "sample",
+    .args = kSampleArgs,
+    .workspace = "sample_workspace_bytes: 16 bytes per token of V and thread"};
 
+// Bytes of workspace for this many threads and V columns.
 int64_t sample_workspace_bytes(int threads, int64_t vocab);
 
+// Sequences of penalty slot -1 and pad sequences touch nothing. Errors: kInvalidArgument. Cost: one launch.
 Status count_tokens(const Launcher& on, const CountTokensArgs& args, std::string_view stage);
 
 // Order of work, as vLLM: repetition (divide positive, multiply negative logits of tokens seen in prompt or
-// output), presence, frequency (output only), temperature, min-p, top-k, top-p, draw. Ties of logits go to
-// the lower id. The draw is Gumbel-max: argmax of logit / temperature + gumbel(seed, position, token), the
-// noise from a counter-based generator, so no order of summation enters and every device draws the same
-// token. Errors: kInvalidArgument. Cost: one launch, one row per thread at a time.
+// output), frequency, presence (output only), temperature, min-p, top-k, top-p, draw. Penalties of a row
+// without a slot are off. A temperature below 1e-5 is greedy: the best after the penalties, cuts unread.
+//
+// With x the logits after penalties and temperature, d = x - max x and w = exp(d): min-p drops w < min_p;
+// top-k keeps exactly the k largest x, ties to the lower id; top-p keeps a token if the w of those ranked
+// above it sum to less than top_p of all that is left. The best always stays. The draw is Gumbel-max, argmax
+// of d - ln(-ln(1 - v)), ties to the lower id, v from Philox 4x32-10 at (seed, position, token): no order of
+// summation enters. All of it is defined operation by operation in sample_math.h, in integers and IEEE f32,
+// so every instruction set gives the same bits, and a device that repeats the operations draws the same
+// token.
+//
+// A row with a NaN or an infinity (of either sign) among its first vocab_size logits draws nothing: its token
+// is -1, its non_finite says how many. Such a row, a pad row, and one that asks for no logprobs report 0 and
+// -1 there. Logprobs are of the raw logits over the first vocab_size tokens.
+// Errors: kInvalidArgument. Cost: one launch, one row per thread at a time, O(V) without sorting; on an EPYC
+// of 2.6 GHz a row of 151936 takes 0.02 ms greedy, 0.3 ms with temperature, up to 0.7 ms with top-k and top-p
+// (AVX-512; sample_bench).
+// Source: Salmon et al. 2011, Parallel Random Numbers: As Easy as 1, 2, 3 (Philox); Maddison et al. 2014, A*
+// Sampling (Gumbel-max); Holtzman et al. 2020 (top-p); Nguyen et al. 2024 (min-p).
 Status sample(const Launcher& on, const SampleArgs& args, std::string_view stage);
 
 }  // namespace lockstep

@@ -14,8 +14,9 @@ struct SampleScratch {
 };
 
 [[gnu::always_inline]] inline SampleScratch sample_scratch(int64_t vocab) {
-  const int64_t floats = (4 * vocab + 63) / 64 * 64;
-  const int64_t longs = (8 * vocab + 63) / 64 * 64;
+  const int64_t padded = (vocab + 63) / 64 * 64;  // whole groups of noise
+  const int64_t floats = 4 * padded;
+  const int64_t longs = 8 * padded;
   return {.values = 0, .weights = floats, .order = 2 * floats, .bytes = 2 * floats + longs};
 }
 
@@ -25,3 +26,9 @@ namespace lockstep::reference {
 void count_tokens(const CountTokensArgs& args, Worker worker);
 void sample(const SampleArgs& args, Worker worker);
 }  // namespace lockstep::reference
+namespace lockstep::avx2 {
+void sample(const SampleArgs& args, Worker worker);
+}  // namespace lockstep::avx2
+namespace lockstep::avx512 {
+void sample(const SampleArgs& args, Worker worker);
+}  // namespace lockstep::avx512

@@ -123,9 +123,9 @@ struct Penalties {
 [[gnu::always_inline]] inline float penalised(float logit, int32_t count, const Penalties& by) {
   const int32_t generated = count >> 1;
   const float repeated = logit > 0.0f ? logit / by.repetition : logit * by.repetition;
-  const float seen = count != 0 ? repeated : logit;
+  const float seen = count > 0 ? repeated : logit;
   const float often = __builtin_fmaf(static_cast<float>(generated), -by.frequency, seen);
-  return often - (generated != 0 ? by.presence : 0.0f);
+  return often - (generated > 0 ? by.presence : 0.0f);
 }
 
 // Held to the finite floats; NaN becomes the lowest.

@@ -58,7 +58,8 @@ void apply_penalties(const Row& row) {
 
 // The kept tokens, best first, in row.order; returns how many.
 int64_t keep(const Row& row, float largest) {
-  const float min_p = std::min(row.fact<float>(row.args.min_p), 1.0f);
+  const auto asked = row.fact<float>(row.args.min_p);
+  const float min_p = asked < 1 ? asked : 1;
   int64_t kept = 0;
   for (int64_t v = 0; v < row.vocab(); ++v) {
     row.weights[v] = exp_negative(row.values[v] - largest);
