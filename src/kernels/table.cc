@@ -70,6 +70,7 @@ constexpr KernelTable avx2_table() {
   table.causal_conv = avx2::causal_conv;
   table.causal_conv_state = avx2::causal_conv_state;
   table.gated_norm = avx2::gated_norm;
+  table.sample = avx2::sample;
   return table;
 }
 
@@ -94,6 +95,7 @@ constexpr KernelTable avx512_table() {
   table.causal_conv = avx512::causal_conv;
   table.causal_conv_state = avx512::causal_conv_state;
   table.gated_norm = avx512::gated_norm;
+  table.sample = avx512::sample;
   return table;
 }
 
