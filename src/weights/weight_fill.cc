@@ -116,8 +116,7 @@ class Filling {
     const MatrixTarget& target = *job.matrix;
     const DType dtype = source_.dtype_of(target, *segment.part, job.expert);
     const int64_t row_bytes = target.k * size_of(dtype);
-    int64_t step = std::max<int64_t>(kStagingBytes / row_bytes, 1);
-    if (step > kPanelColumns) step -= step % kPanelColumns;
+    const int64_t step = std::max<int64_t>(kStagingBytes / row_bytes, 1);
     staging.resize(std::max(staging.size(), static_cast<size_t>(std::min(step, segment.count) * row_bytes)));
     for (int64_t done = 0; done < segment.count; done += step) {
       RowSegment chunk = segment;

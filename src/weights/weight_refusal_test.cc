@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 #include "weights/test_support.h"
 #include "weights/weight_loader.h"
 
@@ -133,6 +135,19 @@ TEST_F(WeightRefusal, ReportsAFileThatShrinksWhileItsWeightsAreRead) {
   EXPECT_EQ(weights.status().message(),
             concat(path(), ": shrank to ", size / 2, " bytes while being read; expected ", size,
                    "; let its writer finish and load again"));
+}
+
+TEST_F(WeightRefusal, RefusesAFileThatWasRewrittenSinceItWasOpened) {
+  const Checkpoint checkpoint = source_.checkpoint();
+  const auto written = std::filesystem::last_write_time(path());
+  std::filesystem::last_write_time(path(), written - std::chrono::hours(1));  // time moves, the size stays
+
+  const auto weights = load_weights(plan_, checkpoint, {});
+
+  EXPECT_EQ(weights.status().message(),
+            path() +
+                ": was changed while being read; expected it to stay as it was when "
+                "it was opened; let its writer finish and load again");
 }
 
 }  // namespace
