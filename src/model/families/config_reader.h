@@ -6,13 +6,14 @@
 
 namespace lockstep {
 
-// Bounds of config numbers: far above any model, far below where a product overflows.
-inline constexpr int64_t kMaxWidth = 1 << 20;
-inline constexpr int64_t kMaxLayers = 4096;
+// Bounds of config numbers: far above any model, and low enough that the parameters of the largest config,
+// layers * experts * 3 * width^2 = 2^62.6, still fit 63 bits.
+inline constexpr int64_t kMaxWidth = 1 << 18;
+inline constexpr int64_t kMaxLayers = 1 << 11;
 inline constexpr int64_t kMaxHeads = 4096;
 inline constexpr int64_t kMaxHeadDim = 4096;
 inline constexpr int64_t kMaxVocab = 1 << 24;
-inline constexpr int64_t kMaxExperts = 1 << 14;
+inline constexpr int64_t kMaxExperts = 1 << 13;
 inline constexpr int64_t kMaxPositions = 1 << 28;
 
 // An int32 member that must be there, in min..max.
