@@ -50,8 +50,8 @@ TensorView TensorView::columns(int64_t begin, int64_t count) const {
 }
 
 TensorView TensorView::heads(int64_t begin, int64_t count, int64_t dim, int64_t step) const {
-  LS_CHECK(shape.rank == 2 && begin + (count - 1) * step + dim <= shape[1], count, " heads of ", dim, " in ",
-           shape);
+  LS_CHECK(shape.rank == 2 && begin >= 0 && count >= 0 && begin + (count - 1) * step + dim <= shape[1], count,
+           " heads of ", dim, " in ", shape);
   TensorView part = *this;
   part.data = static_cast<char*>(data) + begin * stride(1) * size_of(dtype);
   part.shape = {shape[0], count, dim};
