@@ -20,6 +20,7 @@ struct CoreAvx2 {
   using Sums = TwoRegisters;
   using Weights = TwoRegisters;
   static constexpr bool kPairs = false;
+  static constexpr bool kHalvesApart = true;
   static constexpr int kMaxRows = 3;  // 12 of 16 registers
   static Sums zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static __m256 broadcast(const uint32_t* input) {

@@ -15,6 +15,7 @@ struct CoreAvx512 {
   using Sums = __m512;
   using Weights = __m512;
   static constexpr bool kPairs = false;
+  static constexpr bool kHalvesApart = false;
   static constexpr int kMaxRows = 12;  // 24 of 32 registers
   static Sums zero() { return _mm512_setzero_ps(); }
   static __m512 broadcast(const uint32_t* input) {

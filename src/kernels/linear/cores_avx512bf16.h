@@ -13,6 +13,7 @@ struct CoreDotBF16 {
   using Weights = __m512bh;
   static constexpr bool kPairs = true;
   static constexpr int kSteps = 1;
+  static constexpr bool kHalvesApart = false;
   static constexpr int kMaxRows = 12;  // 24 of 32 registers
   static Sums zero() { return _mm512_setzero_ps(); }
   static Weights weights(const char* line, int) { return (__m512bh)_mm512_loadu_si512(line); }

@@ -1,6 +1,7 @@
 #include "kernels/linear/linear.h"
 
 #include "kernels/common/checks.h"
+#include "kernels/linear/linear_kernels.h"
 #include "kernels/table.h"
 
 namespace lockstep {
@@ -37,7 +38,7 @@ Status linear(const Launcher& on, const LinearArgs& args, std::string_view stage
   LS_TRY(check_workspace("linear", args.workspace, linear_workspace_bytes(args.x.dim(0), args.x.dim(1))));
   if (args.x.dim(0) == 0) return {};
   if (on.table.linear == nullptr) return missing_kernel("linear", on.table);
-  if (on.table.linear_prepare != nullptr) {
+  if (on.table.linear_prepare != nullptr && !prepares_own_inputs(args)) {
     launch(on.stream, "linear_prepare", stage, on.table.linear_prepare, args);
   }
   launch(on.stream, "linear", stage, on.table.linear, args);

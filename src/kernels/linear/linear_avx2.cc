@@ -7,9 +7,9 @@ namespace lockstep::avx2 {
 void linear_prepare(const LinearArgs& args, Worker worker) {
   if (args.weight.layout == WeightLayout::kRowMajor) return;
   switch (args.weight.dtype) {
-    case DType::kF32: return prepare_inputs<CoreAvx2F32>(args, worker);
-    case DType::kF16: return prepare_inputs<CoreAvx2F16>(args, worker);
-    default: return prepare_inputs<CoreAvx2BF16>(args, worker);
+    case DType::kF32: return prepare_workspace<CoreAvx2F32>(args, worker);
+    case DType::kF16: return prepare_workspace<CoreAvx2F16>(args, worker);
+    default: return prepare_workspace<CoreAvx2BF16>(args, worker);
   }
 }
 

@@ -7,9 +7,9 @@ namespace lockstep::avx512 {
 void linear_prepare(const LinearArgs& args, Worker worker) {
   if (args.weight.layout == WeightLayout::kRowMajor) return;
   switch (args.weight.dtype) {
-    case DType::kF32: return prepare_inputs<CoreAvx512F32>(args, worker);
-    case DType::kF16: return prepare_inputs<CoreAvx512F16>(args, worker);
-    default: return prepare_inputs<CoreAvx512BF16>(args, worker);
+    case DType::kF32: return prepare_workspace<CoreAvx512F32>(args, worker);
+    case DType::kF16: return prepare_workspace<CoreAvx512F16>(args, worker);
+    default: return prepare_workspace<CoreAvx512BF16>(args, worker);
   }
 }
 

@@ -9,7 +9,7 @@ void linear_prepare(const LinearArgs& args, Worker worker) {
   if (args.input == MatmulInput::kF32 || args.weight.layout == WeightLayout::kRowMajor) {
     return avx512::linear_prepare(args, worker);
   }
-  prepare_inputs<CoreDotBF16>(args, worker);
+  prepare_workspace<CoreDotBF16>(args, worker);
 }
 
 void linear(const LinearArgs& args, Worker worker) {

@@ -1,20 +1,19 @@
 // linear at the sizes of Qwen3-0.6B, as a share of what this machine's memory or arithmetic could do.
 //   kernels_bench --benchmark_filter=linear
 #include <benchmark/benchmark.h>
-#include <sched.h>
 
-#include <algorithm>
 #include <cstring>
 #include <vector>
 
-#include "base/clock.h"
 #include "device/arena.h"
-#include "device/roofs.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear/matmul_bench.h"
 #include "kernels/table.h"
 
 namespace lockstep {
 namespace {
+
+using namespace matmul_bench;  // NOLINT
 
 constexpr int64_t kColdBytes = int64_t{256} << 20;  // more than any cache holds
 
@@ -42,33 +41,6 @@ struct ColdWeights {
   }
 };
 
-const Roofs& roofs(Stream& stream) {
-  static const Roofs measured = measure_roofs(stream, detect_cpu().best).value();
-  return measured;
-}
-
-// Keeps the calling thread on the first CPU, as the pool's threads are on theirs: a scheduler under load may
-// otherwise put two of them on one core.
-class PinnedCaller {
- public:
-  PinnedCaller() {
-    CPU_ZERO(&before_);
-    sched_getaffinity(0, sizeof(before_), &before_);
-    int first = 0;
-    while (first < CPU_SETSIZE - 1 && !CPU_ISSET(first, &before_)) ++first;
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(first, &one);
-    sched_setaffinity(0, sizeof(one), &one);
-  }
-  ~PinnedCaller() { sched_setaffinity(0, sizeof(before_), &before_); }
-  PinnedCaller(const PinnedCaller&) = delete;
-  PinnedCaller& operator=(const PinnedCaller&) = delete;
-
- private:
-  cpu_set_t before_;
-};
-
 // Arguments: rows, inputs, outputs. Weights bf16.
 void linear_bench(benchmark::State& state, MatmulInput input) {
   const int64_t rows = state.range(0), k = state.range(1), n = state.range(2);
@@ -88,22 +60,13 @@ void linear_bench(benchmark::State& state, MatmulInput input) {
                   .num_rows = &live,
                   .input = input};
   size_t turn = 0;
-  double best = 1e9;  // seconds of the fastest call: other work on the machine can only slow one down
-  for (auto _ : state) {
+  const Work work{.bytes = static_cast<double>(n * k * 2),
+                  .flop = static_cast<double>(2 * rows * n * k),
+                  .gflop_roof = input == MatmulInput::kBF16 ? roof.bf16_gflop_per_s : roof.f32_gflop_per_s};
+  report(state, work, roof, [&] {
     args.weight = weights.copies[turn++ % weights.copies.size()];
-    const int64_t start = now_ns();
-    if (!linear({table, stream}, args, "bench").ok()) state.SkipWithError("refused");
-    const double seconds = seconds_since(start);
-    state.SetIterationTime(seconds);
-    best = std::min(best, seconds);
-  }
-  const double bytes = static_cast<double>(n * k * 2), flop = static_cast<double>(2 * rows * n * k);
-  const double flop_roof = input == MatmulInput::kBF16 ? roof.bf16_gflop_per_s : roof.f32_gflop_per_s;
-  state.counters["best_us"] = best * 1e6;
-  state.counters["GB/s"] = bytes / best * 1e-9;
-  state.counters["of_read"] = bytes / best * 1e-9 / roof.read_gb_per_s;
-  state.counters["GFLOP/s"] = flop / best * 1e-9;
-  state.counters["of_flop"] = flop / best * 1e-9 / flop_roof;
+    return linear({table, stream}, args, "bench");
+  });
 }
 
 void sizes(benchmark::internal::Benchmark* bench) {

@@ -10,6 +10,7 @@
 //   kSteps           multiply-adds of a column per line of its panel
 //   kPairs           a step takes two k, as a pair of bf16, instead of one f32
 //   kMaxRows         rows whose sums fit in registers, for 32 columns
+//   kHalvesApart     registers hold the weights of 16 columns at a time: inputs are broadcast twice
 //   zero, weights, broadcast, multiply_add, store
 // All code here is a template over a Core, and Cores live in anonymous namespaces, so that no linker mixes up
 // instruction sets.
@@ -62,6 +63,13 @@ template <int R>
   __builtin_prefetch(inputs + 8 * R, 0, kFirstCache);
 }
 
+template <typename Core, int R>
+[[gnu::always_inline]] inline void add_products(typename Core::Sums (&sums)[R],
+                                                typename Core::Weights weights, const uint32_t* inputs) {
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) sums[r] = Core::multiply_add(sums[r], weights, Core::broadcast(inputs + r));
+}
+
 // The products of R rows of the block, from `row` on: one chain per output, ascending in k, whatever R is.
 template <typename Core, int R>
 void sum_rows(const BlockSums& block, int64_t row) {
@@ -75,13 +83,18 @@ void sum_rows(const BlockSums& block, int64_t row) {
     prefetch<R>(line, inputs);
 #pragma GCC unroll 2
     for (int step = 0; step < Core::kSteps; ++step) {
-      const auto low_weights = Core::weights(line, step);
-      const auto high_weights = Core::weights(line + kLineBytes / 2, step);
+      if constexpr (Core::kHalvesApart) {
+        add_products<Core, R>(low, Core::weights(line, step), inputs);
+        add_products<Core, R>(high, Core::weights(line + kLineBytes / 2, step), inputs);
+      } else {
+        const auto low_weights = Core::weights(line, step);
+        const auto high_weights = Core::weights(line + kLineBytes / 2, step);
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        const auto input = Core::broadcast(inputs + r);
-        low[r] = Core::multiply_add(low[r], low_weights, input);
-        high[r] = Core::multiply_add(high[r], high_weights, input);
+        for (int r = 0; r < R; ++r) {
+          const auto input = Core::broadcast(inputs + r);
+          low[r] = Core::multiply_add(low[r], low_weights, input);
+          high[r] = Core::multiply_add(high[r], high_weights, input);
+        }
       }
       inputs += stride;
     }
