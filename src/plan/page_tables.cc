@@ -7,7 +7,7 @@ namespace lockstep {
 PageTables::PageTables(int32_t rows, int32_t max_pages)
     : max_pages_(max_pages),
       entries_(static_cast<size_t>(rows) * static_cast<size_t>(max_pages)),
-      digests_(entries_.size()),
+      digests_(static_cast<size_t>(rows) * static_cast<size_t>(max_pages)),
       lengths_(static_cast<size_t>(rows)) {
   put(TableRow(0), PageId(0));
 }

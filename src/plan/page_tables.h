@@ -7,10 +7,11 @@
 
 #include "plan/fields.h"
 #include "plan/table_digest.h"
+#include "plan/zeroed_array.h"
 
 namespace lockstep {
 
-// Thread: one owner, the engine's. Memory: 12 bytes per entry.
+// Thread: one owner, the engine's. Memory: 12 bytes per entry in use.
 class PageTables {
  public:
   // rows x max_pages entries. Row 0 is the pad row: its one entry is the reserved pad page 0.
@@ -35,8 +36,8 @@ class PageTables {
   void put(TableRow row, PageId page);
 
   int32_t max_pages_;
-  std::vector<PageId> entries_;   // [rows, max_pages]
-  std::vector<Digest> digests_;   // [rows, max_pages]: entry i is the digest of the entries up to i
+  ZeroedArray<PageId> entries_;   // [rows, max_pages]
+  ZeroedArray<Digest> digests_;   // [rows, max_pages]: entry i is the digest of the entries up to i
   std::vector<int32_t> lengths_;  // [rows]
   std::vector<TableEdit> edits_;
 };

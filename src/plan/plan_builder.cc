@@ -90,8 +90,8 @@ Status PlanBuilder::check_sequence(const StepRequest& request, size_t s) const {
     const int64_t held = in_range ? static_cast<int64_t>(tables.pages(row).size()) : 0;
     if (!in_range || held < needed) {
       return error(Code::kInternal, "plan ", request.epoch, ": sequence ", s, " of ", length,
-                   " tokens has table row ", row, " of ", tables.rows(), " with ", held, " pages in group ",
-                   g, "; expected a row from 1 with ", needed, " pages");
+                   " tokens holds ", held, " of ", needed, " pages in table row ", row, " of group ", g,
+                   "; expected a table row of 1..", tables.rows() - 1, " that holds them all");
     }
   }
   return {};
@@ -143,9 +143,9 @@ Status PlanBuilder::pad(const StepRequest& request) {
   if (missing < 0 || free_seqs < 0 || ceil_div(std::max<int64_t>(missing, 0), per_pad) > free_seqs ||
       totals.logits_rows > bucket.logits_rows.get()) {
     return error(Code::kInternal, "plan ", request.epoch, ": ", seqs, " sequences of ", totals.rows,
-                 " rows with ", totals.logits_rows, " logits rows; expected them, padded by sequences of ",
-                 per_pad, " rows, to fit the bucket of ", bucket.rows, " rows, ", bucket.seqs,
-                 " sequences and ", bucket.logits_rows, " logits rows");
+                 " rows with ", totals.logits_rows,
+                 " logits rows; expected them, padded, to fit the bucket of ", bucket.rows, " rows, ",
+                 bucket.seqs, " sequences and ", bucket.logits_rows, " logits rows");
   }
   members_.clear();
   for (const SequenceStep& step : request.sequences)

@@ -17,6 +17,12 @@ struct Hex {
   uint64_t value = 0;
 };
 
+// So many of something: "1 page", "2 pages".
+struct Counted {
+  int64_t count = 0;
+  std::string_view noun;
+};
+
 // At most kCapacity characters; the rest is cut off.
 class FixedText {
  public:
@@ -45,6 +51,12 @@ class FixedText {
     std::array<char, 16> digits;
     const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), hex.value, 16).ptr;
     add(std::string_view(digits.data(), static_cast<size_t>(end - digits.data())));
+  }
+  void add(Counted counted) {
+    add(counted.count);
+    add(" ");
+    add(counted.noun);
+    if (counted.count != 1) add("s");
   }
   template <typename Tag, typename Integer>
   void add(Quantity<Tag, Integer> quantity) {

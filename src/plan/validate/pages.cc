@@ -1,4 +1,6 @@
 // P3: page tables and who may write which page. P4: where keys and values go. Copies.
+#include <algorithm>
+
 #include "base/math.h"
 #include "plan/validate.h"
 
@@ -31,13 +33,15 @@ bool PlanValidator::check_edits(const StepPlan& plan, GroupId group) {
       return refuse(where, FixedText("page 0 at index 0, the one entry of the pad row"), text_of(edit));
     if (edit.row != TableRow(0) && (edit.page <= PageId(0) || edit.page.get() >= limits.num_pages))
       return refuse(where, FixedText("a page of 1..", limits.num_pages - 1), text_of(edit));
+    // The pad row is written once and never anew, so a count that reaches into the zero tail shows.
+    const bool pad = edit.row == TableRow(0);
+    const int32_t room = pad ? 1 : limits.max_pages_per_seq;
     const int32_t next = mirror.length(edit.row);
-    const bool begins = edit.index == 0 && edited.mark(edit.row.get(), e) == -1;
-    if (!begins && (edit.index != next || next == limits.max_pages_per_seq)) {
+    const bool begins = edit.index == 0 && !pad && edited.mark(edit.row.get(), e) == -1;
+    if (!begins && (edit.index != next || next == room)) {
       return refuse(where,
-                    next == limits.max_pages_per_seq
-                        ? FixedText("no edit: table row ", edit.row, " is full with ", next, " entries")
-                        : FixedText("index ", next, ", the next of table row ", edit.row),
+                    next == room ? FixedText("no edit: table row ", edit.row, " is full")
+                                 : FixedText("index ", next, ", the next of table row ", edit.row),
                     text_of(edit));
     }
     edited.mark(edit.row.get(), e);
@@ -76,17 +80,19 @@ bool PlanValidator::check_row(const StepPlan& plan, GroupId group, int32_t s) {
   const int32_t needed = ceil_div(length.get(), limits_.group(group).page_tokens);
   if (needed > mirror.length(row)) {
     const TableRow writer = mirror.ended_by(row);
-    const FixedText held("table row ", row, " with ", mirror.length(row), " pages");
-    return refuse(where, FixedText("a table row with ", needed, " pages for ", length, " tokens"),
-                  writer == TableRow(0)
-                      ? held
-                      : FixedText(held.view(), "; table row ", writer, " has written the page after them"));
+    const FixedText held("table row ", row, " with ", Counted{mirror.length(row), "page"});
+    return refuse(
+        where,
+        FixedText("a table row with ", Counted{needed, "page"}, " for ", Counted{length.get(), "token"}),
+        writer == TableRow(0) ? held
+                              : FixedText(held.view(), "; table row ", writer, " has written the next"));
   }
   const Digest digest = mirror.digest(row, needed);
   const Digest found = plan.get(field::table_digests, group)[at];
   return found == digest ||
          refuse({"P3", FieldId::table_digests, s, group},
-                FixedText(Hex{digest}, ", of ", needed, " pages in table row ", row), FixedText(Hex{found}));
+                FixedText(Hex{digest}, ", of ", Counted{needed, "page"}, " in table row ", row),
+                FixedText(Hex{found}));
 }
 
 bool PlanValidator::check_owners(const StepPlan& plan, GroupId group) {
@@ -207,7 +213,8 @@ bool PlanValidator::check_copied_page(const StepPlan& plan, GroupId group, int32
     if (holder >= 0) {
       return refuse({"P3", FieldId::copies, copy, group},
                     FixedText("a target that one live sequence holds at most"),
-                    FixedText(text_of(pages).view(), ", held by sequences ", holder, " and ", sequence));
+                    FixedText(text_of(pages).view(), ", held by sequences ", std::min(holder, sequence),
+                              " and ", std::max(holder, sequence)));
     }
     holder = sequence;
   }

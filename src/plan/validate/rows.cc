@@ -56,8 +56,8 @@ bool PlanValidator::check_pad_rows(const StepPlan& plan) {
   for (size_t s = live; s + 1 < starts.size(); ++s) {
     if (starts[s + 1].get() - starts[s].get() > most) {
       return refuse({"P1", FieldId::query_start_loc, static_cast<int32_t>(s + 1)},
-                    FixedText("at most ", starts[s].get() + most, ", for a pad sequence has at most ", most,
-                              most == 1 ? " row" : " rows", " in this bucket"),
+                    FixedText("at most ", starts[s].get() + most, ", for a pad sequence has at most ",
+                              Counted{most, "row"}, " in this bucket"),
                     FixedText(starts[s + 1]));
     }
   }
@@ -84,9 +84,10 @@ bool PlanValidator::check_tokens(const StepPlan& plan) {
     if (sources[row] == TokenSource::literal()) continue;
     sourced = true;
     if (sources[row].is_literal() || sources[row].logits_row() >= logits_rows) {
-      return refuse({"P1", FieldId::token_source, at},
-                    FixedText("literal, or one of the ", logits_rows, " logits rows of the step before"),
-                    FixedText(sources[row]));
+      return refuse(
+          {"P1", FieldId::token_source, at},
+          FixedText("literal, or one of ", Counted{logits_rows, "logits row"}, " of the step before"),
+          FixedText(sources[row]));
     }
   }
   for (size_t row = rows; row < ids.size(); ++row) {

@@ -48,7 +48,7 @@ bool PlanValidator::check_penalties(const StepPlan& plan) {
     const Where where{"GEO", FieldId::penalty_slots, s, GroupId(0)};
     if (slot == PenaltySlot(-1)) continue;
     if (slot < PenaltySlot(0) || slot.get() >= limits_.penalty_slots)
-      return refuse(where, FixedText("-1, or one of the ", limits_.penalty_slots, " penalty slots"),
+      return refuse(where, FixedText("-1, or one of ", Counted{limits_.penalty_slots, "penalty slot"}),
                     FixedText(slot));
     const int32_t other = penalties_.mark(slot.get(), s);
     if (other >= 0) {
@@ -81,9 +81,9 @@ bool PlanValidator::check_logits_rows(const StepPlan& plan) {
           FixedText(row));
     }
     if (lengths[s] < prompts[s]) {
-      return refuse({"GEO", FieldId::logits_rows, r},
-                    FixedText("a row of a sequence whose prompt is complete"),
-                    FixedText(row, ", after ", lengths[s], " of ", prompts[s], " tokens of a prompt"));
+      return refuse(
+          {"GEO", FieldId::logits_rows, r}, FixedText("a row of a sequence whose prompt is complete"),
+          FixedText(row, ", after ", lengths[s], " of the prompt's ", Counted{prompts[s].get(), "token"}));
     }
     const Position position = plan.get(field::sample_positions)[at];
     if (position.get() != lengths[s].get()) {

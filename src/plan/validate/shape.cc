@@ -100,12 +100,12 @@ bool PlanValidator::check_layout(const StepPlan& plan) {
       const int64_t count = elements_of(info, plan.bucket(), limits_);
       const ImageLayout::Place& place = plan.layout().place(info.id, group);
       if (place.offset != offset || place.count != count) {
-        return refuse({"P10", info.id, 0, group}, FixedText(count, " elements at byte ", offset),
-                      FixedText(place.count, " elements at byte ", place.offset));
+        return refuse({"P10", info.id, 0, group}, FixedText("an array of ", count, " at byte ", offset),
+                      FixedText("an array of ", place.count, " at byte ", place.offset));
       }
       const int64_t end = offset + count * info.element_bytes;
       if (end > static_cast<int64_t>(plan.image().size())) {
-        return refuse({"P10", info.id, 0, group}, FixedText(count, " elements up to byte ", end),
+        return refuse({"P10", info.id, 0, group}, FixedText("an array of ", count, " up to byte ", end),
                       FixedText("in an image of ", plan.image().size(), " bytes"));
       }
       offset = round_up(end, int64_t{16});
@@ -119,35 +119,32 @@ bool PlanValidator::check_counts(const StepPlan& plan) {
     FieldId field;
     GroupId group;
     int32_t value;
-    int32_t least;
     int32_t most;
   };
+  const auto is = [this](FieldId id, int32_t value, int32_t right) {
+    return value == right || refuse({"P10", id}, FixedText(right, " as the bucket has"), FixedText(value));
+  };
   const auto within = [this](const Count& count) {
-    if (count.value >= count.least && count.value <= count.most) return true;
-    const FixedText expected = count.least == count.most ? FixedText(count.most, " as the bucket has")
-                                                         : FixedText(count.least, "..", count.most);
-    return refuse({"P10", count.field, 0, count.group}, expected, FixedText(count.value));
+    return (count.value >= 0 && count.value <= count.most) ||
+           refuse({"P10", count.field, 0, count.group}, FixedText("0..", count.most), FixedText(count.value));
   };
   const int32_t rows = plan.bucket().rows.get();
   const int32_t seqs = plan.bucket().seqs.get();
   const int32_t logits_rows = plan.bucket().logits_rows.get();
-  const GroupId none(0);
-  for (const Count& count :
-       {Count{FieldId::num_rows_padded, none, plan.scalar(field::num_rows_padded).get(), rows, rows},
-        Count{FieldId::num_seqs_padded, none, plan.scalar(field::num_seqs_padded).get(), seqs, seqs},
-        Count{FieldId::num_logits_rows_padded, none, plan.scalar(field::num_logits_rows_padded).get(),
-              logits_rows, logits_rows},
-        Count{FieldId::num_rows, none, plan.scalar(field::num_rows).get(), 0, rows},
-        Count{FieldId::num_seqs, none, plan.scalar(field::num_seqs).get(), 0, seqs},
-        Count{FieldId::num_logits_rows, none, plan.scalar(field::num_logits_rows).get(), 0, logits_rows}}) {
-    if (!within(count)) return false;
-  }
+  if (!is(FieldId::num_rows_padded, plan.scalar(field::num_rows_padded).get(), rows) ||
+      !is(FieldId::num_seqs_padded, plan.scalar(field::num_seqs_padded).get(), seqs) ||
+      !is(FieldId::num_logits_rows_padded, plan.scalar(field::num_logits_rows_padded).get(), logits_rows))
+    return false;
+  if (!within({FieldId::num_rows, GroupId(0), plan.scalar(field::num_rows).get(), rows}) ||
+      !within({FieldId::num_seqs, GroupId(0), plan.scalar(field::num_seqs).get(), seqs}) ||
+      !within({FieldId::num_logits_rows, GroupId(0), plan.scalar(field::num_logits_rows).get(), logits_rows}))
+    return false;
   for (int32_t g = 0; g < limits_.num_groups; ++g) {
     const GroupId group(g);
     if (paged(group) && !within({FieldId::num_table_edits, group, plan.scalar(field::num_table_edits, group),
-                                 0, limits_.max_edits}))
+                                 limits_.max_edits}))
       return false;
-    if (!within({FieldId::num_copies, group, plan.scalar(field::num_copies, group), 0, limits_.max_copies}))
+    if (!within({FieldId::num_copies, group, plan.scalar(field::num_copies, group), limits_.max_copies}))
       return false;
   }
   return true;

@@ -28,7 +28,7 @@ bool PlanValidator::check_states(const StepPlan& plan) {
     const int32_t expected = computed[at] > TokenCount(0) ? 1 : 0;
     if (initial[at] != expected) {
       return refuse({"P5", FieldId::has_initial_state, s},
-                    FixedText(expected, ", as ", computed[at], " tokens are computed"),
+                    FixedText(expected, " after ", Counted{computed[at].get(), "computed token"}),
                     FixedText(initial[at]));
     }
   }

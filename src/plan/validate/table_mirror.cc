@@ -3,11 +3,15 @@
 namespace lockstep {
 
 TableMirror::TableMirror(const CacheGroup& group, int32_t max_edits)
+    : TableMirror(group, static_cast<size_t>(group.table_rows) * static_cast<size_t>(group.max_pages_per_seq),
+                  max_edits) {}
+
+TableMirror::TableMirror(const CacheGroup& group, size_t entries, int32_t max_edits)
     : max_pages_(group.max_pages_per_seq),
-      pages_(static_cast<size_t>(group.table_rows) * static_cast<size_t>(group.max_pages_per_seq)),
-      digests_(pages_.size()),
-      next_(pages_.size(), kNone),
-      prev_(pages_.size(), kNone),
+      pages_(entries),
+      digests_(entries),
+      next_(entries),
+      prev_(entries),
       heads_(static_cast<size_t>(group.num_pages), kNone),
       lengths_(static_cast<size_t>(group.table_rows)),
       ended_by_(static_cast<size_t>(group.table_rows)) {

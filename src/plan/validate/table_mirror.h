@@ -8,12 +8,13 @@
 #include "plan/fields.h"
 #include "plan/limits.h"
 #include "plan/table_digest.h"
+#include "plan/zeroed_array.h"
 
 namespace lockstep {
 
 // A row is its first length(row) entries. Edits are applied on trial and then kept or undone.
 // Thread: one owner. Cost: O(1) per call, amortised over the edits; undo() O(entries of the rows begun anew).
-// Memory: 20 bytes per entry.
+// Memory: 20 bytes per entry in use.
 class TableMirror {
  public:
   // A row's entry, as a number: what a list of holders is made of. kNone ends the list.
@@ -51,6 +52,7 @@ class TableMirror {
   void claim(PageId page, Entry writer);
 
  private:
+  TableMirror(const CacheGroup& group, size_t entries, int32_t max_edits);
   struct Undo {
     TableRow row;
     int32_t index = 0;
@@ -65,9 +67,9 @@ class TableMirror {
   void shorten(TableRow row, int32_t length);
 
   int32_t max_pages_ = 1;
-  std::vector<PageId> pages_;       // [rows, max_pages]
-  std::vector<Digest> digests_;     // [rows, max_pages]: of the entries up to and with this one
-  std::vector<Entry> next_, prev_;  // [rows, max_pages]: the entries that hold the same page
+  ZeroedArray<PageId> pages_;       // [rows, max_pages]
+  ZeroedArray<Digest> digests_;     // [rows, max_pages]: of the entries up to and with this one
+  ZeroedArray<Entry> next_, prev_;  // [rows, max_pages]: the entries that hold the same page
   std::vector<Entry> heads_;        // [pages]
   std::vector<int32_t> lengths_;    // [rows]
   std::vector<TableRow> ended_by_;  // [rows]
