@@ -15,7 +15,7 @@ struct Toy {
   TensorView norm, centred, decay, bias;
   WeightPlan plan{.family = "toy"};
 
-  explicit Toy(DType dtype = DType::kBF16, WeightLayout layout = WeightLayout::kPanel16) {
+  explicit Toy(DType dtype = DType::kBF16, WeightLayout layout = WeightLayout::kPanel32) {
     plan.matrices = {
         {.into = &qkv,
          .name = "qkv",

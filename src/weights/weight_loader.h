@@ -59,7 +59,7 @@ struct MatrixTarget {
   int64_t k = 0;                 // inputs
   int64_t experts = 1;
   DType dtype = DType::kBF16;  // f32, f16 or bf16, whatever float type the checkpoint holds
-  WeightLayout layout = WeightLayout::kPanel16;
+  WeightLayout layout = WeightLayout::kPanel32;
   std::vector<WeightPart> parts{};
   // Another form that a checkpoint may have (packed experts); taken when its first tensor is there and the
   // first tensor of `parts` is not. Both must give the same number of rows.

@@ -27,10 +27,10 @@ class WeightFormat : public testing::TestWithParam<Format> {
 
 INSTANTIATE_TEST_SUITE_P(All, WeightFormat,
                          testing::Values(Format{DType::kF32, WeightLayout::kRowMajor},
-                                         Format{DType::kF32, WeightLayout::kPanel16},
-                                         Format{DType::kF16, WeightLayout::kPanel16},
+                                         Format{DType::kF32, WeightLayout::kPanel32},
+                                         Format{DType::kF16, WeightLayout::kPanel32},
                                          Format{DType::kBF16, WeightLayout::kRowMajor},
-                                         Format{DType::kBF16, WeightLayout::kPanel16}));
+                                         Format{DType::kBF16, WeightLayout::kPanel32}));
 
 TEST_P(WeightFormat, StacksPartsOfAnyFloatTypeAlongTheOutputs) {
   const int64_t k = 37;  // odd, so that a panel's last group is padded

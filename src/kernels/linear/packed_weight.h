@@ -16,7 +16,6 @@ enum class WeightLayout : uint8_t {
   // many rows there are. A panel is one sequential stream: on Zen 4, where four streams of 16 columns bring a
   // core 25 to 32 GB/s from memory, this brings 30 to 35.
   kPanel32,
-  kPanel16 = kPanel32,
 };
 
 inline constexpr int64_t kPanelColumns = 32;
