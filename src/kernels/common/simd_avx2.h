@@ -77,11 +77,8 @@ struct Simd {
     return _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)));
   }
 
-  // --- pairs: a register of 32-bit words, each an f32 or two neighbours of a half type
-  LOCKSTEP_INLINE Reg load_words(const void* p) { return _mm256_loadu_ps(static_cast<const float*>(p)); }
-  LOCKSTEP_INLINE Reg load_words_n(const void* p, int64_t n) {
-    return _mm256_maskload_ps(static_cast<const float*>(p), first_words(n));
-  }
+  // --- columns of rows of 32-bit words, each an f32 or two neighbours of a half type
+  static constexpr int kWords = 8;  // columns at a time
   // The even (first) and odd elements of eight pairs, as f32.
   LOCKSTEP_INLINE Reg even(Reg words, const BFloat16*) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(words), 16));
@@ -95,6 +92,24 @@ struct Simd {
   }
   LOCKSTEP_INLINE Reg odd(Reg words, const Float16*) {
     return _mm256_cvtph_ps(pack_halves(_mm256_srli_epi32(_mm256_castps_si256(words), 16)));
+  }
+
+  // words[j] = word j, counted from element d on, of each of kWidth rows; with n, words from n on are zero
+  // and not read.
+  template <typename T>
+  LOCKSTEP_INLINE void load_columns(const T* const* rows, int64_t d, Reg (&words)[kWords]) {
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) words[i] = _mm256_loadu_ps(reinterpret_cast<const float*>(rows[i] + d));
+    transpose(words);
+  }
+  template <typename T>
+  LOCKSTEP_INLINE void load_columns_n(const T* const* rows, int64_t d, Reg (&words)[kWords], int64_t n) {
+    const __m256i mask = first_words(n);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      words[i] = _mm256_maskload_ps(reinterpret_cast<const float*>(rows[i] + d), mask);
+    }
+    transpose(words);
   }
 
   // rows[i][j] becomes rows[j][i].

@@ -84,9 +84,8 @@ struct Simd {
     return _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)));
   }
 
-  // --- pairs: a register of 32-bit words, each an f32 or two neighbours of a half type
-  LOCKSTEP_INLINE Reg load_words(const void* p) { return _mm512_loadu_ps(p); }
-  LOCKSTEP_INLINE Reg load_words_n(const void* p, int64_t n) { return _mm512_maskz_loadu_ps(first(n), p); }
+  // --- columns of rows of 32-bit words, each an f32 or two neighbours of a half type
+  static constexpr int kWords = 8;  // columns at a time
   // The even (first) and odd elements of sixteen pairs, as f32.
   LOCKSTEP_INLINE Reg even(Reg words, const BFloat16*) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(words), 16));
@@ -99,6 +98,30 @@ struct Simd {
   }
   LOCKSTEP_INLINE Reg odd(Reg words, const Float16*) {
     return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_castps_si512(words), 16)));
+  }
+
+  // words[j] = word j, counted from element d on, of each of kWidth rows; with n, words from n on are zero
+  // and not read.
+  template <typename T>
+  LOCKSTEP_INLINE void load_columns(const T* const* rows, int64_t d, Reg (&words)[kWords]) {
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      const float* low = reinterpret_cast<const float*>(rows[column_row(i)] + d);
+      const float* high = reinterpret_cast<const float*>(rows[column_row(i) + 4] + d);
+      words[i] = _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(low)), _mm256_loadu_ps(high), 1);
+    }
+    turn_columns(words);
+  }
+  template <typename T>
+  LOCKSTEP_INLINE void load_columns_n(const T* const* rows, int64_t d, Reg (&words)[kWords], int64_t n) {
+    const auto mask = static_cast<__mmask8>(first(n));
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      const __m256 low = _mm256_maskz_loadu_ps(mask, rows[column_row(i)] + d);
+      const __m256 high = _mm256_maskz_loadu_ps(mask, rows[column_row(i) + 4] + d);
+      words[i] = _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+    }
+    turn_columns(words);
   }
 
   // rows[i][j] becomes rows[j][i].
@@ -128,6 +151,29 @@ struct Simd {
   }
 
  private:
+  // Register i of load_columns holds rows column_row(i) and column_row(i) + 4: the order that the last stage
+  // of turn_columns puts right.
+  LOCKSTEP_INLINE int column_row(int i) { return i < 4 ? i : i + 4; }
+  LOCKSTEP_INLINE void turn_columns(Reg (&words)[kWords]) {
+    Reg pairs[8], quads[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+      pairs[i] = _mm512_unpacklo_ps(words[i], words[i + 1]);
+      pairs[i + 1] = _mm512_unpackhi_ps(words[i], words[i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) {
+      quads[i] = unpack_low(pairs[i], pairs[i + 2]);
+      quads[i + 1] = unpack_high(pairs[i], pairs[i + 2]);
+      quads[i + 2] = unpack_low(pairs[i + 1], pairs[i + 3]);
+      quads[i + 3] = unpack_high(pairs[i + 1], pairs[i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      words[j] = _mm512_shuffle_f32x4(quads[j], quads[j + 4], 0x88);
+      words[j + 4] = _mm512_shuffle_f32x4(quads[j], quads[j + 4], 0xDD);
+    }
+  }
   LOCKSTEP_INLINE const __m256i* words(const void* p) { return static_cast<const __m256i*>(p); }
   LOCKSTEP_INLINE __m256i* words(void* p) { return static_cast<__m256i*>(p); }
   LOCKSTEP_INLINE Reg widen_bf16(__m256i x) {

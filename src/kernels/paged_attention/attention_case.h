@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <vector>
 
 #include "base/math.h"
+#include "device/arena.h"
 #include "kernels/kv_cache/kv_layout.h"
 #include "kernels/paged_attention/paged_attention.h"
 #include "kernels/table.h"
@@ -200,8 +203,11 @@ class AttentionCase {
     if (placement_.layout.pool == KvPool::kShared) {
       geometry.shared_page_bytes = kv_page_bytes(placement_.layout, geometry) + 192;
     }
-    memory_.assign(static_cast<size_t>(kv_cache_bytes(placement_.layout, geometry)), 0xFF);
-    cache_ = make_kv_view(memory_.data(), placement_.layout, geometry);
+    const int64_t bytes = kv_cache_bytes(placement_.layout, geometry);
+    memory_.emplace(Arena::create("cache", bytes).value());
+    const TensorView memory = memory_->allocate("pages", DType::kU8, {bytes}).value();
+    std::memset(memory.data, 0xFF, static_cast<size_t>(bytes));
+    cache_ = make_kv_view(memory.data, placement_.layout, geometry);
   }
 
   // Queries of the sequences' last rows; pad rows are poison, pad sequences empty.
@@ -228,7 +234,7 @@ class AttentionCase {
   const std::vector<SequenceValues>& values_;
   Placement placement_;
   int64_t table_width_ = 0;
-  std::vector<unsigned char> memory_;
+  std::optional<Arena> memory_;
   std::vector<unsigned char> workspace_;
   std::vector<float> q_;
   std::vector<int32_t> page_table_, table_rows_, starts_, seq_lens_;

@@ -27,11 +27,13 @@ struct AttentionSequence {
   }
 };
 
-// A run of query vectors of one sequence and kv head. Vector n is row n / G, head n % G of the kv head's G.
+// A run of query vectors of one sequence for each of some kv heads. Vector n of a kv head is row n / G, head
+// n % G of the kv head's G.
 struct AttentionTile {
   int64_t kv_head;
-  int64_t first;  // vector
-  int64_t count;
+  int64_t heads;  // kv heads
+  int64_t first;  // vector of each head
+  int64_t count;  // vectors of each head
 };
 
 // The tiles of one sequence and kv head, and what they cost.
@@ -63,8 +65,20 @@ struct AttentionTiles {
   }
 };
 
-// Calls body(sequence, tile) for the worker's share: all tiles in one line, cut where the cost is even. Which
-// worker does a tile does not change its result.
+// Up to how many kv heads of a sequence go through the cache together, when one tile holds all its vectors:
+// pages hold all heads of a token close to each other, and memory is fast in order only. The second bound
+// keeps two blocks of the heads, one in work and one on its way, to half of a second-level cache of 1 MiB.
+[[gnu::always_inline]] inline int64_t heads_together(const PagedAttentionArgs& args, int64_t vectors) {
+  constexpr int64_t kBytes = int64_t{256} << 10;
+  const int64_t element = args.cache.dtype == DType::kF32 ? 4 : 2;
+  const int64_t block = 2 * kAttentionBlock * args.cache.head_dim * element;
+  const int64_t by_vectors = kAttentionTile / vectors, by_bytes = kBytes / block;
+  const int64_t heads = by_vectors < by_bytes ? by_vectors : by_bytes;
+  return heads < 1 ? 1 : heads;
+}
+
+// Calls body(sequence, tile) for the worker's share: all tiles of all kv heads in one line, cut where the
+// cost is even. Which worker does a tile, and with which other heads, does not change its result.
 template <typename Body>
 [[gnu::always_inline]] inline void for_attention_tiles(const PagedAttentionArgs& args, Worker worker,
                                                        Body&& body) {
@@ -77,19 +91,27 @@ template <typename Body>
   }
   const int64_t begin = total * worker.index / worker.count;
   const int64_t end = total * (worker.index + 1) / worker.count;
-  int64_t at = 0;
+  int64_t at = 0;  // cost of all tiles before
   for (int64_t s = 0; s < sequences && at < end; ++s) {
     const AttentionSequence sequence = AttentionSequence::at(args, s);
     const AttentionTiles tiles{group, sequence.rows, sequence.cached};
     const int64_t head_cost = tiles.cost();
-    for (int64_t head = 0; head < kv_heads && at < end; ++head) {
+    const int64_t together = tiles.count() == 1 ? heads_together(args, tiles.vectors()) : 1;
+    for (int64_t head = 0, heads = 1; head < kv_heads && at < end; head += heads) {
+      heads = 1;
       if (at + head_cost <= begin) {
         at += head_cost;
         continue;
       }
+      if (together > 1 && at >= begin) {
+        while (heads < together && head + heads < kv_heads && at + heads * head_cost < end) ++heads;
+        body(sequence, AttentionTile{head, heads, 0, tiles.vectors()});
+        at += heads * head_cost;
+        continue;
+      }
       for (int64_t tile = 0; tile < tiles.count(); ++tile) {
         if (at >= begin && at < end) {
-          body(sequence, AttentionTile{head, tile * kAttentionTile, tiles.size(tile)});
+          body(sequence, AttentionTile{head, 1, tile * kAttentionTile, tiles.size(tile)});
         }
         at += tiles.cost(tile);
       }

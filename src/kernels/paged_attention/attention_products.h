@@ -8,9 +8,25 @@
 
 namespace lockstep {
 
-// Vectors of sums beside each other: 4 rows of these leave room for the operands.
+// Query vectors that a product keeps in registers.
+inline constexpr int64_t kVectorsTogether = 4;
+
+// Vectors of lanes beside each other: 4 rows of these leave room for the operands.
 template <typename V>
 inline constexpr int kSumVectors = V::kRegisters == 32 ? 4 : 2;
+
+// Calls body.operator()<M>(m) for vectors m, m + 1, ... m + M - 1 until all `count` were named once.
+template <typename Body>
+[[gnu::always_inline]] inline void for_vectors(int64_t count, Body&& body) {
+  int64_t m = 0;
+  for (; m + kVectorsTogether <= count; m += kVectorsTogether) body.template operator()<kVectorsTogether>(m);
+  switch (count - m) {
+    case 3: body.template operator()<3>(m); break;
+    case 2: body.template operator()<2>(m); break;
+    case 1: body.template operator()<1>(m); break;
+    default: break;
+  }
+}
 
 // scores[m][token] = sum over d, ascending, of query[m][d] keys[d][token], for M query vectors.
 template <typename V, int M>
@@ -44,10 +60,40 @@ void score_vectors(const float* const* query, const float* keys, int64_t head_di
   }
 }
 
+// The same scores for a few query vectors, straight from the rows of the cache: each key is turned and
+// converted in registers and never stored. P groups of tokens at once make enough independent chains.
+template <typename V, typename T, int M>
+void score_few(const float* const* query, const HeadRows<T>& rows, int64_t head_dim, RowsAhead<T>& ahead,
+               float* scores) {
+  using Reg = typename V::Reg;
+  constexpr int P = V::kRegisters == 32 ? 2 : 1;
+  for (int64_t token = 0; token < kAttentionBlock; token += P * V::kWidth) {
+    Reg sums[M][P];
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p) sums[m][p] = V::zero();
+    }
+    for_key_columns<V, P>(rows, token, head_dim, ahead, [&](int64_t d, const Reg(&keys)[P]) {
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) {
+        const Reg factor = V::set1(query[m][d]);
+#pragma GCC unroll 4
+        for (int p = 0; p < P; ++p) sums[m][p] = V::fma(factor, keys[p], sums[m][p]);
+      }
+    });
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p) V::store(scores + m * kAttentionBlock + token + p * V::kWidth, sums[m][p]);
+    }
+  }
+}
+
 // What add_values works on: M rows of weights and sums, and the tokens [begin, end) of the block.
 template <typename T>
 struct ValueSums {
-  const BlockRows<T>& values;
+  HeadRows<T> values;
   const float* weights;      // [M, 64]
   const float* corrections;  // [M]
   float* sums;               // [M, width]
@@ -56,9 +102,11 @@ struct ValueSums {
   int64_t end;
 };
 
-// Elements [d, d + N lanes) of the sums; `n` lanes of the last vector are real.
-template <typename V, typename T, int M, int N>
-[[gnu::always_inline]] inline void add_value_columns(const ValueSums<T>& at, int64_t d, int64_t n) {
+// Elements [d, d + N lanes) of the sums, calling each() once per token; `n` lanes of the last vector are
+// real.
+template <typename V, typename T, int M, int N, typename Each>
+[[gnu::always_inline]] inline void add_value_columns(const ValueSums<T>& at, int64_t d, int64_t n,
+                                                     Each&& each) {
   using Reg = typename V::Reg;
   Reg sums[M][N];
 #pragma GCC unroll 8
@@ -70,12 +118,13 @@ template <typename V, typename T, int M, int N>
     }
   }
   for (int64_t token = at.begin; token < at.end; ++token) {
-    const T* row = at.values.row[token] + d;
+    each();
+    const T* row = at.values.at[token] + at.values.offset + d;
     Reg value[N];
 #pragma GCC unroll 4
     for (int i = 0; i < N - 1; ++i) value[i] = V::load(row + i * V::kWidth);
-    value[N - 1] =
-        n == V::kWidth ? V::load(row + (N - 1) * V::kWidth) : V::load_n(row + (N - 1) * V::kWidth, n);
+    const T* last = row + (N - 1) * V::kWidth;
+    value[N - 1] = n == V::kWidth ? V::load(last) : V::load_n(last, n);
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
       const Reg weight = V::set1(at.weights[m * kAttentionBlock + token]);
@@ -90,14 +139,23 @@ template <typename V, typename T, int M, int N>
   }
 }
 
-// sums[m] = sums[m] corrections[m] + sum over tokens, ascending, of weights[m][token] values[token].
-template <typename V, typename T, int M>
-void add_values(const ValueSums<T>& at, int64_t head_dim) {
+// sums[m] = sums[m] corrections[m] + sum over tokens, ascending, of weights[m][token] values[token]. Calls
+// each() once per token.
+template <typename V, typename T, int M, typename Each>
+void add_values(const ValueSums<T>& at, int64_t head_dim, Each&& each) {
   constexpr int N = kSumVectors<V>;
+  constexpr int64_t kColumns = N * V::kWidth;
+  const auto nothing = [] {};
   int64_t d = 0;
-  for (; d + N * V::kWidth <= head_dim; d += N * V::kWidth) add_value_columns<V, T, M, N>(at, d, V::kWidth);
-  for (; d + V::kWidth <= head_dim; d += V::kWidth) add_value_columns<V, T, M, 1>(at, d, V::kWidth);
-  if (d < head_dim) add_value_columns<V, T, M, 1>(at, d, head_dim - d);
+  if (head_dim >= kColumns) {
+    add_value_columns<V, T, M, N>(at, d, V::kWidth, each);
+    d += kColumns;
+  }
+  for (; d + kColumns <= head_dim; d += kColumns) add_value_columns<V, T, M, N>(at, d, V::kWidth, nothing);
+  for (; d < head_dim; d += V::kWidth) {
+    const int64_t left = head_dim - d;
+    add_value_columns<V, T, M, 1>(at, d, left < V::kWidth ? left : V::kWidth, nothing);
+  }
 }
 
 }  // namespace lockstep

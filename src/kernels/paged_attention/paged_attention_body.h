@@ -1,9 +1,9 @@
 // paged_attention over a vector type: the body of the AVX2 and AVX-512 kernels.
 //
-// A tile is up to 64 query vectors of one sequence and kv head. It walks the sequence's blocks of 64 tokens
-// from position 0: keys transposed to f32, scores, online softmax, values. What a vector gets depends on its
-// own tokens alone: every score is one chain over d, every sum one chain over tokens, tokens that it does not
-// see are selected out of the scores and left out of the sums.
+// A tile is up to 64 query vectors of one sequence. It walks the sequence's blocks of 64 tokens from position
+// 0: scores, online softmax, values, for each of its kv heads. What a vector gets depends on its own tokens
+// alone: every score is one chain over d, every sum one chain over tokens, tokens that it does not see are
+// selected out of the scores and left out of the sums.
 #pragma once
 
 #include "kernels/common/simd_math.h"
@@ -14,8 +14,9 @@
 
 namespace lockstep {
 
-// Above this many query vectors, values are converted to f32 once per block instead of once per four vectors.
-inline constexpr int64_t kWidenVectors = 8;
+// Up to this many vectors of a head, values are converted to f32 where they are multiplied, once per four
+// vectors; above, once per block.
+inline constexpr int64_t kFewVectors = 8;
 
 template <typename V, typename T>
 class AttentionTileWork {
@@ -28,67 +29,81 @@ class AttentionTileWork {
     group_ = args.q.dim(1) / args.cache.heads;
     head_dim_ = args.cache.head_dim;
     width_ = AttentionScratch::width(head_dim_);
-    for (int64_t m = 0; m < tile.count; ++m) {
+    vectors_ = tile.heads * tile.count;
+    tokens_ = visible(tile.count - 1);
+    for (int64_t m = 0; m < vectors_; ++m) {
       query_[m] = static_cast<const float*>(args.q.data) + offset(args.q, m);
       scratch_.maxima[m] = -__builtin_inff();
     }
-    for (int64_t i = 0; i < tile.count * width_; i += V::kWidth) V::store(scratch_.sums + i, V::zero());
-    for (int64_t i = 0; i < tile.count * kAttentionLanes; i += V::kWidth) {
+    for (int64_t i = 0; i < vectors_ * width_; i += V::kWidth) V::store(scratch_.sums + i, V::zero());
+    for (int64_t i = 0; i < vectors_ * kAttentionLanes; i += V::kWidth) {
       V::store(scratch_.totals + i, V::zero());
     }
   }
 
   void run() {
-    const int64_t tokens = visible(tile_.count - 1);
-    for (int64_t first = 0; first < tokens; first += kAttentionBlock) visit(first, tokens);
-    for (int64_t m = 0; m < tile_.count; ++m) finish(m);
+    if (tokens_ > 0) find(0, 0);
+    int now = 0;
+    for (int64_t first = 0; first < tokens_; first += kAttentionBlock, now = 1 - now) {
+      RowsAhead<T> keys_ahead, values_ahead;
+      const int64_t next = first + kAttentionBlock;
+      if (next < tokens_) {
+        find(1 - now, next);
+        keys_ahead = {args_.cache.k, args_.cache, keys_[1 - now], next, tile_.heads};
+        values_ahead = {args_.cache.v, args_.cache, values_[1 - now], next, tile_.heads};
+      }
+      for (int64_t head = 0; head < tile_.heads; ++head) {
+        visit_keys(now, head, keys_ahead);
+        const int64_t m = head * tile_.count;
+        for (int64_t i = 0; i < tile_.count; ++i) soften(m + i, visible_in(first, i));
+        visit_values(now, head, first, values_ahead);
+      }
+    }
+    for (int64_t m = 0; m < vectors_; ++m) finish(m);
   }
 
  private:
   // Where vector m of the tile lies in q or out.
   int64_t offset(const TensorView& view, int64_t m) const {
-    const int64_t vector = tile_.first + m;
+    const int64_t head = tile_.kv_head + m / tile_.count, vector = tile_.first + m % tile_.count;
     const int64_t row = sequence_.first_row + vector / group_;
-    return row * view.stride(0) + (tile_.kv_head * group_ + vector % group_) * view.stride(1);
+    return row * view.stride(0) + (head * group_ + vector % group_) * view.stride(1);
   }
-  // Tokens that vector m sees.
-  int64_t visible(int64_t m) const { return sequence_.cached + (tile_.first + m) / group_ + 1; }
-  // How many of a block's tokens vector m sees.
-  int64_t visible_in(int64_t first, int64_t m) const {
-    const int64_t left = visible(m) - first;
+  // Tokens that vector i of a head sees, and how many of those are in the block from `first` on.
+  int64_t visible(int64_t i) const { return sequence_.cached + (tile_.first + i) / group_ + 1; }
+  int64_t visible_in(int64_t first, int64_t i) const {
+    const int64_t left = visible(i) - first;
     return left < 0 ? 0 : left < kAttentionBlock ? left : kAttentionBlock;
   }
+  float* scores(int64_t m) const { return scratch_.scores + m * kAttentionBlock; }
 
-  void visit(int64_t first, int64_t tokens) {
+  // Where the block from `first` on lies.
+  void find(int slot, int64_t first) {
     const KvView& cache = args_.cache;
-    const int64_t count = tokens - first < kAttentionBlock ? tokens - first : kAttentionBlock;
-    T* gathered = reinterpret_cast<T*>(scratch_.gathered);
-    BlockRows<T> rows;
-    find_rows<V>(cache, cache.k, sequence_.pages, tile_.kv_head, first, count, gathered, rows);
-    transpose_keys<V>(rows, head_dim_, scratch_.block);
-    score();
-    for (int64_t m = 0; m < tile_.count; ++m) soften(m, visible_in(first, m));
-    find_rows<V>(cache, cache.v, sequence_.pages, tile_.kv_head, first, count, gathered, rows);
-    if constexpr (sizeof(T) < sizeof(float)) {
-      if (tile_.count > kWidenVectors) {
-        BlockRows<float> widened;
-        widen_values<V>(rows, head_dim_, scratch_.block, widened);
-        sum_values(widened, first);
-        return;
-      }
-    }
-    sum_values(rows, first);
+    const int64_t left = tokens_ - first, count = left < kAttentionBlock ? left : kAttentionBlock;
+    find_tokens<V>(cache.k, cache.page_tokens, sequence_.pages, tile_.kv_head, first, count, keys_[slot]);
+    find_tokens<V>(cache.v, cache.page_tokens, sequence_.pages, tile_.kv_head, first, count, values_[slot]);
+  }
+  // One head of a block, its elements side by side.
+  HeadRows<T> rows_of(const KvPlane& plane, const BlockTokens<T>& tokens, int64_t head) {
+    const HeadRows<T> rows{tokens.at, head * plane.head_stride};
+    if (plane.chunk == head_dim_) return rows;
+    return gather_rows<V>(plane, rows, head_dim_, reinterpret_cast<T*>(scratch_.gathered), gathered_);
   }
 
-  void score() {
-    const float* keys = scratch_.block;
-    int64_t m = 0;
-    for (; m + 4 <= tile_.count; m += 4) score_vectors<V, 4>(query_ + m, keys, head_dim_, scores(m));
-    if (m + 2 <= tile_.count) {
-      score_vectors<V, 2>(query_ + m, keys, head_dim_, scores(m));
-      m += 2;
+  void visit_keys(int now, int64_t head, RowsAhead<T>& ahead) {
+    const HeadRows<T> rows = rows_of(args_.cache.k, keys_[now], head);
+    const int64_t first = head * tile_.count;
+    if (tile_.count <= kVectorsTogether) {
+      for_vectors(tile_.count, [&]<int M>(int64_t m) {
+        score_few<V, T, M>(query_ + first + m, rows, head_dim_, ahead, scores(first + m));
+      });
+      return;
     }
-    if (m < tile_.count) score_vectors<V, 1>(query_ + m, keys, head_dim_, scores(m));
+    transpose_keys<V>(rows, head_dim_, ahead, scratch_.block);
+    for_vectors(tile_.count, [&]<int M>(int64_t m) {
+      score_vectors<V, M>(query_ + first + m, scratch_.block, head_dim_, scores(first + m));
+    });
   }
 
   // Vector m's scores of the block become weights relative to the largest score so far; what was summed
@@ -121,35 +136,42 @@ class AttentionTileWork {
     scratch_.maxima[m] = after;
   }
 
-  template <typename Value>
-  void sum_values(const BlockRows<Value>& values, int64_t first) {
-    int64_t m = 0;
-    for (; m + 4 <= tile_.count; m += 4) sum_vectors<Value, 4>(values, first, m);
-    if (m + 2 <= tile_.count) {
-      sum_vectors<Value, 2>(values, first, m);
-      m += 2;
-    }
-    if (m < tile_.count) sum_vectors<Value, 1>(values, first, m);
-  }
-
-  // Vectors of later rows see more: what all M see goes together, the rest one vector at a time.
-  template <typename Value, int M>
-  void sum_vectors(const BlockRows<Value>& values, int64_t first, int64_t m) {
-    const int64_t common = visible_in(first, m);
-    if (common > 0) add_values<V, Value, M>(value_sums(values, m, 0, common), head_dim_);
-    if constexpr (M > 1) {
-      for (int64_t i = m + (common > 0 ? 1 : 0); i < m + M; ++i) {
-        const int64_t seen = visible_in(first, i);
-        if (seen == common) continue;
-        ValueSums<Value> rest = value_sums(values, i, common, seen);
-        if (common > 0) rest.corrections = &kNoCorrection;
-        add_values<V, Value, 1>(rest, head_dim_);
+  void visit_values(int now, int64_t head, int64_t first, RowsAhead<T>& ahead) {
+    const HeadRows<T> rows = rows_of(args_.cache.v, values_[now], head);
+    if constexpr (sizeof(T) < sizeof(float)) {
+      if (tile_.count > kFewVectors) {
+        BlockTokens<float> widened;
+        const auto values = widen_values<V>(rows, head_dim_, ahead, scratch_.block, widened);
+        RowsAhead<T> none;
+        return sum_values(values, head, first, none);
       }
     }
+    sum_values(rows, head, first, ahead);
+  }
+
+  // Vectors of later rows see more: what a group of vectors sees goes together, the rest one vector at a
+  // time.
+  template <typename Value>
+  void sum_values(const HeadRows<Value>& values, int64_t head, int64_t first, RowsAhead<T>& ahead) {
+    const int64_t base = head * tile_.count;
+    const auto step = [&] { ahead.step(); };
+    for_vectors(tile_.count, [&]<int M>(int64_t m) {
+      const int64_t common = visible_in(first, m);
+      if (common > 0) add_values<V, Value, M>(value_sums(values, base + m, 0, common), head_dim_, step);
+      if constexpr (M > 1) {
+        for (int64_t i = common > 0 ? m + 1 : m; i < m + M; ++i) {
+          const int64_t seen = visible_in(first, i);
+          if (seen == common) continue;
+          ValueSums<Value> rest = value_sums(values, base + i, common, seen);
+          if (common > 0) rest.corrections = &kNoCorrection;
+          add_values<V, Value, 1>(rest, head_dim_, step);
+        }
+      }
+    });
   }
 
   template <typename Value>
-  ValueSums<Value> value_sums(const BlockRows<Value>& values, int64_t m, int64_t begin, int64_t end) const {
+  ValueSums<Value> value_sums(const HeadRows<Value>& values, int64_t m, int64_t begin, int64_t end) const {
     return {.values = values,
             .weights = scores(m),
             .corrections = scratch_.corrections + m,
@@ -170,8 +192,6 @@ class AttentionTileWork {
     });
   }
 
-  float* scores(int64_t m) const { return scratch_.scores + m * kAttentionBlock; }
-
   static constexpr int kVectors = static_cast<int>(kAttentionBlock) / V::kWidth;
   static constexpr float kNoCorrection = 1.0f;
 
@@ -182,7 +202,12 @@ class AttentionTileWork {
   int64_t group_ = 0;
   int64_t head_dim_ = 0;
   int64_t width_ = 0;
+  int64_t vectors_ = 0;
+  int64_t tokens_ = 0;  // that the last vector of each head sees
   const float* query_[kAttentionTile];
+  BlockTokens<T> keys_[2];  // of the block in work and of the next
+  BlockTokens<T> values_[2];
+  BlockTokens<T> gathered_;
 };
 
 // Rows that no live sequence owns become zero.
