@@ -14,7 +14,8 @@ Status Binder::declared(const ConsumerSpec& consumer, FieldId id, Feed feed, Gro
     return error(Code::kInternal, "L1 ", consumer.name, ": reads ", name_of(id), " by ",
                  feed == Feed::kAddress ? "address" : "value", "; expected its spec to declare that");
   }
-  if (plan_.layout().place(id, group).offset < 0) {
+  const bool in_range = group.get() >= 0 && group.get() < kMaxGroups;
+  if (!in_range || plan_.layout().place(id, group).offset < 0) {
     return error(Code::kInternal, "L1 ", consumer.name, ": reads ", name_of(id), " of group ", group,
                  "; expected a group that has this field");
   }

@@ -13,11 +13,17 @@ struct ElementShape {
 };
 
 // How the bytes of one entry look to a kernel.
-ElementShape element_shape(const FieldInfo& info) {
-  if (info.type == "float") return {DType::kF32, 1};
-  if (info.type == "uint64_t" || info.type == "Epoch") return {DType::kU64, 1};
-  if (info.type == "SlotOrSkip") return {DType::kI64, 1};
-  return {DType::kI32, info.element_bytes / 4};
+ElementShape element_shape(Element element) {
+  switch (element) {
+    case Element::kI32: return {DType::kI32, 1};
+    case Element::kI64: return {DType::kI64, 1};
+    case Element::kU64: return {DType::kU64, 1};
+    case Element::kF32: return {DType::kF32, 1};
+    case Element::kI32x2: return {DType::kI32, 2};
+    case Element::kI32x3: return {DType::kI32, 3};
+    case Element::kI32x4: return {DType::kI32, 4};
+  }
+  return {};
 }
 
 }  // namespace
@@ -42,7 +48,7 @@ Status DeviceImage::refresh(const StepPlan& plan) {
 TensorView DeviceImage::view(const ImageLayout& layout, FieldId id, GroupId group) const {
   const ImageLayout::Place& place = layout.place(id, group);
   LS_CHECK(place.offset >= 0, name_of(id), " of group ", group);
-  const ElementShape element = element_shape(info_of(id));
+  const ElementShape element = element_shape(info_of(id).element);
   void* data = static_cast<char*>(bytes_.data) + place.offset;
   return element.words == 1 ? dense_view(data, element.dtype, {place.count})
                             : dense_view(data, element.dtype, {place.count, element.words});

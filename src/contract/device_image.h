@@ -21,8 +21,8 @@ class DeviceImage {
   // Copies the plan's image to the device. Cost: one copy of the image's bytes.
   Status refresh(const StepPlan& plan);
 
-  // The field's elements as kernels read them: [count] of its element type, [count, 2] or [count, 3] for
-  // lists. Precondition: the group has the field.
+  // The field's elements as kernels read them: [count] of its element type, [count, 2], [count, 3] or
+  // [count, 4] for entries of several integers. Precondition: the group has the field.
   TensorView view(const ImageLayout& layout, FieldId id, GroupId group) const;
 
  private:

@@ -11,6 +11,9 @@ namespace {
 
 constexpr int64_t kHugePage = int64_t{2} << 20;
 
+// More than any address space holds.
+constexpr int64_t kBeyond = int64_t{1} << 62;
+
 }  // namespace
 
 Result<Arena> Arena::create(std::string_view name, int64_t bytes) {
@@ -54,7 +57,13 @@ void Arena::release() {
 }
 
 int64_t Arena::footprint(DType dtype, const Shape& shape) {
-  return round_up(shape.elements() * size_of(dtype), kAlignment);
+  int64_t bytes = size_of(dtype);
+  for (int i = 0; i < shape.rank; ++i) {
+    const std::optional<int64_t> product = checked_mul(bytes, shape[i]);
+    if (!product || *product > kBeyond) return kBeyond;
+    bytes = *product;
+  }
+  return round_up(bytes, kAlignment);
 }
 
 Result<TensorView> Arena::allocate(std::string_view what, DType dtype, const Shape& shape) {

@@ -27,7 +27,8 @@ class Arena {
   // left.
   Result<TensorView> allocate(std::string_view what, DType dtype, const Shape& shape);
 
-  // Bytes that `allocate` takes for such a tensor: sum these to size an arena.
+  // Bytes that `allocate` takes for such a tensor: sum these to size an arena. At most 2^62, which no arena
+  // has.
   static int64_t footprint(DType dtype, const Shape& shape);
 
   // Back to a mark: everything allocated since is invalid. For activations, whose layout repeats each step.

@@ -1,0 +1,158 @@
+#include "contract/binder.h"
+
+#include <gtest/gtest.h>
+
+#include "plan/step_plan.h"
+
+namespace lockstep {
+namespace {
+
+constexpr FieldUse kUses[] = {
+    {.field = FieldId::seq_lens, .argument = "op.seq_lens"},
+    {.field = FieldId::num_rows, .feed = Feed::kAddress, .argument = "op.num_rows"},
+    {.field = FieldId::max_seq_len, .feed = Feed::kValue, .argument = "op.longest"},
+    {.field = FieldId::epoch, .feed = Feed::kValue, .argument = "op.epoch"},
+    {.field = FieldId::table_rows, .argument = "op.table_rows"},
+    {.field = FieldId::num_copies, .argument = "op.num_copies"},
+};
+constexpr ConsumerSpec kConsumer{.name = "paged_attention", .ops = {}, .fields = kUses};
+
+constexpr GroupId kPages(0), kStates(1);
+
+class BinderTest : public ::testing::Test {
+ protected:
+  BinderTest()
+      : limits_{.max_rows = 8,
+                .max_seqs = 4,
+                .max_logits_rows = 4,
+                .max_seq_len = 32,
+                .max_edits = 8,
+                .max_copies = 2,
+                .vocab_size = 100,
+                .num_groups = 2},
+        arena_(Arena::create("image", 1 << 16).value()),
+        image_(DeviceImage::create(with_groups(limits_), arena_).value()) {
+    plan_.reset(limits_, {.rows = PaddedRows(8), .seqs = PaddedSeqs(3), .logits_rows = PaddedRows(2)});
+    plan_.edit(field::epoch)[0] = Epoch(17);
+    plan_.edit(field::num_rows)[0] = LiveRows(5);
+    plan_.edit(field::max_seq_len)[0] = TokenCount(31);
+    plan_.edit(field::seq_lens)[1] = TokenCount(9);
+    plan_.edit(field::table_rows, kPages)[2] = TableRow(3);
+    plan_.edit(field::num_copies, kStates)[0] = 2;
+    plan_.freeze();
+    EXPECT_TRUE(image_.refresh(plan_).ok());
+  }
+
+  static StepLimits& with_groups(StepLimits& limits) {
+    limits.groups[0] = {.kind = GroupKind::kPaged,
+                        .page_tokens = 4,
+                        .kernel_page_tokens = 4,
+                        .num_pages = 9,
+                        .table_rows = 5,
+                        .max_pages_per_seq = 8};
+    limits.groups[1] = {.kind = GroupKind::kState, .num_pages = 5};
+    return limits;
+  }
+
+  StepLimits limits_;
+  Arena arena_;
+  DeviceImage image_;
+  StepPlan plan_;
+  std::vector<Binding> log_;
+  Binder binder_{plan_, image_, &log_};
+};
+
+TEST_F(BinderTest, GivesTheDeviceAddressOfADeclaredField) {
+  const Result<TensorView> lengths = binder_.address(kConsumer, FieldId::seq_lens);
+
+  ASSERT_TRUE(lengths.ok()) << lengths.status().message();
+  EXPECT_EQ(lengths->shape, Shape({3}));
+  EXPECT_EQ(lengths->as<int32_t>()[1], 9);
+  EXPECT_TRUE(arena_.contains(lengths->data));
+  EXPECT_NE(lengths->data, static_cast<const void*>(plan_.get(field::seq_lens).data()));
+}
+
+// A value is the host's; an address shows what the device holds, now and at each replay.
+TEST_F(BinderTest, GivesValuesOfTheHostAndAddressesOfTheDevice) {
+  const LiveRows* rows = *binder_.scalar_address(kConsumer, field::num_rows);
+  plan_.edit(field::num_rows)[0] = LiveRows(6);
+  plan_.edit(field::max_seq_len)[0] = TokenCount(7);
+
+  EXPECT_EQ(*rows, LiveRows(5));
+  EXPECT_EQ(*binder_.value(kConsumer, field::max_seq_len), TokenCount(7));
+  ASSERT_TRUE(image_.refresh(plan_).ok());
+  EXPECT_EQ(*rows, LiveRows(6));
+}
+
+TEST_F(BinderTest, FindsTheFieldOfTheGroupThatWasAsked) {
+  EXPECT_EQ((*binder_.address(kConsumer, FieldId::table_rows, kPages)).as<int32_t>()[2], 3);
+  EXPECT_EQ(**binder_.scalar_address(kConsumer, field::num_copies, kPages), 0);
+  EXPECT_EQ(**binder_.scalar_address(kConsumer, field::num_copies, kStates), 2);
+}
+
+TEST_F(BinderTest, RefusesAFieldThatTheConsumerDidNotDeclare) {
+  const Result<TensorView> refused = binder_.address(kConsumer, FieldId::positions);
+
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.status().code(), Code::kInternal);
+  EXPECT_EQ(refused.status().message(),
+            "L1 paged_attention: reads positions by address; expected its spec to declare that");
+  EXPECT_TRUE(log_.empty());
+}
+
+TEST_F(BinderTest, RefusesAValueWhereAnAddressWasDeclaredAndTheOtherWayRound) {
+  const Result<LiveRows> value = binder_.value(kConsumer, field::num_rows);
+  const Result<const TokenCount*> address = binder_.scalar_address(kConsumer, field::max_seq_len);
+
+  ASSERT_FALSE(value.ok());
+  EXPECT_EQ(value.status().message(),
+            "L1 paged_attention: reads num_rows by value; expected its spec to declare that");
+  ASSERT_FALSE(address.ok());
+  EXPECT_EQ(address.status().message(),
+            "L1 paged_attention: reads max_seq_len by address; expected its spec to declare that");
+}
+
+TEST_F(BinderTest, RefusesAGroupThatHasNoSuchField) {
+  const Result<TensorView> of_states = binder_.address(kConsumer, FieldId::table_rows, kStates);
+  const Result<TensorView> of_nobody = binder_.address(kConsumer, FieldId::table_rows, GroupId(5));
+  const Result<TensorView> beyond = binder_.address(kConsumer, FieldId::table_rows, GroupId(kMaxGroups));
+  const Result<TensorView> below = binder_.address(kConsumer, FieldId::table_rows, GroupId(-1));
+
+  ASSERT_FALSE(of_states.ok());
+  EXPECT_EQ(of_states.status().code(), Code::kInternal);
+  EXPECT_EQ(of_states.status().message(),
+            "L1 paged_attention: reads table_rows of group 1; expected a group that has this field");
+  ASSERT_FALSE(of_nobody.ok());
+  EXPECT_EQ(of_nobody.status().message(),
+            "L1 paged_attention: reads table_rows of group 5; expected a group that has this field");
+  ASSERT_FALSE(beyond.ok());
+  EXPECT_EQ(beyond.status().message(),
+            "L1 paged_attention: reads table_rows of group 8; expected a group that has this field");
+  ASSERT_FALSE(below.ok());
+}
+
+TEST_F(BinderTest, LogsWhatItHandedOut) {
+  (void)*binder_.address(kConsumer, FieldId::seq_lens);
+  (void)*binder_.value(kConsumer, field::epoch);
+  (void)*binder_.address(kConsumer, FieldId::table_rows, kPages);
+
+  ASSERT_EQ(log_.size(), 3u);
+  EXPECT_EQ(log_[0].consumer, "paged_attention");
+  EXPECT_EQ(log_[0].field, FieldId::seq_lens);
+  EXPECT_EQ(log_[0].feed, Feed::kAddress);
+  EXPECT_EQ(log_[0].offset, plan_.layout().place(FieldId::seq_lens).offset);
+  EXPECT_EQ(log_[0].elements, 3);
+  EXPECT_EQ(log_[1].feed, Feed::kValue);
+  EXPECT_EQ(log_[1].elements, 17);
+  EXPECT_EQ(log_[2].field, FieldId::table_rows);
+  EXPECT_EQ(log_[2].group, kPages);
+}
+
+TEST_F(BinderTest, NeedsNoLog) {
+  const Binder silent(plan_, image_, nullptr);
+  EXPECT_TRUE(silent.address(kConsumer, FieldId::seq_lens).ok());
+  EXPECT_TRUE(silent.value(kConsumer, field::epoch).ok());
+}
+
+}  // namespace
+}  // namespace lockstep
