@@ -15,5 +15,6 @@ struct Command {
 };
 
 Command add_generate(CLI::App& parent);
+Command add_bench(CLI::App& parent);
 
 }  // namespace lockstep::cli

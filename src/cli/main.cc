@@ -55,7 +55,7 @@ int run_command(const Command& command, std::vector<std::string> words) {
 int run(const std::vector<std::string>& words) {
   CLI::App app("Lockstep: an LLM inference engine whose step plan and kernels cannot silently disagree",
                "lockstep");
-  const std::vector<Command> commands = {add_generate(app)};
+  const std::vector<Command> commands = {add_generate(app), add_bench(app)};
   for (const Command& command : commands) {
     command.app->allow_extras();
     command.app->add_option("--config",
