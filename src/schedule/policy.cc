@@ -14,7 +14,8 @@ struct Draft {
   Decision decision;
   int32_t rows_left;
   int32_t pages_left;
-  int32_t last;  // candidates from here on were preempted or do not run
+  int32_t last;            // candidates from here on were preempted or do not run
+  int32_t pages_owed = 0;  // that running sequences need for the tokens they have, beyond this step
 
   // Takes pages from the latest running sequence after `i`, or from `i` itself when it is the latest.
   bool make_room(int32_t i, int32_t pages) {
@@ -44,16 +45,19 @@ void schedule_running(Draft& draft) {
   for (int32_t i = 0; i < draft.last; ++i) {
     const Candidate& candidate = draft.candidates[static_cast<size_t>(i)];
     if (!candidate.running) continue;
+    draft.pages_owed += new_pages(candidate, candidate.length, draft.limits.page_tokens);
     const int32_t rows = next_share(candidate, draft.limits.chunk_size);
     if (rows > draft.rows_left) continue;  // later ones may be shorter; this one comes first again next step
     const int32_t pages = new_pages(candidate, candidate.computed + rows, draft.limits.page_tokens);
     if (!draft.make_room(i, pages)) return;
     draft.grant(i, rows, pages);
+    draft.pages_owed -= pages;
   }
 }
 
 void admit_waiting(Draft& draft, int32_t running) {
   int32_t slots = std::min(draft.limits.free_slots, draft.limits.max_running - running);
+  draft.pages_left -= draft.pages_owed;
   for (int32_t i = 0; i < static_cast<int32_t>(draft.candidates.size()) && slots > 0; ++i) {
     const Candidate& candidate = draft.candidates[static_cast<size_t>(i)];
     if (candidate.running) continue;

@@ -35,8 +35,9 @@ struct Decision {
 int32_t next_share(const Candidate& candidate, int32_t chunk_size);
 
 // In order of arrival: running sequences get their share, and when pages run out the latest running ones are
-// preempted; then, if nobody was, waiting sequences are admitted while their whole length fits. The first
-// waiting sequence that does not fit ends admission: nobody overtakes. Cost: O(candidates).
+// preempted; then, if nobody was, waiting sequences are admitted while their whole length fits beside what
+// the running ones still need for theirs. The first waiting sequence that does not fit ends admission: nobody
+// overtakes. Cost: O(candidates).
 Decision decide(std::span<const Candidate> candidates, const PolicyLimits& limits);
 
 }  // namespace lockstep
