@@ -2,36 +2,12 @@
 // sequence behind the live ones, and buffers poisoned with NaN.
 #pragma once
 
-#include <limits>
-#include <random>
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "base/units.h"
-#include "kernels/table.h"
+#include "kernels/common/test_support.h"
 
 namespace lockstep::testing {
-
-inline constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-
-// The kernel tables that this processor can run, the oracle first.
-inline std::vector<const KernelTable*> runnable_tables() {
-  std::vector<const KernelTable*> tables;
-  for (const Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
-    if (isa <= detect_cpu().best) tables.push_back(&kernel_table(isa));
-  }
-  return tables;
-}
-
-// Uniform in [-1, 1), times `scale`.
-inline std::vector<float> random_floats(size_t count, std::mt19937& random, float scale = 1.0f) {
-  std::vector<float> values(count);
-  for (float& value : values) {
-    value = scale * (static_cast<float>(random() >> 8) * 0x1p-23f - 1.0f);
-  }
-  return values;
-}
 
 struct SequenceSpec {
   int32_t rows = 1;
