@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 #include "device/cpu_info.h"
@@ -57,6 +58,15 @@ struct KernelTable {
 
 // The table of one instruction set; entries it does not improve on come from the next lower one.
 const KernelTable& kernel_table(Isa isa);
+
+// One op of a table: `table` names the lowest table that has the same kernel; empty: no kernel.
+struct KernelEntry {
+  std::string_view op;
+  std::string_view table;
+};
+
+// Every op of `table`, in the order of its members: the column of one instruction set in the support matrix.
+std::vector<KernelEntry> kernel_entries(const KernelTable& table);
 
 // kUnimplemented, naming op and table, for a null entry.
 Status missing_kernel(std::string_view op, const KernelTable& table);
