@@ -17,6 +17,13 @@ struct DeltaRow {
   float beta = 0;
 };
 
+// Asks for what lies one state further on, the next head's. Half of it is asked for by either pass over the
+// state, for the second runs from the cache and would leave the memory idle (EPYC, one thread, 128 MiB of
+// states: 26 GB/s without, 29 with; scaling them in place reaches 40).
+[[gnu::always_inline]] inline void fetch_next_head(const DeltaRow& row, const float* at) {
+  __builtin_prefetch(at + row.keys * row.values, 0, 2);
+}
+
 // Columns [column, column + kVectors * kWidth) of the step; only the first `width` of them exist. Reads the
 // state at `from` (null: zeros), writes it to `to` (null: nowhere). The columns are read twice, the second
 // time from the cache: the update needs the prediction of the whole column first.
@@ -33,8 +40,9 @@ template <typename V, int kVectors>
     const Reg key = V::set1(row.key[d]);
 #pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j) {
-      const Reg s = load_lanes<V>(from + d * row.values + column + j * V::kWidth, lanes(j));
-      memory[j] = V::fma(key, s, memory[j]);
+      const float* at = from + d * row.values + column + j * V::kWidth;
+      memory[j] = V::fma(key, load_lanes<V>(at, lanes(j)), memory[j]);
+      if (j % 2 == 0) fetch_next_head(row, at);
     }
   }
   const Reg decay = V::set1(row.decay);
@@ -49,6 +57,7 @@ template <typename V, int kVectors>
 #pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j) {
       const int64_t at = d * row.values + column + j * V::kWidth;
+      if (from != nullptr && j % 2 == 1) fetch_next_head(row, from + at);
       const Reg old = from != nullptr ? V::mul(decay, load_lanes<V>(from + at, lanes(j))) : V::zero();
       const Reg s = V::fma(key, memory[j], old);
       if (to != nullptr) store_lanes<V>(to + at, s, lanes(j));
