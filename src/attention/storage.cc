@@ -39,14 +39,30 @@ StateView state_view(char* base, int64_t stride, const StateGeometry& state) {
   return view;
 }
 
+// An estimate in floating point comes before sums in 64 bits: the numbers are a user's.
+Status check_sizes(const CacheGeometry& geometry) {
+  const KvGeometry& kv = geometry.kv;
+  const double page = 1.0 * kv.page_tokens * kv.heads * kv.head_dim * static_cast<double>(size_of(kv.dtype)) +
+                      static_cast<double>(2 * Arena::kAlignment);
+  const double states = 1.0 * geometry.delta_layers * static_cast<double>(state_bytes(geometry.state));
+  const bool in_pages = shared(geometry) && geometry.softmax_layers > 0;
+  const double slots = in_pages ? 4.0 * kv.num_pages : geometry.state.slots;
+  if (2.0 * geometry.softmax_layers * kv.num_pages * page + slots * states < 0x1p60) return {};
+  return error(Code::kResourceExhausted, "cache: ", kv.num_pages, " pages of ", kv.page_tokens,
+               " tokens and ", geometry.state.slots,
+               " states take more than 2^60 bytes; lower --num-pages, --page-size or --num-state-slots");
+}
+
 }  // namespace
 
 Result<int64_t> CacheStorage::footprint(const CacheGeometry& geometry) {
+  LS_TRY(check_sizes(geometry));
   const KvGeometry kv = with_shared_pages(geometry);
-  int64_t bytes = Arena::footprint(DType::kI32, {geometry.table_rows, geometry.max_pages_per_seq});
+  int64_t bytes = 0;
   if (geometry.softmax_layers > 0) {
     LS_TRY(check_kv_layout(geometry.layout, kv));
-    bytes += geometry.softmax_layers * padded(kv_cache_bytes(geometry.layout, kv));
+    bytes += geometry.softmax_layers * padded(kv_cache_bytes(geometry.layout, kv)) +
+             Arena::footprint(DType::kI32, {geometry.table_rows, geometry.max_pages_per_seq});
   }
   if (!shared(geometry) || geometry.softmax_layers == 0) {
     bytes += geometry.delta_layers * geometry.state.slots * state_bytes(geometry.state);

@@ -44,7 +44,7 @@ struct CacheGeometry {
 class CacheStorage {
  public:
   // Bytes of arena that `create` takes. Errors: kInvalidArgument for a layout that cannot hold the geometry,
-  // or a shared pool with fewer pages than state slots.
+  // or a shared pool with fewer pages than state slots; kResourceExhausted for more than 2^60 bytes.
   static Result<int64_t> footprint(const CacheGeometry& geometry);
   static Result<CacheStorage> create(const CacheGeometry& geometry, Arena& arena);
 
