@@ -19,6 +19,10 @@ struct BlockContext {
   const Launcher& on;
 };
 
+// out = x · weightᵀ on the step's rows, as every projection of a block.
+Status project(const BlockContext& context, const TensorView& x, const PackedWeight& weight,
+               const TensorView& out, std::string_view stage);
+
 // branch = o_proj( attention(norm+rope(q), norm+rope(k), v) [* sigmoid(gate)] ). `layer` counts softmax
 // layers.
 Status softmax_block(const BlockContext& context, const SoftmaxWeights& weights,

@@ -10,14 +10,7 @@ Status delta_block(const BlockContext& context, const DeltaWeights& weights, con
   const int64_t rows = act.normed.dim(0);
   const int64_t channels = spec.conv_channels(), values = spec.value_width(), heads = spec.value_heads;
   const TensorView projected = dense_view(act.projected.data, DType::kF32, {rows, weights.in.n});
-  LS_TRY(linear(context.on,
-                {.x = act.normed,
-                 .weight = weights.in,
-                 .out = projected,
-                 .workspace = act.workspace,
-                 .num_rows = context.num_rows,
-                 .input = context.input},
-                "in_proj"));
+  LS_TRY(project(context, act.normed, weights.in, projected, "in_proj"));
   const TensorView flat = dense_view(act.mixed.data, DType::kF32, {rows, values});
   const TensorView mixed = flat.heads(0, heads, spec.value_dim, spec.value_dim);
   LS_TRY(backend.run(launch,
@@ -39,14 +32,7 @@ Status delta_block(const BlockContext& context, const DeltaWeights& weights, con
                      .num_rows = context.num_rows,
                      .epsilon = context.spec.norm_epsilon},
                     "gated_norm"));
-  return linear(context.on,
-                {.x = flat,
-                 .weight = weights.out,
-                 .out = act.branch,
-                 .workspace = act.workspace,
-                 .num_rows = context.num_rows,
-                 .input = context.input},
-                "out_proj");
+  return project(context, flat, weights.out, act.branch, "out_proj");
 }
 
 }  // namespace lockstep

@@ -15,14 +15,7 @@ Status softmax_block(const BlockContext& context, const SoftmaxWeights& weights,
   const int64_t keys = heads * query_step, values = keys + kv_heads * dim;
   const TensorView projected =
       dense_view(act.projected.data, DType::kF32, {act.projected.dim(0), weights.qkv.n});
-  LS_TRY(linear(context.on,
-                {.x = act.normed,
-                 .weight = weights.qkv,
-                 .out = projected,
-                 .workspace = act.workspace,
-                 .num_rows = context.num_rows,
-                 .input = context.input},
-                "qkv_proj"));
+  LS_TRY(project(context, act.normed, weights.qkv, projected, "qkv_proj"));
   const TensorView q = projected.heads(0, heads, dim, query_step);
   const TensorView k = projected.heads(keys, kv_heads, dim, dim);
   QkNormRopeArgs rotate{.x = q,
@@ -55,14 +48,7 @@ Status softmax_block(const BlockContext& context, const SoftmaxWeights& weights,
                          .num_rows = context.num_rows},
                         "output_gate"));
   }
-  return linear(context.on,
-                {.x = flat,
-                 .weight = weights.out,
-                 .out = act.branch,
-                 .workspace = act.workspace,
-                 .num_rows = context.num_rows,
-                 .input = context.input},
-                "o_proj");
+  return project(context, flat, weights.out, act.branch, "o_proj");
 }
 
 }  // namespace lockstep
