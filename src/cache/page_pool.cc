@@ -4,8 +4,9 @@
 
 namespace lockstep {
 
-PagePool::PagePool(int32_t pages) : references_(static_cast<size_t>(pages)) {
+PagePool::PagePool(int32_t pages) {
   LS_CHECK(pages >= 2, "a pool of ", pages, " pages");
+  references_.resize(static_cast<size_t>(pages));
   references_[0] = 1;
   free_.reserve(static_cast<size_t>(pages) - 1);
   for (int32_t page = pages - 1; page > 0; --page) free_.emplace_back(page);
@@ -22,16 +23,19 @@ Result<PageId> PagePool::allocate() {
   return page;
 }
 
-void PagePool::share(PageId page) {
+// The count of a page that is held. Page 0 is nobody's.
+int32_t& PagePool::held(PageId page) {
+  LS_CHECK(page.get() > 0 && page.get() <= capacity().get(), "page ", page, " of ", references_.size(),
+           " is reserved or does not exist");
   int32_t& count = references_[static_cast<size_t>(page.get())];
-  LS_CHECK(page.get() > 0 && count > 0, "page ", page, " has ", count, " holders");
-  ++count;
+  LS_CHECK(count > 0, "page ", page, " has ", count, " holders");
+  return count;
 }
 
+void PagePool::share(PageId page) { ++held(page); }
+
 void PagePool::release(PageId page) {
-  int32_t& count = references_[static_cast<size_t>(page.get())];
-  LS_CHECK(page.get() > 0 && count > 0, "page ", page, " has ", count, " holders");
-  if (--count == 0) free_.push_back(page);
+  if (--held(page) == 0) free_.push_back(page);
 }
 
 }  // namespace lockstep

@@ -32,6 +32,8 @@ class PagePool {
   bool idle() const { return available() == capacity(); }
 
  private:
+  int32_t& held(PageId page);
+
   std::vector<PageId> free_;         // last in, first out: recently used pages are warm
   std::vector<int32_t> references_;  // [pages]
 };

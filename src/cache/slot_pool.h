@@ -18,8 +18,10 @@ template <typename Id>
 class SlotPool {
  public:
   // count >= 1, the reserved id included.
-  explicit SlotPool(int32_t count) : owned_(static_cast<size_t>(count)) {
+  explicit SlotPool(int32_t count) {
     LS_CHECK(count >= 1, "a pool of ", count, " slots");
+    owned_.resize(static_cast<size_t>(count));
+    free_.reserve(static_cast<size_t>(count) - 1);
     for (int32_t id = count - 1; id > 0; --id) free_.emplace_back(id);
   }
 
@@ -38,7 +40,8 @@ class SlotPool {
     return id;
   }
   void release(Id id) {
-    LS_CHECK(id.get() > 0 && owned_[static_cast<size_t>(id.get())], "slot ", id, " is not held");
+    LS_CHECK(id.get() > 0 && id.get() < static_cast<int32_t>(owned_.size()) && owned(id), "slot ", id, " of ",
+             owned_.size(), " is not held");
     owned_[static_cast<size_t>(id.get())] = false;
     free_.push_back(id);
   }
@@ -46,7 +49,7 @@ class SlotPool {
   bool idle() const { return available() == capacity(); }
 
  private:
-  std::vector<Id> free_;
+  std::vector<Id> free_;  // last in, first out
   std::vector<bool> owned_;
 };
 
