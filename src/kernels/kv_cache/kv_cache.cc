@@ -15,11 +15,11 @@ Status check_columns(std::string_view op, std::string_view name, const TensorVie
 
 Status check_plane(std::string_view op, std::string_view name, const KvPlane& plane, int32_t head_dim) {
   if (plane.data == nullptr) {
-    return error(Code::kInvalidArgument, op, ": cache ", name, " has no memory; it is required");
+    return error(Code::kInvalidArgument, op, ": cache ", name, " have no memory; they are required");
   }
   if (plane.chunk < 1 || head_dim % plane.chunk != 0) {
-    return error(Code::kInvalidArgument, op, ": cache ", name, " keeps ", plane.chunk,
-                 " elements together; expected a divisor of D = ", head_dim);
+    return error(Code::kInvalidArgument, op, ": cache ", name, " lie in chunks of ", plane.chunk,
+                 "; expected a divisor of D = ", head_dim);
   }
   return {};
 }
