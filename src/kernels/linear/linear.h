@@ -38,11 +38,15 @@ inline constexpr OpSpec kLinearSpec{
 int64_t linear_workspace_bytes(int64_t rows, int64_t inputs);
 
 // Identity: a row's sums run over k in ascending order in one f32 chain per output, whatever T is, so a row's
-//          result does not depend on its batch.
+//          result does not depend on its batch. AVX2 and AVX-512 give the same bits (fused multiply-adds);
+//          AVX512-BF16 adds two products at a time and takes subnormal numbers for zero, as the instruction
+//          does; the reference sums in f64.
 // Dtypes:  x, out f32; weight f32, f16, bf16. MatmulInput::kBF16 only with bf16 weights.
 // Errors:  kInvalidArgument for shapes, dtypes or a workspace that do not fit; kUnimplemented without a
-// kernel. Cost:    one or two launches; reads N*K weights once per call; no allocation. Source:  GEMM by
-// panels: Goto & van de Geijn 2008, Anatomy of High-Performance Matrix Multiplication.
+// kernel. Cost:    one launch for few inputs, else two; reads N*K weights once per call for T <= 12; no
+// allocation.
+//          Fast for kPanel32 only: every table computes kRowMajor weights with the reference kernel.
+// Source:  GEMM by panels: Goto & van de Geijn 2008, Anatomy of High-Performance Matrix Multiplication.
 Status linear(const Launcher& on, const LinearArgs& args, std::string_view stage);
 
 // Copies one [n, k] matrix (row-major, `source` dtype) into matrix `expert` of `target`, from output row
