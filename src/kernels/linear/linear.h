@@ -43,8 +43,8 @@ int64_t linear_workspace_bytes(int64_t rows, int64_t inputs);
 //          does; the reference sums in f64.
 // Dtypes:  x, out f32; weight f32, f16, bf16. MatmulInput::kBF16 only with bf16 weights.
 // Errors:  kInvalidArgument for shapes, dtypes or a workspace that do not fit; kUnimplemented without a
-// kernel. Cost:    one launch for few inputs, else two; reads N*K weights once per call for T <= 12; no
-// allocation.
+//          kernel.
+// Cost:    one launch for few inputs, else two; no allocation. Reads N*K weights once per call for T <= 12.
 //          Fast for kPanel32 only: every table computes kRowMajor weights with the reference kernel.
 // Source:  GEMM by panels: Goto & van de Geijn 2008, Anatomy of High-Performance Matrix Multiplication.
 Status linear(const Launcher& on, const LinearArgs& args, std::string_view stage);

@@ -66,9 +66,11 @@ int64_t moe_workspace_bytes(int64_t rows, int64_t choices, int64_t experts, int6
 Status moe_route(const Launcher& on, const MoeRouteArgs& args, std::string_view stage);
 
 // Identity: as linear; a row's sum over its choices is its own, so batch mates do not matter.
-// MatmulInput::kBF16 rounds x and, before the down projection, silu(gate) * up. Errors: kInvalidArgument.
-// Cost: up to five launches; each chosen expert's weights are read once per call. Source: Shazeer et al.
-// 2017, Outrageously Large Neural Networks; Gale et al. 2022, MegaBlocks (grouped products).
+//           MatmulInput::kBF16 rounds x and, before the down projection, silu(gate) * up.
+// Errors:   kInvalidArgument for shapes, dtypes, layouts or a workspace that do not fit.
+// Cost:     up to five launches; each chosen expert's weights are read once per call.
+// Source:   Shazeer et al. 2017, Outrageously Large Neural Networks; Gale et al. 2022, MegaBlocks (grouped
+//           products).
 Status moe_experts(const Launcher& on, const MoeExpertsArgs& args, std::string_view stage);
 
 }  // namespace lockstep
