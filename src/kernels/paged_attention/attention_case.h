@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <numeric>
 #include <optional>
 #include <random>
@@ -13,9 +12,9 @@
 
 #include "base/math.h"
 #include "device/arena.h"
+#include "kernels/common/test_support.h"
 #include "kernels/kv_cache/kv_layout.h"
 #include "kernels/paged_attention/paged_attention.h"
-#include "kernels/table.h"
 
 namespace lockstep {
 
@@ -33,9 +32,20 @@ struct SequenceShape {
   int64_t tokens() const { return rows + cached; }
 };
 
-// Contents of one sequence, token by token: [tokens, heads or kv_heads, D], uniform in [-2, 2).
+// Contents of one sequence, token by token: [tokens, heads or kv_heads, D], uniform in [-2, 2). A shorter
+// sequence of the same seed holds the beginning of a longer one.
 struct SequenceValues {
   std::vector<float> q, k, v;
+
+  static SequenceValues make(const HeadShape& shape, const SequenceShape& sequence) {
+    const auto draw = [&](uint32_t which, int64_t heads) {
+      std::minstd_rand random(sequence.seed * 7919u + which);
+      std::vector<float> values(static_cast<size_t>(sequence.tokens() * heads * shape.head_dim));
+      for (float& value : values) value = static_cast<float>(random() % 65536u) * 0x1p-14f - 2.0f;
+      return values;
+    };
+    return {.q = draw(1, shape.heads), .k = draw(2, shape.kv_heads), .v = draw(3, shape.kv_heads)};
+  }
 };
 
 // A batch before it lies anywhere.
@@ -47,17 +57,7 @@ struct AttentionBatch {
   static AttentionBatch make(const HeadShape& shape, std::vector<SequenceShape> sequences) {
     AttentionBatch batch{.shape = shape, .sequences = std::move(sequences), .values = {}};
     for (const SequenceShape& sequence : batch.sequences) {
-      std::minstd_rand random(sequence.seed * 7919u + 1u);
-      const auto draw = [&](int64_t heads) {
-        std::vector<float> values(static_cast<size_t>(sequence.tokens() * heads * shape.head_dim));
-        for (float& value : values) value = static_cast<float>(random() % 65536u) * 0x1p-14f - 2.0f;
-        return values;
-      };
-      SequenceValues values;
-      values.k = draw(shape.kv_heads);
-      values.v = draw(shape.kv_heads);
-      values.q = draw(shape.heads);
-      batch.values.push_back(std::move(values));
+      batch.values.push_back(SequenceValues::make(shape, sequence));
     }
     return batch;
   }
@@ -73,8 +73,6 @@ struct Placement {
   uint32_t seed = 1;  // of the order of pages and table rows
 };
 
-inline constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
-
 class AttentionCase {
  public:
   // Borrows the batch.
@@ -86,7 +84,7 @@ class AttentionCase {
 
   // Stores all tokens, then attends. The result is [rows + pad rows, H, D].
   std::vector<float> run(const KernelTable& table, Stream& stream) {
-    std::vector<float> out(q_.size(), kPoison);
+    std::vector<float> out(q_.size(), testing::kNan);
     const Launcher on{table, stream};
     Status status = store(on);
     if (status.ok()) status = paged_attention(on, args(out, stream.threads()), "test");
@@ -121,8 +119,8 @@ class AttentionCase {
       slots.push_back(-1);
       const int64_t tokens = sequences_[s].tokens();
       const auto row = static_cast<size_t>(shape_.kv_heads * shape_.head_dim);
-      values.k.resize(values.k.size() + row, kPoison);
-      values.v.resize(values.v.size() + row, kPoison);
+      values.k.resize(values.k.size() + row, testing::kNan);
+      values.v.resize(values.v.size() + row, testing::kNan);
       const LiveRows live(tokens);
       LS_TRY(store_kv(on,
                       {.k = view(values.k, {tokens + 1, shape_.kv_heads, shape_.head_dim}),
@@ -222,7 +220,7 @@ class AttentionCase {
     }
     num_rows_ = LiveRows(starts_.back());
     num_seqs_ = LiveSeqs(sequences_.size());
-    q_.resize(q_.size() + static_cast<size_t>(placement_.pad_rows * row_elements()), kPoison);
+    q_.resize(q_.size() + static_cast<size_t>(placement_.pad_rows * row_elements()), testing::kNan);
     for (int64_t s = 0; s < placement_.pad_sequences; ++s) {
       starts_.push_back(starts_.back() + (s == 0 ? static_cast<int32_t>(placement_.pad_rows) : 0));
       seq_lens_.push_back(s == 0 ? static_cast<int32_t>(placement_.pad_rows) : 0);
