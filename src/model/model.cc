@@ -5,6 +5,7 @@
 #include "json/json.h"
 #include "model/builtin_configs.h"
 #include "model/families/families.h"
+#include "weights/weight_fill.h"
 
 namespace lockstep {
 namespace {
@@ -70,13 +71,26 @@ Status read_generation(const ModelOptions& options, const Json& config, Model& m
 }
 
 Result<ComputeDType> configured_dtype(const Json& config) {
-  std::string name = LS_TRY(config.string_or("dtype", ""));
-  if (name.empty()) name = LS_TRY(config.string_or("torch_dtype", "float32"));
+  // Transformers 5 writes dtype, older versions torch_dtype.
+  const std::string_view key = config.find("dtype") ? "dtype" : "torch_dtype";
+  const std::string name = LS_TRY(config.string_or(key, "float32"));
   if (name == "bfloat16") return ComputeDType::kBFloat16;
   if (name == "float16") return ComputeDType::kFloat16;
   if (name == "float32") return ComputeDType::kFloat32;
-  return error(Code::kUnimplemented, config.where(), ": dtype is \"", name,
+  return error(Code::kUnimplemented, config.find(key)->where(), " is \"", name,
                "\"; expected bfloat16, float16 or float32; choose with --dtype");
+}
+
+// Takes the types of a form's tensors into `found`, f32 standing for several of them.
+void join_dtypes(const MatrixTarget& matrix, const std::vector<WeightPart>& parts,
+                 const Checkpoint& checkpoint, std::optional<DType>& found) {
+  for (const WeightPart& part : parts) {
+    const int64_t tensors = is_packed(part, matrix.experts) ? 1 : matrix.experts;
+    for (int64_t expert = 0; expert < tensors; ++expert) {
+      const StoredTensor* tensor = checkpoint.find(name_for_expert(part, expert));
+      if (tensor != nullptr) found = !found || *found == tensor->dtype ? tensor->dtype : DType::kF32;
+    }
+  }
 }
 
 // The narrowest type that holds every matrix of the checkpoint exactly. Products in f32 read bf16 or f16
@@ -86,16 +100,8 @@ DType exact_dtype(const WeightPlan& plan, const std::optional<Checkpoint>& check
   if (!checkpoint) return configured == ComputeDType::kFloat32 ? DType::kF32 : DType::kBF16;
   std::optional<DType> found;
   for (const MatrixTarget& matrix : plan.matrices) {
-    for (const WeightPart& part : matrix.parts) {
-      const size_t hole = part.name.find("{}");
-      const std::string name = hole == std::string::npos
-                                   ? part.name
-                                   : concat(part.name.substr(0, hole), 0, part.name.substr(hole + 2));
-      const StoredTensor* tensor = checkpoint->find(name);
-      if (tensor == nullptr) continue;
-      if (found && *found != tensor->dtype) return DType::kF32;
-      found = tensor->dtype;
-    }
+    join_dtypes(matrix, matrix.parts, *checkpoint, found);
+    join_dtypes(matrix, matrix.otherwise, *checkpoint, found);
   }
   return found && is_float_weight(*found) ? *found : DType::kF32;
 }

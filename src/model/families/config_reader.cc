@@ -58,8 +58,8 @@ Result<RopeSpec> read_rope(const Json& config, int32_t head_dim) {
   const double partial = LS_TRY(source.number_or("partial_rotary_factor", fallback, 0.0, 1.0));
   rope.dims = static_cast<int32_t>(static_cast<double>(head_dim) * partial);
   if (rope.dims % 2 != 0) {
-    return error(Code::kInvalidArgument, config.where(), ": partial_rotary_factor ", partial, " of head_dim ",
-                 head_dim, " gives ", rope.dims, " rotated dimensions; expected an even number");
+    return error(Code::kInvalidArgument, config.find("head_dim")->where(), " is ", head_dim, ", of which ",
+                 rope.dims, " dimensions are rotated; expected an even number of them");
   }
   const std::optional<Json> scaling = parameters ? parameters : config.find("rope_scaling");
   if (!scaling) return rope;
@@ -84,8 +84,8 @@ Result<SoftmaxMixerSpec> read_softmax(const Json& config) {
   mixer.kv_heads = LS_TRY(config_int(config, "num_key_value_heads", 1, kMaxHeads));
   mixer.head_dim = LS_TRY(config_int(config, "head_dim", 1, kMaxHeadDim));
   if (mixer.heads % mixer.kv_heads != 0) {
-    return error(Code::kInvalidArgument, config.where(), ": num_attention_heads is ", mixer.heads,
-                 "; expected a multiple of num_key_value_heads = ", mixer.kv_heads);
+    return config.find("num_attention_heads")
+        ->refuse(concat("a multiple of num_key_value_heads = ", mixer.kv_heads));
   }
   mixer.qk_norm = true;
   mixer.rope = LS_TRY(read_rope(config, mixer.head_dim));

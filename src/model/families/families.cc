@@ -20,8 +20,8 @@ Result<DecoderSpec> read_decoder_spec(const Json& config) {
     if (family.model_type == type) return family.read_config(config);
     known += concat(known.empty() ? "" : ", ", family.model_type);
   }
-  return error(Code::kUnimplemented, config.where(), ": model_type is \"", type, "\"; expected one of ",
-               known);
+  return error(Code::kUnimplemented, config.find("model_type")->where(), " is \"", type,
+               "\"; expected one of ", known);
 }
 
 }  // namespace lockstep

@@ -46,9 +46,8 @@ Result<DecoderSpec> read_qwen3_next(const Json& config) {
   spec.delta.value_dim = LS_TRY(config_int(config, "linear_value_head_dim", 1, kMaxHeadDim));
   spec.delta.conv_width = LS_TRY(config_int(config, "linear_conv_kernel_dim", 2, 16));
   if (spec.delta.value_heads % spec.delta.key_heads != 0) {
-    return error(Code::kInvalidArgument, config.where(), ": linear_num_value_heads is ",
-                 spec.delta.value_heads,
-                 "; expected a multiple of linear_num_key_heads = ", spec.delta.key_heads);
+    return config.find("linear_num_value_heads")
+        ->refuse(concat("a multiple of linear_num_key_heads = ", spec.delta.key_heads));
   }
   LS_TRY(read_moe(config, spec));
   spec.moe.shared_width = LS_TRY(config_int(config, "shared_expert_intermediate_size", 1, kMaxWidth));
