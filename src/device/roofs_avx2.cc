@@ -22,6 +22,7 @@ struct Avx2 {
 
 }  // namespace
 
-constinit const RoofKernels kAvx2Roofs{.read = roof_read<Avx2>, .multiply = roof_multiply<Avx2, 12>, .flop = 16};
+constinit const RoofKernels kAvx2Roofs{
+    .read = roof_read<Avx2>, .multiply = roof_multiply<Avx2, 12>, .flop = 16};
 
 }  // namespace lockstep

@@ -22,6 +22,7 @@ struct Avx512 {
 
 }  // namespace
 
-constinit const RoofKernels kAvx512Roofs{.read = roof_read<Avx512>, .multiply = roof_multiply<Avx512, 24>, .flop = 32};
+constinit const RoofKernels kAvx512Roofs{
+    .read = roof_read<Avx512>, .multiply = roof_multiply<Avx512, 24>, .flop = 32};
 
 }  // namespace lockstep
