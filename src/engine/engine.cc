@@ -157,6 +157,7 @@ RequestOutput Engine::output_of(Live& live, const StepResult& result, int32_t lo
         TokenLogprobs{.token = token, .logprob = result.token_logprobs[row], .top = {}});
     for (int32_t i = 0; i < live.sequence.sampling.logprobs; ++i) {
       const size_t at = row * kMaxTopLogprobs + static_cast<size_t>(i);
+      if (result.top_tokens[at].get() < 0) break;  // the vocabulary has no more
       logprobs.top.emplace_back(result.top_tokens[at].get(), result.top_logprobs[at]);
     }
   }

@@ -7,12 +7,14 @@
 namespace lockstep {
 namespace {
 
+constexpr int32_t kMaxTokens = 1 << 28;
 constexpr int32_t kMaxTopK = 1 << 24;
 constexpr size_t kMaxStops = 16;
 constexpr size_t kMaxStopBytes = 1024;
 
 // NaN fails every comparison, so it never passes.
-Status check_number(std::string_view name, double value, double low, double high, std::string_view expected) {
+template <typename Number>
+Status check_number(std::string_view name, Number value, Number low, Number high, std::string_view expected) {
   if (value >= low && value <= high) return {};
   return error(Code::kInvalidArgument, "request: ", name, " is ", value, "; expected ", expected);
 }
@@ -31,19 +33,19 @@ std::string_view name_of(FinishReason reason) {
 }
 
 Status check_request(const Request& request) {
-  LS_TRY(check_number("max_tokens", request.max_tokens, 1, 1 << 28, "a whole number from 1 on"));
-  LS_TRY(check_number("temperature", request.temperature, 0.0, 100.0, "a number in 0..100; 0 is greedy"));
-  LS_TRY(check_number("top_k", request.top_k, 0, kMaxTopK, "a whole number from 0 on; 0 is off"));
-  LS_TRY(check_number("top_p", request.top_p, 1e-6, 1.0, "a number above 0, at most 1"));
-  LS_TRY(check_number("min_p", request.min_p, 0.0, 1.0, "a number in 0..1"));
-  LS_TRY(check_number("repetition_penalty", request.repetition_penalty, 1e-3, 1e3,
+  LS_TRY(check_number("max_tokens", request.max_tokens, 1, kMaxTokens, "a whole number in 1..268435456"));
+  LS_TRY(check_number("temperature", request.temperature, 0.0f, 100.0f, "a number in 0..100; 0 is greedy"));
+  LS_TRY(check_number("top_k", request.top_k, 0, kMaxTopK, "a whole number in 0..16777216; 0 is off"));
+  LS_TRY(check_number("top_p", request.top_p, 1e-6f, 1.0f, "a number above 0, at most 1"));
+  LS_TRY(check_number("min_p", request.min_p, 0.0f, 1.0f, "a number in 0..1"));
+  LS_TRY(check_number("repetition_penalty", request.repetition_penalty, 1e-3f, 1e3f,
                       "a number in 0.001..1000; 1 is off"));
-  LS_TRY(check_number("presence_penalty", request.presence_penalty, -100.0, 100.0,
+  LS_TRY(check_number("presence_penalty", request.presence_penalty, -100.0f, 100.0f,
                       "a number in -100..100; 0 is off"));
-  LS_TRY(check_number("frequency_penalty", request.frequency_penalty, -100.0, 100.0,
+  LS_TRY(check_number("frequency_penalty", request.frequency_penalty, -100.0f, 100.0f,
                       "a number in -100..100; 0 is off"));
-  LS_TRY(
-      check_number("logprobs", request.logprobs, -1, kMaxTopLogprobs, concat("at most ", kMaxTopLogprobs)));
+  LS_TRY(check_number("logprobs", request.logprobs, -1, kMaxTopLogprobs,
+                      concat("a whole number in -1..", kMaxTopLogprobs, "; -1 is none")));
   if (request.stop.size() > kMaxStops) {
     return error(Code::kInvalidArgument, "request: ", request.stop.size(), " stop strings; expected at most ",
                  kMaxStops);

@@ -1,14 +1,20 @@
 #include "engine/stop_matcher.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 namespace lockstep {
 
 StopMatcher::Piece StopMatcher::push(std::string_view text) {
   held_ += text;
-  size_t first = std::string::npos;
-  for (const std::string& stop : stops_) first = std::min(first, held_.find(stop));
+  size_t first = std::string::npos, end = std::string::npos;  // of the stop string that is complete first
+  for (const std::string& stop : stops_) {
+    const size_t at = held_.find(stop);
+    if (at == std::string::npos) continue;
+    if (std::pair(at + stop.size(), at) < std::pair(end, first))
+      std::tie(end, first) = std::pair(at + stop.size(), at);
+  }
   if (first != std::string::npos) {
     Piece piece{.text = held_.substr(0, first), .stopped = true};
     held_.clear();

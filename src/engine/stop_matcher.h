@@ -7,8 +7,9 @@
 
 namespace lockstep {
 
-// Text that may be the beginning of a stop string is held back until it is decided. Cost: O(text * stops) per
-// push.
+// The stop string that is complete first counts, the longest where several are: the outcome does not depend
+// on where the text is cut. Text that may be the beginning of one is held back until it is decided. Cost:
+// O(text * stops) per push.
 class StopMatcher {
  public:
   explicit StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {}
