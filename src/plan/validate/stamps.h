@@ -2,6 +2,7 @@
 // uniqueness costs what it looks at and nothing else.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
