@@ -170,11 +170,10 @@ struct Simd {
   }
   // As Float16(float): every NaN becomes the one quiet NaN of its sign.
   LOCKSTEP_INLINE __m128i narrow_f16(Reg x) {
-    const Reg nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
-    const Reg canonical =
-        _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(0xFFC00000u))));
-    return _mm256_cvtps_ph(_mm256_blendv_ps(x, canonical, nan),
-                           _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m256i sign = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(INT32_MIN));
+    const Reg quiet = _mm256_castsi256_ps(_mm256_or_si256(sign, _mm256_set1_epi32(0x7FC00000)));
+    const Reg clean = _mm256_blendv_ps(x, quiet, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    return _mm256_cvtps_ph(clean, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
   LOCKSTEP_INLINE Reg power_of_two(__m256i n) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));

@@ -192,10 +192,9 @@ struct Simd {
   }
   // As Float16(float): every NaN becomes the one quiet NaN of its sign.
   LOCKSTEP_INLINE __m256i narrow_f16(Reg x) {
-    const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-    const __m512i canonical =
-        _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(static_cast<int>(0xFFC00000u)));
-    const Reg clean = _mm512_castsi512_ps(_mm512_mask_mov_epi32(_mm512_castps_si512(x), nan, canonical));
+    const __m512i sign = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(INT32_MIN));
+    const Reg quiet = _mm512_castsi512_ps(_mm512_or_si512(sign, _mm512_set1_epi32(0x7FC00000)));
+    const Reg clean = _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x, quiet);
     return _mm512_cvtps_ph(clean, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
   LOCKSTEP_INLINE Reg unpack_low(Reg a, Reg b) {
