@@ -1,4 +1,4 @@
-// out[t] = x[t] · Wᵀ (+ out[t] when accumulating).
+// out[t] = x[t] · Wᵀ.
 #pragma once
 
 #include "base/units.h"
@@ -21,13 +21,12 @@ struct LinearArgs {
   TensorView workspace;  // u8, at least linear_workspace_bytes(T, K); may be shared by successive calls
   const LiveRows* num_rows = nullptr;  // rows of x that belong to a sequence; the rest of out becomes zero
   MatmulInput input = MatmulInput::kF32;
-  bool accumulate = false;  // adds to out's live rows: the residual stream
 };
 
 inline constexpr OpArg kLinearArgs[] = {
     {.name = "x", .access = Access::kRead, .dims = "TK", .any_stride = true},
     {.name = "weight", .access = Access::kRead, .dims = "NK", .rows = RowsTouched::kNone},
-    {.name = "out", .access = Access::kReadWrite, .dims = "TN", .any_stride = true},
+    {.name = "out", .access = Access::kWrite, .dims = "TN", .any_stride = true},
     {.name = "workspace", .access = Access::kReadWrite, .dims = "W", .rows = RowsTouched::kNone},
     {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
 };

@@ -53,11 +53,7 @@ void multiply_block(const LinearArgs& args, const uint32_t* inputs, const RowBlo
   for (int64_t r = 0; r < rows; ++r) {
     float* out = static_cast<float*>(args.out.data) + (begin + r) * args.out.stride(0) + column;
     const float* sum = sums + r * kPanelColumns;
-    if (args.accumulate) {
-      for (int64_t c = 0; c < columns; ++c) out[c] += sum[c];
-    } else {
-      for (int64_t c = 0; c < columns; ++c) out[c] = sum[c];
-    }
+    for (int64_t c = 0; c < columns; ++c) out[c] = sum[c];
   }
 }
 

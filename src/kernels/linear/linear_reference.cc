@@ -31,13 +31,7 @@ void linear(const LinearArgs& args, Worker worker) {
       const float* x = args.x.as<const float>() + t * args.x.stride(0);
       float* out = args.out.as<float>() + t * args.out.stride(0);
       for (int64_t n = columns.begin; n < columns.end; ++n) {
-        float& target = out[n];
-        if (t >= live) {
-          target = 0;
-          continue;
-        }
-        const auto sum = static_cast<float>(dot<W>(args, x, n));
-        target = args.accumulate ? target + sum : sum;
+        out[n] = t < live ? static_cast<float>(dot<W>(args, x, n)) : 0.0f;
       }
     }
   });

@@ -25,14 +25,12 @@ std::string describe(const Format& format) {
   return concat(format.dtype, format.input == MatmulInput::kBF16 ? " by bf16" : " by f32");
 }
 
-// One call: x [live, K] in T rows with NaN between and behind, out filled with `before`.
+// One call: x [live, K] in T rows with NaN between and behind, out filled with NaN.
 struct Call {
   Format format;
   const Weight& weight;
   std::vector<float> x;  // [live, K]
   int64_t pads = 0;
-  bool accumulate = false;
-  std::vector<float> before = {};  // [T, N]; empty: NaN
 
   int64_t k() const { return weight.packed.k; }
   int64_t n() const { return weight.packed.n; }
@@ -42,7 +40,7 @@ struct Call {
   std::vector<float> run(Isa isa, Stream& stream) const {
     const int64_t rows = live() + pads, x_stride = k() + 3, out_stride = n() + 5;
     std::vector<float> inputs = poisoned(x, k(), rows, x_stride);
-    std::vector<float> out = poisoned(before, n(), rows, out_stride);
+    std::vector<float> out = poisoned({}, n(), rows, out_stride);
     std::vector<uint8_t> workspace(static_cast<size_t>(linear_workspace_bytes(rows, k())), 0xFF);
     const LiveRows num_rows(live());
     const LinearArgs args{.x = strided(inputs, rows, k(), x_stride),
@@ -50,8 +48,7 @@ struct Call {
                           .out = strided(out, rows, n(), out_stride),
                           .workspace = view(workspace, {static_cast<int64_t>(workspace.size())}),
                           .num_rows = &num_rows,
-                          .input = format.input,
-                          .accumulate = accumulate};
+                          .input = format.input};
     const Status status = linear({kernel_table(isa), stream}, args, "test");
     EXPECT_TRUE(status.ok()) << status.message();
     std::vector<float> dense;
@@ -171,27 +168,6 @@ TEST(Linear, SumsOneChainOfFusedMultiplyAddsInAscendingOrder) {
           ASSERT_EQ(out[static_cast<size_t>(t * kN + n)], sum)
               << name_of(isa) << " " << describe(format) << " row " << t << " column " << n;
         }
-      }
-    }
-  }
-}
-
-TEST(Linear, AddsTheFinishedSumToWhatOutHeld) {
-  Stream stream(2);
-  constexpr int64_t kRows = 15, kN = 50, kK = 33;
-  for (const Isa isa : runnable()) {
-    for (const Format& format : kFormats) {
-      const Weight weight = make_weight(format, WeightLayout::kPanel32, kN, kK);
-      Call call{.format = format, .weight = weight, .x = random_values(kRows * kK, 3), .pads = 2};
-      const std::vector<float> sums = call.run(isa, stream);
-      call.accumulate = true;
-      call.before = random_values((kRows + 2) * kN, 29);
-
-      const std::vector<float> out = call.run(isa, stream);
-
-      for (size_t i = 0; i < out.size(); ++i) {
-        const float expected = static_cast<int64_t>(i) < kRows * kN ? call.before[i] + sums[i] : 0.0f;
-        ASSERT_EQ(out[i], expected) << name_of(isa) << " " << describe(format) << " element " << i;
       }
     }
   }
