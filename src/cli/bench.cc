@@ -199,7 +199,12 @@ Command add_bench(CLI::App& parent) {
   const auto flags = std::make_shared<BenchFlags>();
   app->footer(kFooter);
   const auto list = [app](const char* names, std::vector<int32_t>& into, const char* help) {
-    app->add_option(names, into, help)->delimiter(',')->expected(1)->capture_default_str();
+    app->add_option(names, into, help)
+        ->delimiter(',')
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->allow_extra_args(false)
+        ->type_name(kListType)
+        ->capture_default_str();
   };
   list("-p,--pp", flags->prefill, "Tokens of the prompts to read, a list; 0: none");
   list("-n,--tg", flags->decode, "Tokens to draw, a list; 0: none");

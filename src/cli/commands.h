@@ -16,5 +16,7 @@ struct Command {
 
 Command add_generate(CLI::App& parent);
 Command add_bench(CLI::App& parent);
+Command add_inspect(CLI::App& parent);
+Command add_devices(CLI::App& parent);
 
 }  // namespace lockstep::cli

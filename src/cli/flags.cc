@@ -17,13 +17,6 @@ std::string variable_of(const std::string& flag) {
   return name;
 }
 
-bool typed(const CLI::Option& option, const std::vector<std::string>& words) {
-  return std::any_of(words.begin(), words.end(), [&option](const std::string& word) {
-    const std::string name = word.substr(0, word.find('='));
-    return word.starts_with("-") && option.check_name(name);
-  });
-}
-
 Result<std::vector<CLI::ConfigItem>> read_config_file(const std::string& path) {
   std::ifstream file(path);
   if (!file) return error(Code::kNotFound, "--config: ", path, " cannot be read; expected a TOML file");
@@ -35,15 +28,20 @@ Result<std::vector<CLI::ConfigItem>> read_config_file(const std::string& path) {
   }
 }
 
-void append(const std::string& flag, const std::vector<std::string>& values, bool is_switch,
-            std::vector<std::string>& words) {
-  for (const std::string& value : values) {
-    if (!is_switch) {
-      words.push_back("--" + flag + "=" + value);
-    } else if (value == "true" || value == "1") {
-      words.push_back("--" + flag);
+// The items of a config file that concern `command`: those above any section, which it must know, and those
+// in its own section.
+Result<std::vector<CLI::ConfigItem>> read_config(const CLI::App& command, const std::string& path) {
+  std::vector<CLI::ConfigItem> mine;
+  for (CLI::ConfigItem& item : LS_TRY(read_config_file(path))) {
+    const bool marks_section = item.name == "++" || item.name == "--";  // what CLI11 puts around sections
+    if (marks_section || (!item.parents.empty() && item.parents != std::vector{command.get_name()})) continue;
+    if (command.get_option_no_throw("--" + item.name) == nullptr) {
+      return error(Code::kInvalidArgument, "--config: ", item.name, " in ", path, " is no flag of ",
+                   command.get_name(), "; the nearest is ", nearest_flag(command, "--" + item.name));
     }
+    mine.push_back(std::move(item));
   }
+  return mine;
 }
 
 // The number of single-character changes between two words.
@@ -60,6 +58,37 @@ size_t edit_distance(const std::string& a, const std::string& b) {
     }
   }
   return row[b.size()];
+}
+
+// The option that a message of CLI11 names first; null when it names none.
+const CLI::Option* option_in(const CLI::App& command, const std::string& message) {
+  const CLI::Option* found = nullptr;
+  size_t first = std::string::npos;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) {
+      const size_t at = message.find("--" + name);
+      const size_t end = at + 2 + name.size();
+      const bool whole = end >= message.size() ||
+                         (std::isalnum(static_cast<unsigned char>(message[end])) == 0 && message[end] != '-');
+      if (at >= first || !whole) continue;
+      first = at;
+      found = option;
+    }
+  }
+  return found;
+}
+
+// What an option takes, in words.
+std::string expectation(const CLI::Option& option) {
+  std::string type = option.get_type_name();
+  if (const size_t set = type.find(":{"); set != std::string::npos)
+    return "one of " + type.substr(set + 2, type.size() - set - 3);
+  if (option.get_items_expected_max() == 0) return "true or false";
+  if (type == "INT") return "a whole number of at most 2147483647";
+  if (type == "UINT") return "a whole number from 0 on";
+  if (type == "FLOAT") return "a number";
+  if (type == kListType) return "whole numbers with commas between them";
+  return "a text";
 }
 
 }  // namespace
@@ -102,7 +131,11 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
             ->capture_default_str());
   group(command.add_option("--isa", c.isa,
                            "reference, avx2, avx512 or avx512bf16; default: the best this CPU has"));
-  group(command.add_option("--seed", c.model.seed, "Of dummy weights and of draws")->capture_default_str());
+  // CLI11 would take -1 for the largest number.
+  const auto negative = [](const std::string& text) { return text.starts_with('-') ? "negative" : ""; };
+  group(command.add_option("--seed", c.model.seed, "Of dummy weights and of draws")
+            ->check(negative)
+            ->capture_default_str());
 }
 
 Result<EngineConfig> engine_config(const EngineFlags& flags) {
@@ -116,49 +149,59 @@ Result<EngineConfig> engine_config(const EngineFlags& flags) {
   return config;
 }
 
-Result<std::vector<std::string>> complete_arguments(const CLI::App& command, std::vector<std::string> words) {
+Result<std::vector<std::string>> words_not_typed(const CLI::App& command) {
   std::vector<CLI::ConfigItem> file;
-  for (size_t i = 0; i < words.size(); ++i) {
-    if (words[i].starts_with("--config=")) file = LS_TRY(read_config_file(words[i].substr(9)));
-    if (words[i] == "--config" && i + 1 < words.size()) file = LS_TRY(read_config_file(words[i + 1]));
-  }
-  for (const CLI::ConfigItem& item : file) {
-    if (command.get_option_no_throw("--" + item.name) == nullptr) {
-      return error(Code::kInvalidArgument, "--config: ", item.name, " is no flag of ", command.get_name(),
-                   "; nearest: ", nearest_flag(command, "--" + item.name));
-    }
-  }
-  const std::vector<std::string> typed_words = words;
+  const CLI::Option* config = command.get_option_no_throw("--config");
+  if (config != nullptr && config->count() > 0)
+    file = LS_TRY(read_config(command, config->results().front()));
+  std::vector<std::string> words;
   for (const CLI::Option* option : command.get_options()) {
-    if (option->get_lnames().empty() || typed(*option, typed_words)) continue;
+    if (option->get_lnames().empty() || option->count() > 0) continue;
     const std::string& flag = option->get_lnames().front();
     if (flag == "help" || flag == "config") continue;
-    const bool is_switch = option->get_items_expected_max() == 0;
     if (const char* value = std::getenv(variable_of(flag).c_str())) {
-      append(flag, {value}, is_switch, words);
+      words.push_back(concat("--", flag, "=", value));
       continue;
     }
     for (const CLI::ConfigItem& item : file) {
-      if (option->check_name("--" + item.name)) append(flag, item.inputs, is_switch, words);
+      if (!option->check_name("--" + item.name)) continue;
+      for (const std::string& value : item.inputs) words.push_back(concat("--", flag, "=", value));
     }
   }
   return words;
 }
 
-std::string nearest_flag(const CLI::App& command, const std::string& typed_flag) {
-  const std::string name = typed_flag.substr(0, typed_flag.find('='));
+std::string nearest_word(const std::vector<std::string>& known, const std::string& typed) {
   std::string best;
-  size_t least = name.size();  // further away than that is no likeness
-  for (const CLI::Option* option : command.get_options()) {
-    for (const std::string& known : option->get_lnames()) {
-      const size_t distance = edit_distance(name, "--" + known);
-      if (distance < least) {
-        least = distance;
-        best = "--" + known;
-      }
-    }
+  size_t least = typed.size();  // further away than that is no likeness
+  for (const std::string& word : known) {
+    const size_t distance = edit_distance(typed, word);
+    if (distance >= least) continue;
+    least = distance;
+    best = word;
   }
   return best;
+}
+
+std::string nearest_flag(const CLI::App& command, const std::string& typed) {
+  std::vector<std::string> flags;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) flags.push_back("--" + name);
+  }
+  return nearest_word(flags, typed.substr(0, typed.find('=')));
+}
+
+std::string explain(const CLI::App& command, const CLI::ParseError& failure) {
+  const CLI::Option* option = option_in(command, failure.what());
+  if (option == nullptr) return failure.what();
+  const std::string flag = "--" + option->get_lnames().front();
+  const std::vector<std::string> values = option->results();
+  if (values.empty()) return concat(flag, " has no value; expected ", expectation(*option));
+  if (failure.get_name() == "ArgumentMismatch" && values.size() > 1)
+    return concat(flag, " is given ", values.size(), " times; expected once");
+  std::string given;
+  for (const std::string& value : values) given += (given.empty() ? "" : ",") + value;
+  return concat(flag, " is ", given, "; expected ", expectation(*option));
 }
 
 }  // namespace lockstep::cli

@@ -24,12 +24,20 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags);
 // The config that they mean. Errors: kNotFound for a model that is not there.
 Result<EngineConfig> engine_config(const EngineFlags& flags);
 
-// Words of a command line, with those added that LOCKSTEP_... variables and --config FILE.toml give for flags
-// that were not typed: the command line wins, then the environment, then the file. Errors: kNotFound or
-// kInvalidArgument for the file.
-Result<std::vector<std::string>> complete_arguments(const CLI::App& command, std::vector<std::string> words);
+// What a list of whole numbers is called in --help; error messages know it.
+inline constexpr const char* kListType = "N,N,...";
 
-// The known flag that `typed` most likely meant; empty when none is near.
+// Words for those flags of a parsed command that were not typed, as LOCKSTEP_... variables and the file of
+// --config give them: "--max-num-seqs=8". The environment wins over the file. Errors: kNotFound or
+// kInvalidArgument for the file.
+Result<std::vector<std::string>> words_not_typed(const CLI::App& command);
+
+// The known word that `typed` most likely meant; empty when none is near.
+std::string nearest_word(const std::vector<std::string>& known, const std::string& typed);
+// The same among the flags of a command.
 std::string nearest_flag(const CLI::App& command, const std::string& typed);
+
+// What CLI11 refused, as a sentence: "--max-tokens is abc; expected a whole number of at most 2147483647".
+std::string explain(const CLI::App& command, const CLI::ParseError& failure);
 
 }  // namespace lockstep::cli

@@ -1,9 +1,9 @@
 // What a config leaves open is chosen here, once, from the model and the machine.
 #include <algorithm>
-#include <fstream>
 
 #include "base/math.h"
 #include "engine/engine.h"
+#include "engine/facts.h"
 
 namespace lockstep {
 namespace {
@@ -13,18 +13,6 @@ constexpr int32_t kMaxSeqs = 1 << 16;
 constexpr int32_t kMaxRows = 1 << 20;
 constexpr int32_t kMaxPageTokens = 1 << 16;
 constexpr int64_t kMaxPages = int64_t{1} << 30;
-
-// Bytes that could be allocated without swapping, as the kernel estimates.
-int64_t available_memory() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string key, unit; file >> key;) {
-    int64_t value = 0;
-    file >> value;
-    std::getline(file, unit);
-    if (key == "MemAvailable:") return value * 1024;
-  }
-  return int64_t{4} << 30;
-}
 
 Status check_range(std::string_view flag, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return {};
@@ -56,7 +44,8 @@ Status choose_pages(EngineConfig& config, const DecoderSpec& spec, DType cache_d
   if (config.num_pages == 0) {
     const int64_t wanted = per_sequence * config.max_num_seqs;
     const int64_t bytes = std::max<int64_t>(1, bytes_per_page(spec, cache_dtype, config.page_size));
-    config.num_pages = static_cast<int32_t>(std::min({wanted, available_memory() / 2 / bytes, kMaxPages}));
+    config.num_pages =
+        static_cast<int32_t>(std::min({wanted, machine_memory().available / 2 / bytes, kMaxPages}));
   }
   return check_range("--num-pages", config.num_pages, 1, kMaxPages);
 }
@@ -109,6 +98,7 @@ Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& s
                     .table_rows = chosen.max_num_seqs + 1,
                     .max_seq_len = chosen.max_model_len},
                    limits);
+  LS_TRY(check_limits(limits));
   sizes.executor = {
       .limits = limits, .layout = layout, .vocab_known = vocab_known, .threads = chosen.threads, .isa = isa};
   sizes.memory = LS_TRY(Executor::memory(spec, cache_dtype, sizes.executor));

@@ -1,0 +1,203 @@
+// lockstep inspect: what a model is and what it takes, before its weights are read.
+#include <iostream>
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/flags.h"
+#include "cli/table.h"
+#include "engine/facts.h"
+#include "json/json_writer.h"
+
+namespace lockstep::cli {
+namespace {
+
+struct InspectFlags {
+  EngineFlags engine;
+  bool json = false;
+};
+
+std::string mixer_text(const DecoderSpec& spec, Mixer mixer) {
+  if (mixer == Mixer::kDelta) {
+    const DeltaMixerSpec& d = spec.delta;
+    return concat("delta, ", d.key_heads, " keys of ", d.key_dim, ", ", d.value_heads, " values of ",
+                  d.value_dim, ", conv ", d.conv_width);
+  }
+  const SoftmaxMixerSpec& s = spec.softmax;
+  return concat("softmax, ", s.heads, " heads over ", s.kv_heads, " of ", s.head_dim,
+                s.rope.dims < s.head_dim ? concat(", ", s.rope.dims, " rotated") : "",
+                s.output_gate ? ", gated" : "");
+}
+
+std::string mlp_text(const DecoderSpec& spec, Mlp mlp) {
+  if (mlp == Mlp::kDense) return concat("dense ", spec.dense_width);
+  const MoeSpec& m = spec.moe;
+  return concat(m.choices, " of ", m.experts, " experts of ", m.expert_width,
+                m.shared_width > 0 ? concat(", shared ", m.shared_width) : "");
+}
+
+std::string_view name_of(MatmulInput input) { return input == MatmulInput::kBF16 ? "bf16" : "f32"; }
+
+std::string bytes_or_none(int64_t bytes) { return bytes == 0 ? "-" : bytes_text(static_cast<double>(bytes)); }
+
+void print_model(const ModelFacts& facts) {
+  const DecoderSpec& spec = facts.spec;
+  Table table({{"", Align::kLeft}, {"", Align::kLeft}});
+  table.row({"model", facts.name});
+  table.row({"family", spec.family});
+  table.row({"parameters", grouped(spec.parameters())});
+  table.row({"active", grouped(spec.active_parameters()) + " per token"});
+  table.row({"vocabulary",
+             grouped(spec.vocab) + (facts.tokenizer_vocab
+                                        ? concat(", the tokenizer knows ", grouped(*facts.tokenizer_vocab))
+                                        : ", no tokenizer")});
+  table.row({"context", grouped(spec.max_positions) + " tokens"});
+  table.row({"width", grouped(spec.width) + (spec.tied_head ? ", head tied to the embedding" : "")});
+  table.row({"numbers", concat("weights ", facts.weight_dtype, ", products ", name_of(facts.input),
+                               ", keys and values ", facts.cache_dtype)});
+  std::cout << table.text();
+}
+
+void print_layers(const ModelFacts& facts) {
+  Table table({{"layer"},
+               {"mixer", Align::kLeft},
+               {"mlp", Align::kLeft},
+               {"parameters"},
+               {"weights"},
+               {"KV/token"},
+               {"state/sequence"}});
+  for (const LayerFacts& layer : facts.layers) {
+    table.row({std::to_string(layer.index), mixer_text(facts.spec, layer.mixer),
+               mlp_text(facts.spec, layer.mlp), grouped(layer.parameters), bytes_or_none(layer.weight_bytes),
+               bytes_or_none(layer.kv_per_token), bytes_or_none(layer.state_per_sequence)});
+  }
+  std::cout << "\n" << table.text();
+}
+
+void print_memory(const MemoryFacts& memory) {
+  Table table({{"memory", Align::kLeft}, {"bytes"}, {""}});
+  const auto line = [&table](const std::string& what, int64_t bytes) {
+    table.row({what, grouped(bytes), bytes_text(static_cast<double>(bytes))});
+  };
+  for (const WeightBytes& part : memory.weights) line("  " + part.part, part.bytes);
+  line("weights", memory.weights_total);
+  line("cache pages", memory.pages);
+  line("recurrent states", memory.states);
+  line("page tables", memory.page_tables);
+  line("activations", memory.activations);
+  line("all", memory.total);
+  line("KV of one token", memory.kv_per_token);
+  line("states of one sequence", memory.state_per_sequence);
+  std::cout << "\n" << table.text();
+}
+
+void print_choices(const std::vector<Choice>& choices) {
+  Table table({{"size", Align::kLeft}, {"value"}, {"from", Align::kLeft}});
+  for (const Choice& choice : choices) table.row({choice.flag, choice.value, choice.from});
+  std::cout << "\n" << table.text();
+}
+
+void write_model(const ModelFacts& facts, JsonWriter& json) {
+  const DecoderSpec& spec = facts.spec;
+  json.key("model").begin_object();
+  json.member("name", facts.name).member("path", facts.path).member("family", spec.family);
+  json.member("parameters", spec.parameters()).member("active_parameters", spec.active_parameters());
+  json.member("vocabulary", spec.vocab).key("tokenizer_vocabulary");
+  if (facts.tokenizer_vocab) {
+    json.value(*facts.tokenizer_vocab);
+  } else {
+    json.value(nullptr);
+  }
+  json.member("context", spec.max_positions).member("width", spec.width).member("tied_head", spec.tied_head);
+  json.member("weight_dtype", lockstep::name_of(facts.weight_dtype))
+      .member("product_dtype", name_of(facts.input));
+  json.member("cache_dtype", lockstep::name_of(facts.cache_dtype)).key("stop_ids").begin_array();
+  for (const int32_t id : facts.stop_ids) json.value(id);
+  json.end_array().end_object();
+}
+
+void write_memory(const MemoryFacts& memory, JsonWriter& json) {
+  json.key("memory").begin_object().key("weights").begin_object();
+  for (const WeightBytes& part : memory.weights) json.member(part.part, part.bytes);
+  json.end_object().member("weights_total", memory.weights_total);
+  json.member("cache_pages", memory.pages).member("recurrent_states", memory.states);
+  json.member("page_tables", memory.page_tables).member("activations", memory.activations);
+  json.member("total", memory.total).member("kv_bytes_per_token", memory.kv_per_token);
+  json.member("state_bytes_per_sequence", memory.state_per_sequence).end_object();
+}
+
+void write_layer(const LayerFacts& layer, const DecoderSpec& spec, JsonWriter& json) {
+  json.begin_object().member("index", layer.index);
+  json.member("mixer", layer.mixer == Mixer::kSoftmax ? "softmax" : "delta");
+  if (layer.mixer == Mixer::kSoftmax) {
+    const SoftmaxMixerSpec& s = spec.softmax;
+    json.member("heads", s.heads).member("kv_heads", s.kv_heads).member("head_dim", s.head_dim);
+    json.member("rotary_dims", s.rope.dims).member("qk_norm", s.qk_norm).member("output_gate", s.output_gate);
+  } else {
+    const DeltaMixerSpec& d = spec.delta;
+    json.member("key_heads", d.key_heads).member("value_heads", d.value_heads);
+    json.member("key_dim", d.key_dim).member("value_dim", d.value_dim).member("conv_width", d.conv_width);
+  }
+  json.member("mlp", layer.mlp == Mlp::kDense ? "dense" : "moe");
+  if (layer.mlp == Mlp::kDense) {
+    json.member("mlp_width", spec.dense_width);
+  } else {
+    json.member("experts", spec.moe.experts).member("choices", spec.moe.choices);
+    json.member("expert_width", spec.moe.expert_width).member("shared_width", spec.moe.shared_width);
+  }
+  json.member("parameters", layer.parameters).member("weight_bytes", layer.weight_bytes);
+  json.member("kv_bytes_per_token", layer.kv_per_token);
+  json.member("state_bytes_per_sequence", layer.state_per_sequence).end_object();
+}
+
+void write_json(const ModelFacts& facts) {
+  JsonWriter json;
+  json.begin_object().member("schema", "lockstep.inspect/1");
+  write_model(facts, json);
+  write_memory(facts.memory, json);
+  json.key("layers").begin_array();
+  for (const LayerFacts& layer : facts.layers) write_layer(layer, facts.spec, json);
+  json.end_array().key("sizes").begin_array();
+  for (const Choice& choice : facts.choices) {
+    json.begin_object().member("flag", choice.flag).member("value", choice.value);
+    json.member("from", choice.from).end_object();
+  }
+  json.end_array().end_object();
+  std::cout << std::move(json).take() << "\n";
+}
+
+Status run(const InspectFlags& flags) {
+  const EngineConfig config = LS_TRY(engine_config(flags.engine));
+  const ModelFacts facts = LS_TRY(model_facts(config));
+  if (flags.json) {
+    write_json(facts);
+    return {};
+  }
+  print_model(facts);
+  print_layers(facts);
+  print_memory(facts.memory);
+  print_choices(facts.choices);
+  return {};
+}
+
+constexpr const char* kFooter =
+    "Reads the config and the headers of the weights, never the weights. Memory is what an engine with "
+    "these\n"
+    "flags would take; weights and caches count pages of memory that are reserved, used or not.\n"
+    "\n"
+    "Examples:\n"
+    "  lockstep inspect\n"
+    "  lockstep inspect --model ./Qwen3-0.6B --max-num-seqs 8 --max-model-len 4096\n"
+    "  lockstep inspect --load-format dummy --model qwen3-30b-a3b --json\n";
+
+}  // namespace
+
+Command add_inspect(CLI::App& parent) {
+  CLI::App* app = parent.add_subcommand("inspect", "Show a model's layers and the memory that it takes");
+  const auto flags = std::make_shared<InspectFlags>();
+  app->footer(kFooter);
+  app->add_flag("--json", flags->json, "One JSON document instead of tables");
+  add_engine_flags(*app, flags->engine);
+  return {.app = app, .run = [flags] { return run(*flags); }};
+}
+
+}  // namespace lockstep::cli
