@@ -11,7 +11,7 @@ namespace lockstep {
 
 // Channels that one thread takes at a time. Weights and states are laid out by channel, vectors run over
 // channels: a block's weights and old state are turned once and lie in the first cache for all its rows.
-inline constexpr int64_t kConvBlock = 256;
+inline constexpr int64_t kConvBlock = 512;
 
 // Turned copies of one block: [window][kConvBlock].
 struct ConvBlock {
@@ -21,9 +21,19 @@ struct ConvBlock {
   float history[kMaxConvWindow * kConvBlock];  // the state before the sequence's first row, oldest first
 };
 
-// to[j][c] = from[c * size + j]
+// to[j][c] = from[c * size + j]. With the size known, the compiler turns it with shuffles.
+template <int kSize>
+[[gnu::always_inline]] inline void turn_known(const float* __restrict from, int64_t channels,
+                                              float* __restrict to) {
+  for (int64_t c = 0; c < channels; ++c) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kSize; ++j) to[j * kConvBlock + c] = from[c * kSize + j];
+  }
+}
 [[gnu::always_inline]] inline void turn_channels(const float* from, int64_t size, int64_t channels,
                                                  float* to) {
+  if (size == 3) return turn_known<3>(from, channels, to);
+  if (size == 4) return turn_known<4>(from, channels, to);
   for (int64_t j = 0; j < size; ++j) {
     for (int64_t c = 0; c < channels; ++c) to[j * kConvBlock + c] = from[c * size + j];
   }
@@ -49,15 +59,19 @@ struct ConvBlock {
   return static_cast<const float*>(args.x.data) + t * args.x.stride(0) + block.begin;
 }
 
-template <typename V>
+// kWindow: the window, or 0 where only the weight knows it.
+template <typename V, int kWindow>
 [[gnu::always_inline]] inline void conv_row(const CausalConvArgs& args, const ConvBlock& block, int64_t first,
                                             int64_t t) {
-  const int64_t window = args.weight.dim(1);
+  const int64_t window = kWindow > 0 ? kWindow : args.weight.dim(1);
   const float* inputs[kMaxConvWindow];
   for (int64_t j = 0; j < window; ++j) inputs[j] = conv_input(args, block, first, t - (window - 1) + j);
   float* out = static_cast<float*>(args.out.data) + t * args.out.stride(0) + block.begin;
   for_lanes<V>(block.count, [&](int64_t c, int64_t n) {
+    // The next row lies on another page, where the processor does not look ahead.
+    __builtin_prefetch(inputs[window - 1] + c + args.x.stride(0));
     auto sum = V::mul(V::load(block.weight + c), load_lanes<V>(inputs[0] + c, n));
+#pragma GCC unroll 3
     for (int64_t j = 1; j < window; ++j) {
       sum = V::fma(V::load(block.weight + j * kConvBlock + c), load_lanes<V>(inputs[j] + c, n), sum);
     }
@@ -78,7 +92,9 @@ void conv_rows(const CausalConvArgs& args, ConvBlock& block, int64_t begin, int6
     const int64_t to = own.end < end ? own.end : end;
     if (from >= to) continue;
     if (from < own.begin + window - 1) load_history(args, s, block);
-    for (int64_t t = from; t < to; ++t) conv_row<V>(args, block, own.begin, t);
+    for (int64_t t = from; t < to; ++t) {
+      window == 4 ? conv_row<V, 4>(args, block, own.begin, t) : conv_row<V, 0>(args, block, own.begin, t);
+    }
   }
   const int64_t live = live_rows(args.num_rows, args.out.dim(0));
   for (int64_t t = live > begin ? live : begin; t < end; ++t) {
@@ -106,6 +122,23 @@ void causal_conv_body(const CausalConvArgs& args, Worker worker) {
   }
 }
 
+// to[c * size + j] = from[j][c]
+[[gnu::always_inline]] inline void turn_back(const float* const* from, int64_t size, int64_t channels,
+                                             float* __restrict to) {
+  if (size == 3) {
+    const float* __restrict a = from[0], * __restrict b = from[1], * __restrict last = from[2];
+    for (int64_t c = 0; c < channels; ++c) {
+      to[3 * c] = a[c];
+      to[3 * c + 1] = b[c];
+      to[3 * c + 2] = last[c];
+    }
+    return;
+  }
+  for (int64_t j = 0; j < size; ++j) {
+    for (int64_t c = 0; c < channels; ++c) to[c * size + j] = from[j][c];
+  }
+}
+
 // The states of one sequence and block: the old one is read whole before the first new one is written, since
 // they may share a slot.
 template <typename V>
@@ -118,10 +151,9 @@ void conv_states(const CausalConvArgs& args, int64_t sequence, ConvBlock& block)
     const int64_t slot = static_cast<const int32_t*>(args.state_write_slots.data)[t];
     if (slot < 0) continue;
     float* state = static_cast<float*>(args.state.data) + slot * args.state.stride(0) + block.begin * size;
-    for (int64_t j = 0; j < size; ++j) {
-      const float* input = conv_input(args, block, own.begin, t - size + 1 + j);
-      for (int64_t c = 0; c < block.count; ++c) state[c * size + j] = input[c];
-    }
+    const float* inputs[kMaxConvWindow];
+    for (int64_t j = 0; j < size; ++j) inputs[j] = conv_input(args, block, own.begin, t - size + 1 + j);
+    turn_back(inputs, size, block.count, state);
   }
 }
 
