@@ -71,16 +71,21 @@ HeadRows<T> gather_rows(const KvPlane& plane, const HeadRows<T>& rows, int64_t h
   return {gathered.at, 0};
 }
 
-// Asks memory for the next block while this one is in work: one token of one head per step, in the order in
-// which they lie. Cores fetch far more lines at once into the second level than they do on demand.
-template <typename T>
+// Asks memory for the next block while this one is in work, two cache lines per step, in the order in which
+// they lie: into the second level, which takes many more lines at once than a core can wait for. Evenly
+// spaced steps reach most of the bandwidth of memory even where pages of 4 KiB lie at random; bursts reach
+// half.
+template <typename V, typename T>
 class RowsAhead {
  public:
+  static constexpr int64_t kStepBytes = 128;
+
   RowsAhead() = default;
   // The `heads` heads of `plane` from the one on that `tokens` names; token 0 is at position `first`.
   RowsAhead(const KvPlane& plane, const KvView& cache, const BlockTokens<T>& tokens, int64_t first,
             int64_t heads)
-      : tokens_(tokens.at), heads_(heads), head_dim_(cache.head_dim), head_stride_(plane.head_stride) {
+      : tokens_(tokens.at), rows_left_(heads * kAttentionBlock), heads_(heads), head_dim_(cache.head_dim) {
+    head_stride_ = plane.head_stride;
     heads_inside_ = plane.head_stride < plane.token_stride;
     // The chunks of a page's tokens fill one region per head; which line of it goes with which token is
     // open, so each token gets as many bytes of the region as it has.
@@ -92,26 +97,48 @@ class RowsAhead {
   }
 
   [[gnu::always_inline]] void step() {
-    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
-    if (head_ >= heads_ || token_ >= kAttentionBlock) return;
+    if (line_ >= end_ && !next_row()) return;
+    __builtin_prefetch(line_, 0, 2);
+    __builtin_prefetch(line_ + kStepBytes / 2, 0, 2);
+    line_ += kStepBytes;
+  }
+  // The steps that go with reading kBytes of the block in work for the i-th time.
+  template <int64_t kBytes>
+  [[gnu::always_inline]] void steps(int64_t i) {
+    if constexpr (kBytes >= kStepBytes) {
+#pragma GCC unroll 4
+      for (int64_t step_bytes = 0; step_bytes < kBytes; step_bytes += kStepBytes) step();
+    } else {
+      if (i % (kStepBytes / kBytes) == 0) step();
+    }
+  }
+
+ private:
+  bool next_row() {
+    if (rows_left_ == 0) return false;
+    --rows_left_;
     const T* row = tokens_[token_] + head_ * head_stride_ + in_page_ * region_stride_;
-    for (int64_t d = 0; d < head_dim_; d += kLine) __builtin_prefetch(row + d, 0, 2);
+    line_ = reinterpret_cast<const char*>(row);
+    end_ = reinterpret_cast<const char*>(row + head_dim_);
     if (heads_inside_) {
       if (++head_ == heads_) {
         head_ = 0;
         ++token_;
       }
-      return;
+      return true;
     }
     if (region_stride_ != 0 && ++in_page_ == page_tokens_) in_page_ = 0;
     if (++token_ == kAttentionBlock) {
       token_ = 0;
       ++head_;
     }
+    return true;
   }
 
- private:
+  const char* line_ = nullptr;
+  const char* end_ = nullptr;
   const T* const* tokens_ = nullptr;
+  int64_t rows_left_ = 0;
   int64_t heads_ = 0;
   int64_t head_dim_ = 0;
   int64_t head_stride_ = 0;
@@ -123,79 +150,79 @@ class RowsAhead {
   bool heads_inside_ = false;
 };
 
-// Calls body(d, keys) for d = 0, 1, ...: keys[p] holds element d of the P groups of lanes of tokens from
-// `token` on. Asks for as many rows ahead as it reads.
+// Calls body(p, d, keys) for d = 0, 1, ... of each group p: keys holds element d of the lanes of tokens from
+// token + p * lanes on. P groups take turns, one cache line of each row at a time: their chains are
+// independent, and a whole line is used before rows whose stride is a power of two push it out. Asks for as
+// much ahead as it reads.
 template <typename V, int P, typename T, typename Body>
 [[gnu::always_inline]] inline void for_key_columns(const HeadRows<T>& rows, int64_t token, int64_t head_dim,
-                                                   RowsAhead<T>& ahead, Body&& body) {
+                                                   RowsAhead<V, T>& ahead, Body&& body) {
   using Reg = typename V::Reg;
   constexpr int64_t kPerWord = 4 / static_cast<int64_t>(sizeof(T));
+  constexpr int64_t kLineWords = 16;
   const int64_t words = head_dim / kPerWord;
-  const int64_t steps = (words + V::kWords - 1) / V::kWords;
-  const int64_t rows_per_step = steps == 0 ? 0 : (P * V::kWidth + steps - 1) / steps;
-  const T* const* from = rows.at + token;
-  Reg tile[P][V::kWords];
-  for (int64_t word = 0; word < words; word += V::kWords) {
-    for (int64_t i = 0; i < rows_per_step; ++i) ahead.step();
-    const int64_t n = words - word, d = word * kPerWord;
+  for (int64_t line = 0; line < words; line += kLineWords) {
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
-      if (n >= V::kWords) {
-        V::load_columns(from + p * V::kWidth, rows.offset + d, tile[p]);
-      } else {
-        V::load_columns_n(from + p * V::kWidth, rows.offset + d, tile[p], n);
-      }
-    }
+      const T* const* from = rows.at + token + p * V::kWidth;
+#pragma GCC unroll 2
+      for (int64_t word = line; word < line + kLineWords; word += V::kWords) {
+        const int64_t n = words - word;
+        if (n <= 0) break;
+        Reg tile[V::kWords];
+        if (n >= V::kWords) {
+          V::load_columns(from, rows.offset + word * kPerWord, tile);
+        } else {
+          V::load_columns_n(from, rows.offset + word * kPerWord, tile, n);
+        }
 #pragma GCC unroll 8
-    for (int64_t j = 0; j < V::kWords; ++j) {
-      if (j >= n) break;
-      Reg keys[P];
-      if constexpr (kPerWord == 1) {
-#pragma GCC unroll 4
-        for (int p = 0; p < P; ++p) keys[p] = tile[p][j];
-        body(d + j, keys);
-      } else {
-#pragma GCC unroll 4
-        for (int p = 0; p < P; ++p) keys[p] = V::even(tile[p][j], from[0]);
-        body(d + 2 * j, keys);
-#pragma GCC unroll 4
-        for (int p = 0; p < P; ++p) keys[p] = V::odd(tile[p][j], from[0]);
-        body(d + 2 * j + 1, keys);
+        for (int64_t j = 0; j < V::kWords; ++j) {
+          if (j >= n) break;
+          ahead.template steps<V::kWidth * 4>(j);
+          if constexpr (kPerWord == 1) {
+            body(p, word + j, tile[j]);
+          } else {
+            body(p, (word + j) * 2, V::even(tile[j], from[0]));
+            body(p, (word + j) * 2 + 1, V::odd(tile[j], from[0]));
+          }
+        }
       }
     }
   }
   // The last element of an odd head size of a half type is no whole word.
   for (int64_t d = words * kPerWord; d < head_dim; ++d) {
     alignas(64) float lanes[P * V::kWidth];
-    for (int i = 0; i < P * V::kWidth; ++i) V::store_n(lanes + i, V::load_n(from[i] + rows.offset + d, 1), 1);
-    Reg keys[P];
+    for (int i = 0; i < P * V::kWidth; ++i) {
+      V::store_n(lanes + i, V::load_n(rows.at[token + i] + rows.offset + d, 1), 1);
+    }
 #pragma GCC unroll 4
-    for (int p = 0; p < P; ++p) keys[p] = V::load(lanes + p * V::kWidth);
-    body(d, keys);
+    for (int p = 0; p < P; ++p) body(p, d, V::load(lanes + p * V::kWidth));
   }
 }
 
 // keys[d][token] in f32, for many query vectors: lanes are tokens, so that every score is one chain over d.
 template <typename V, typename T>
-void transpose_keys(const HeadRows<T>& rows, int64_t head_dim, RowsAhead<T>& ahead, float* keys) {
+void transpose_keys(const HeadRows<T>& rows, int64_t head_dim, RowsAhead<V, T>& ahead, float* keys) {
   for (int64_t token = 0; token < kAttentionBlock; token += V::kWidth) {
-    for_key_columns<V, 1>(rows, token, head_dim, ahead, [&](int64_t d, const typename V::Reg(&key)[1]) {
-      V::store(keys + d * kAttentionBlock + token, key[0]);
+    for_key_columns<V, 1>(rows, token, head_dim, ahead, [&](int /*p*/, int64_t d, typename V::Reg key) {
+      V::store(keys + d * kAttentionBlock + token, key);
     });
   }
 }
 
 // values[token][d] in f32: many query vectors then read each value without converting it again.
 template <typename V, typename T>
-HeadRows<float> widen_values(const HeadRows<T>& rows, int64_t head_dim, RowsAhead<T>& ahead, float* values,
+HeadRows<float> widen_values(const HeadRows<T>& rows, int64_t head_dim, RowsAhead<V, T>& ahead, float* values,
                              BlockTokens<float>& widened) {
   const int64_t width = AttentionScratch::width(head_dim);
   for (int64_t token = 0; token < kAttentionBlock; ++token) {
-    ahead.step();
     const T* from = rows.at[token] + rows.offset;
     float* to = values + token * width;
     int64_t d = 0;
-    for (; d + V::kWidth <= head_dim; d += V::kWidth) V::store(to + d, V::load(from + d));
+    for (; d + V::kWidth <= head_dim; d += V::kWidth) {
+      ahead.template steps<V::kWidth * int64_t{sizeof(T)}>(d / V::kWidth);
+      V::store(to + d, V::load(from + d));
+    }
     if (d < head_dim) V::store(to + d, V::load_n(from + d, head_dim - d));
     widened.at[token] = to;
   }

@@ -30,10 +30,18 @@ struct AttentionSequence {
 // A run of query vectors of one sequence for each of some kv heads. Vector n of a kv head is row n / G, head
 // n % G of the kv head's G.
 struct AttentionTile {
+  AttentionSequence sequence;
   int64_t kv_head;
   int64_t heads;  // kv heads
   int64_t first;  // vector of each head
   int64_t count;  // vectors of each head
+
+  // Tokens that vector i of each head sees.
+  [[gnu::always_inline]] int64_t visible(int64_t i, int64_t group) const {
+    return sequence.cached + (first + i) / group + 1;
+  }
+  // Tokens that any vector sees.
+  [[gnu::always_inline]] int64_t tokens(int64_t group) const { return visible(count - 1, group); }
 };
 
 // The tiles of one sequence and kv head, and what they cost.
@@ -77,8 +85,8 @@ struct AttentionTiles {
   return heads < 1 ? 1 : heads;
 }
 
-// Calls body(sequence, tile) for the worker's share: all tiles of all kv heads in one line, cut where the
-// cost is even. Which worker does a tile, and with which other heads, does not change its result.
+// Calls body(tile) for the worker's share: all tiles of all kv heads in one line, cut where the cost is even.
+// Which worker does a tile, and with which other heads, does not change its result.
 template <typename Body>
 [[gnu::always_inline]] inline void for_attention_tiles(const PagedAttentionArgs& args, Worker worker,
                                                        Body&& body) {
@@ -105,13 +113,13 @@ template <typename Body>
       }
       if (together > 1 && at >= begin) {
         while (heads < together && head + heads < kv_heads && at + heads * head_cost < end) ++heads;
-        body(sequence, AttentionTile{head, heads, 0, tiles.vectors()});
+        body(AttentionTile{sequence, head, heads, 0, tiles.vectors()});
         at += heads * head_cost;
         continue;
       }
       for (int64_t tile = 0; tile < tiles.count(); ++tile) {
         if (at >= begin && at < end) {
-          body(sequence, AttentionTile{head, 1, tile * kAttentionTile, tiles.size(tile)});
+          body(AttentionTile{sequence, head, 1, tile * kAttentionTile, tiles.size(tile)});
         }
         at += tiles.cost(tile);
       }

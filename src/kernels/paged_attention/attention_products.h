@@ -63,7 +63,7 @@ void score_vectors(const float* const* query, const float* keys, int64_t head_di
 // The same scores for a few query vectors, straight from the rows of the cache: each key is turned and
 // converted in registers and never stored. P groups of tokens at once make enough independent chains.
 template <typename V, typename T, int M>
-void score_few(const float* const* query, const HeadRows<T>& rows, int64_t head_dim, RowsAhead<T>& ahead,
+void score_few(const float* const* query, const HeadRows<T>& rows, int64_t head_dim, RowsAhead<V, T>& ahead,
                float* scores) {
   using Reg = typename V::Reg;
   constexpr int P = V::kRegisters == 32 ? 2 : 1;
@@ -74,13 +74,9 @@ void score_few(const float* const* query, const HeadRows<T>& rows, int64_t head_
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) sums[m][p] = V::zero();
     }
-    for_key_columns<V, P>(rows, token, head_dim, ahead, [&](int64_t d, const Reg(&keys)[P]) {
+    for_key_columns<V, P>(rows, token, head_dim, ahead, [&](int p, int64_t d, Reg keys) {
 #pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) {
-        const Reg factor = V::set1(query[m][d]);
-#pragma GCC unroll 4
-        for (int p = 0; p < P; ++p) sums[m][p] = V::fma(factor, keys[p], sums[m][p]);
-      }
+      for (int m = 0; m < M; ++m) sums[m][p] = V::fma(V::set1(query[m][d]), keys, sums[m][p]);
     });
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
@@ -89,6 +85,12 @@ void score_few(const float* const* query, const HeadRows<T>& rows, int64_t head_
     }
   }
 }
+
+// Asks for nothing.
+struct NothingAhead {
+  template <int64_t kBytes>
+  [[gnu::always_inline]] void steps(int64_t /*i*/) {}
+};
 
 // What add_values works on: M rows of weights and sums, and the tokens [begin, end) of the block.
 template <typename T>
@@ -102,12 +104,12 @@ struct ValueSums {
   int64_t end;
 };
 
-// Elements [d, d + N lanes) of the sums, calling each() once per token; `n` lanes of the last vector are
-// real.
-template <typename V, typename T, int M, int N, typename Each>
+// Elements [d, d + N lanes) of the sums; `n` lanes of the last vector are real.
+template <typename V, typename T, int M, int N, typename Ahead>
 [[gnu::always_inline]] inline void add_value_columns(const ValueSums<T>& at, int64_t d, int64_t n,
-                                                     Each&& each) {
+                                                     Ahead& ahead) {
   using Reg = typename V::Reg;
+  constexpr int64_t kBytes = N * V::kWidth * static_cast<int64_t>(sizeof(T));
   Reg sums[M][N];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
@@ -118,7 +120,7 @@ template <typename V, typename T, int M, int N, typename Each>
     }
   }
   for (int64_t token = at.begin; token < at.end; ++token) {
-    each();
+    ahead.template steps<kBytes>(token);
     const T* row = at.values.at[token] + at.values.offset + d;
     Reg value[N];
 #pragma GCC unroll 4
@@ -139,22 +141,17 @@ template <typename V, typename T, int M, int N, typename Each>
   }
 }
 
-// sums[m] = sums[m] corrections[m] + sum over tokens, ascending, of weights[m][token] values[token]. Calls
-// each() once per token.
-template <typename V, typename T, int M, typename Each>
-void add_values(const ValueSums<T>& at, int64_t head_dim, Each&& each) {
+// sums[m] = sums[m] corrections[m] + sum over tokens, ascending, of weights[m][token] values[token]. Asks for
+// as much ahead as it reads.
+template <typename V, typename T, int M, typename Ahead>
+void add_values(const ValueSums<T>& at, int64_t head_dim, Ahead& ahead) {
   constexpr int N = kSumVectors<V>;
   constexpr int64_t kColumns = N * V::kWidth;
-  const auto nothing = [] {};
   int64_t d = 0;
-  if (head_dim >= kColumns) {
-    add_value_columns<V, T, M, N>(at, d, V::kWidth, each);
-    d += kColumns;
-  }
-  for (; d + kColumns <= head_dim; d += kColumns) add_value_columns<V, T, M, N>(at, d, V::kWidth, nothing);
+  for (; d + kColumns <= head_dim; d += kColumns) add_value_columns<V, T, M, N>(at, d, V::kWidth, ahead);
   for (; d < head_dim; d += V::kWidth) {
     const int64_t left = head_dim - d;
-    add_value_columns<V, T, M, 1>(at, d, left < V::kWidth ? left : V::kWidth, nothing);
+    add_value_columns<V, T, M, 1>(at, d, left < V::kWidth ? left : V::kWidth, ahead);
   }
 }
 

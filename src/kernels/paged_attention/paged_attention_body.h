@@ -24,13 +24,12 @@ class AttentionTileWork {
   using Reg = typename V::Reg;
 
   AttentionTileWork(const PagedAttentionArgs& args, const AttentionScratch& scratch,
-                    const AttentionSequence& sequence, const AttentionTile& tile)
-      : args_(args), scratch_(scratch), sequence_(sequence), tile_(tile) {
+                    const AttentionTile& tile)
+      : args_(args), scratch_(scratch), tile_(tile) {
     group_ = args.q.dim(1) / args.cache.heads;
     head_dim_ = args.cache.head_dim;
     width_ = AttentionScratch::width(head_dim_);
     vectors_ = tile.heads * tile.count;
-    tokens_ = visible(tile.count - 1);
     for (int64_t m = 0; m < vectors_; ++m) {
       query_[m] = static_cast<const float*>(args.q.data) + offset(args.q, m);
       scratch_.maxima[m] = -__builtin_inff();
@@ -41,16 +40,20 @@ class AttentionTileWork {
     }
   }
 
-  void run() {
-    if (tokens_ > 0) find(0, 0);
+  // Computes the tile's rows of out. Memory is asked for one block ahead: at the end, for the first block of
+  // the tile that is done `after` this one, which may be null.
+  void run(const AttentionTile* after) {
+    const int64_t tokens = tile_.tokens(group_);
+    find(tile_, 0, 0);
     int now = 0;
-    for (int64_t first = 0; first < tokens_; first += kAttentionBlock, now = 1 - now) {
-      RowsAhead<T> keys_ahead, values_ahead;
-      const int64_t next = first + kAttentionBlock;
-      if (next < tokens_) {
-        find(1 - now, next);
-        keys_ahead = {args_.cache.k, args_.cache, keys_[1 - now], next, tile_.heads};
-        values_ahead = {args_.cache.v, args_.cache, values_[1 - now], next, tile_.heads};
+    for (int64_t first = 0; first < tokens; first += kAttentionBlock, now = 1 - now) {
+      RowsAhead<V, T> keys_ahead, values_ahead;
+      const bool last = first + kAttentionBlock >= tokens;
+      const AttentionTile* then = last ? after : &tile_;
+      const int64_t next = last ? 0 : first + kAttentionBlock;
+      if (then != nullptr && find(*then, 1 - now, next)) {
+        keys_ahead = {args_.cache.k, args_.cache, keys_[1 - now], next, then->heads};
+        values_ahead = {args_.cache.v, args_.cache, values_[1 - now], next, then->heads};
       }
       for (int64_t head = 0; head < tile_.heads; ++head) {
         visit_keys(now, head, keys_ahead);
@@ -66,23 +69,25 @@ class AttentionTileWork {
   // Where vector m of the tile lies in q or out.
   int64_t offset(const TensorView& view, int64_t m) const {
     const int64_t head = tile_.kv_head + m / tile_.count, vector = tile_.first + m % tile_.count;
-    const int64_t row = sequence_.first_row + vector / group_;
+    const int64_t row = tile_.sequence.first_row + vector / group_;
     return row * view.stride(0) + (head * group_ + vector % group_) * view.stride(1);
   }
-  // Tokens that vector i of a head sees, and how many of those are in the block from `first` on.
-  int64_t visible(int64_t i) const { return sequence_.cached + (tile_.first + i) / group_ + 1; }
+  // How many tokens of the block from `first` on vector i of a head sees.
   int64_t visible_in(int64_t first, int64_t i) const {
-    const int64_t left = visible(i) - first;
+    const int64_t left = tile_.visible(i, group_) - first;
     return left < 0 ? 0 : left < kAttentionBlock ? left : kAttentionBlock;
   }
   float* scores(int64_t m) const { return scratch_.scores + m * kAttentionBlock; }
 
-  // Where the block from `first` on lies.
-  void find(int slot, int64_t first) {
+  // Finds where a tile's block from `first` on lies. False where it has no such block.
+  bool find(const AttentionTile& tile, int slot, int64_t first) {
     const KvView& cache = args_.cache;
-    const int64_t left = tokens_ - first, count = left < kAttentionBlock ? left : kAttentionBlock;
-    find_tokens<V>(cache.k, cache.page_tokens, sequence_.pages, tile_.kv_head, first, count, keys_[slot]);
-    find_tokens<V>(cache.v, cache.page_tokens, sequence_.pages, tile_.kv_head, first, count, values_[slot]);
+    const int64_t left = tile.tokens(group_) - first, count = left < kAttentionBlock ? left : kAttentionBlock;
+    if (count <= 0) return false;
+    const int32_t* pages = tile.sequence.pages;
+    find_tokens<V>(cache.k, cache.page_tokens, pages, tile.kv_head, first, count, keys_[slot]);
+    find_tokens<V>(cache.v, cache.page_tokens, pages, tile.kv_head, first, count, values_[slot]);
+    return true;
   }
   // One head of a block, its elements side by side.
   HeadRows<T> rows_of(const KvPlane& plane, const BlockTokens<T>& tokens, int64_t head) {
@@ -91,7 +96,7 @@ class AttentionTileWork {
     return gather_rows<V>(plane, rows, head_dim_, reinterpret_cast<T*>(scratch_.gathered), gathered_);
   }
 
-  void visit_keys(int now, int64_t head, RowsAhead<T>& ahead) {
+  void visit_keys(int now, int64_t head, RowsAhead<V, T>& ahead) {
     const HeadRows<T> rows = rows_of(args_.cache.k, keys_[now], head);
     const int64_t first = head * tile_.count;
     if (tile_.count <= kVectorsTogether) {
@@ -136,14 +141,14 @@ class AttentionTileWork {
     scratch_.maxima[m] = after;
   }
 
-  void visit_values(int now, int64_t head, int64_t first, RowsAhead<T>& ahead) {
+  void visit_values(int now, int64_t head, int64_t first, RowsAhead<V, T>& ahead) {
     const HeadRows<T> rows = rows_of(args_.cache.v, values_[now], head);
     if constexpr (sizeof(T) < sizeof(float)) {
       if (tile_.count > kFewVectors) {
         BlockTokens<float> widened;
         const auto values = widen_values<V>(rows, head_dim_, ahead, scratch_.block, widened);
-        RowsAhead<T> none;
-        return sum_values(values, head, first, none);
+        NothingAhead nothing;
+        return sum_values(values, head, first, nothing);
       }
     }
     sum_values(rows, head, first, ahead);
@@ -151,20 +156,19 @@ class AttentionTileWork {
 
   // Vectors of later rows see more: what a group of vectors sees goes together, the rest one vector at a
   // time.
-  template <typename Value>
-  void sum_values(const HeadRows<Value>& values, int64_t head, int64_t first, RowsAhead<T>& ahead) {
+  template <typename Value, typename Ahead>
+  void sum_values(const HeadRows<Value>& values, int64_t head, int64_t first, Ahead& ahead) {
     const int64_t base = head * tile_.count;
-    const auto step = [&] { ahead.step(); };
     for_vectors(tile_.count, [&]<int M>(int64_t m) {
       const int64_t common = visible_in(first, m);
-      if (common > 0) add_values<V, Value, M>(value_sums(values, base + m, 0, common), head_dim_, step);
+      if (common > 0) add_values<V, Value, M>(value_sums(values, base + m, 0, common), head_dim_, ahead);
       if constexpr (M > 1) {
         for (int64_t i = common > 0 ? m + 1 : m; i < m + M; ++i) {
           const int64_t seen = visible_in(first, i);
           if (seen == common) continue;
           ValueSums<Value> rest = value_sums(values, base + i, common, seen);
           if (common > 0) rest.corrections = &kNoCorrection;
-          add_values<V, Value, 1>(rest, head_dim_, step);
+          add_values<V, Value, 1>(rest, head_dim_, ahead);
         }
       }
     });
@@ -197,13 +201,11 @@ class AttentionTileWork {
 
   const PagedAttentionArgs& args_;
   const AttentionScratch scratch_;
-  const AttentionSequence sequence_;
   const AttentionTile tile_;
   int64_t group_ = 0;
   int64_t head_dim_ = 0;
   int64_t width_ = 0;
   int64_t vectors_ = 0;
-  int64_t tokens_ = 0;  // that the last vector of each head sees
   const float* query_[kAttentionTile];
   BlockTokens<T> keys_[2];  // of the block in work and of the next
   BlockTokens<T> values_[2];
@@ -231,9 +233,14 @@ void paged_attention_body(const PagedAttentionArgs& args, Worker worker) {
   const AttentionScratch scratch =
       AttentionScratch::of(args.workspace.data, args.cache.head_dim, worker.index);
   with_float_type(args.cache.dtype, [&]<typename T>() {
-    for_attention_tiles(args, worker, [&](const AttentionSequence& sequence, const AttentionTile& tile) {
-      AttentionTileWork<V, T>(args, scratch, sequence, tile).run();
+    AttentionTile now{};
+    bool any = false;
+    for_attention_tiles(args, worker, [&](const AttentionTile& tile) {
+      if (any) AttentionTileWork<V, T>(args, scratch, now).run(&tile);
+      now = tile;
+      any = true;
     });
+    if (any) AttentionTileWork<V, T>(args, scratch, now).run(nullptr);
   });
 }
 
