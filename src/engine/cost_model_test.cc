@@ -82,7 +82,7 @@ TEST(CostModel, CountsTheContextOfALaterChunk) {
 // qwen3-next-cut-cpu: 9 delta layers of 16 key and 32 value heads of 128, conv 4; 64 experts, 10 chosen.
 TEST(CostModel, ReadsAndWritesTheStatesOfDeltaLayers) {
   const Model model = model_of("qwen3-next-cut-cpu");
-  const double state = 9.0 * 32 * 128 * 128 * 4;       // 18.9 MB
+  const double state = 9.0 * 32 * 128 * 128 * 4;        // 18.9 MB
   const double conv = 9.0 * (2 * 2048 + 4096) * 3 * 4;  // three inputs of each channel
 
   const std::vector<OpCost> costs = step_costs(
@@ -121,7 +121,8 @@ TEST(CostModel, KnowsElementsOfFourBytesAndTheirRate) {
   EXPECT_EQ(cost_of(costs, "store_kv", "store_kv").written, 2 * 112.0 * 1024);
 }
 
-constexpr Roofs kRoofs{.read_gb_per_s = 10, .copy_gb_per_s = 8, .f32_gflop_per_s = 100, .bf16_gflop_per_s = 200};
+constexpr Roofs kRoofs{
+    .read_gb_per_s = 10, .copy_gb_per_s = 8, .f32_gflop_per_s = 100, .bf16_gflop_per_s = 200};
 
 TEST(RoofTime, IsTheLargerOfMemoryAndArithmetic) {
   EXPECT_DOUBLE_EQ(roof_time(OpCost{.read = 10e9, .flop = 50e9}, kRoofs).seconds(), 1.0);
