@@ -11,7 +11,7 @@
 namespace lockstep::testing {
 
 inline std::string golden_folder(const std::string& name) {
-  return std::string(LOCKSTEP_SOURCE_DIR) + "/tests/golden/" + name;
+  return std::string(LOCKSTEP_SOURCE_DIR "/tests/golden/") + name;
 }
 
 class GoldenFile {
