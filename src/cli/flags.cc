@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 
 #include "engine/find_model.h"
@@ -18,8 +19,11 @@ std::string variable_of(const std::string& flag) {
 }
 
 Result<std::vector<CLI::ConfigItem>> read_config_file(const std::string& path) {
+  std::error_code ignored;
   std::ifstream file(path);
-  if (!file) return error(Code::kNotFound, "--config: ", path, " cannot be read; expected a TOML file");
+  if (!file || std::filesystem::is_directory(path, ignored)) {
+    return error(Code::kNotFound, "--config: ", path, " cannot be read; expected a TOML file");
+  }
   try {
     return CLI::ConfigTOML().from_config(file);
   } catch (const CLI::Error& failure) {

@@ -185,6 +185,7 @@ def flag_cases():
                         ("--kv-layout", "sideways"), ("--dtype", "int3"), ("--device", "abacus"), ("--isa", "mmx")]:
         yield f"{flag} {value}", prompt + [flag, value], [value[:6]]
     yield "unknown flag", prompt + ["--max-tokes", "5"], ["--max-tokes", "--max-tokens"]
+    yield "config file that is a folder", prompt + ["--config", "/"], ["--config", "TOML"]
     yield "missing config file", prompt + ["--config", "/nowhere/lockstep.toml"], ["/nowhere/lockstep.toml"]
 
 
