@@ -23,7 +23,7 @@ void expect_truth(const DeltaProblem& ran, const std::vector<float>& initial, in
     const DeltaTruth truth = delta_truth(ran, s, h, from);
     for (int64_t i = 0; i < rows * dv; ++i) {
       const float actual = ran.row(begin + i / dv)[h * dv + i % dv];
-      ASSERT_NEAR(actual, truth.out[static_cast<size_t>(i)], out_tolerance(truth, ran.shape, rows))
+      ASSERT_NEAR(actual, truth.out[static_cast<size_t>(i)], delta_tolerance(truth, ran.shape, rows))
           << table << " sequence " << s << " of " << rows << " rows, head " << h << ", row " << i / dv;
     }
     for (int64_t t = 0; t < rows; ++t) {
@@ -32,7 +32,7 @@ void expect_truth(const DeltaProblem& ran, const std::vector<float>& initial, in
       for (int64_t i = 0; i < dk * dv; ++i) {
         ASSERT_NEAR(ran.slot(slot)[h * dk * dv + i],
                     truth.states[static_cast<size_t>(t)][static_cast<size_t>(i)],
-                    state_tolerance(truth, ran.shape, rows))
+                    delta_tolerance(truth, ran.shape, rows))
             << table << " sequence " << s << " head " << h << ", state after row " << t;
       }
     }
@@ -160,7 +160,7 @@ TEST(GatedDelta, ContinuesFromAnySplit) {
       tail.state = head.state;
       ASSERT_TRUE(tail.run(*table).ok());
       // Two computations of the same value: twice the tolerance of one.
-      const double tolerance = 2 * out_tolerance(truth, shape, 150);
+      const double tolerance = 2 * delta_tolerance(truth, shape, 150);
       for (int64_t t = 0; t < 150; ++t) {
         const float* parts = t < split ? head.row(t) : tail.row(t - split);
         for (int64_t i = 0; i < shape.value_dim; ++i) {
@@ -169,7 +169,7 @@ TEST(GatedDelta, ContinuesFromAnySplit) {
         }
       }
       for (int64_t i = 0; i < shape.key_dim * shape.value_dim; ++i) {
-        ASSERT_NEAR(whole.slot(1)[i], tail.slot(1)[i], 2 * state_tolerance(truth, shape, 150)) << table->name;
+        ASSERT_NEAR(whole.slot(1)[i], tail.slot(1)[i], 2 * delta_tolerance(truth, shape, 150)) << table->name;
       }
     }
   }
@@ -202,6 +202,20 @@ TEST(GatedDelta, GivesTheSameBitsAloneAndInABatchOnAnyNumberOfThreads) {
     EXPECT_TRUE(same_bytes(alone.row(0), batch.row(begin), 150 * shape.value_heads * shape.value_dim))
         << table->name;
     EXPECT_TRUE(same_bytes(alone.slot(7), batch.slot(7), batch.slot_size())) << table->name;
+  }
+}
+
+// Every head stands exactly where one thread's share ends and the next begins.
+TEST(GatedDelta, UpdatesEachStateOnceWhereSharesMeet) {
+  std::vector<SequenceSpec> sequences;
+  for (int32_t s = 1; s <= 8; ++s) sequences.push_back({.rows = 1, .read_slot = s, .write_slots = {s}});
+  for (const KernelTable* table : runnable_tables()) {
+    for (const int threads : {1, 2, 4, 8}) {
+      DeltaProblem problem({2, 4, 16, 16}, SequenceBatch(sequences), 9, 31);
+      const std::vector<float> initial = problem.state;
+      ASSERT_TRUE(problem.run(*table, threads).ok());
+      for (int64_t s = 0; s < 8; ++s) expect_truth(problem, initial, s, table->name.data());
+    }
   }
 }
 
