@@ -26,32 +26,34 @@ const RoofKernels& roof_kernels(Isa isa) {
 }
 
 void fill(const RoofArgs& args, Worker worker) {
-  const Worker::Range mine = worker.share(args.bytes, 4096);
-  std::memset(args.target + mine.begin, 1, static_cast<size_t>(mine.end - mine.begin));
+  const Worker::Range mine = worker.share(args.target.dim(0), 4096);
+  std::memset(static_cast<char*>(args.target.data) + mine.begin, 1,
+              static_cast<size_t>(mine.end - mine.begin));
 }
 
 // The C library's copy: it knows which stores this processor likes best.
 void copy(const RoofArgs& args, Worker worker) {
-  const Worker::Range mine = worker.share(args.bytes, 4096);
-  std::memcpy(args.target + mine.begin, args.source + mine.begin, static_cast<size_t>(mine.end - mine.begin));
+  const Worker::Range mine = worker.share(args.source.dim(0), 4096);
+  std::memcpy(static_cast<char*>(args.target.data) + mine.begin,
+              static_cast<const char*>(args.source.data) + mine.begin,
+              static_cast<size_t>(mine.end - mine.begin));
 }
 
 // Seconds of the fastest pass among those that begin within the budget. Successive passes walk through
 // memory, so that none finds what an earlier one left in a cache.
 double best_pass(Stream& stream, Kernel<RoofArgs> kernel, const RoofArgs& whole, double budget) {
   RoofArgs args = whole;
-  args.bytes = kPassBytes;
   double best = 0;
   const int64_t begin = now_ns();
   int64_t at = 0;
   do {
-    args.source = whole.source + at;
-    args.target = whole.target + at;
+    args.source = whole.source.rows(at, kPassBytes);
+    args.target = whole.target.rows(at, kPassBytes);
     const int64_t start = now_ns();
-    launch(stream, "roof", "measure", kernel, args);
+    launch(stream, kRoofSpec, "measure", kernel, args);
     const double seconds = seconds_since(start);
     best = best == 0 ? seconds : std::min(best, seconds);
-    at = (at + kPassBytes) % whole.bytes;
+    at = (at + kPassBytes) % whole.source.dim(0);
   } while (seconds_since(begin) < budget || at != 0);
   return best;
 }
@@ -62,18 +64,19 @@ Result<Roofs> measure_roofs(Stream& stream, Isa isa, double seconds) {
   Arena arena = LS_TRY(Arena::create("roofs", kBytes));
   const TensorView memory = LS_TRY(arena.allocate("roof", DType::kU8, {kBytes}));
   std::vector<float> sink(static_cast<size_t>(stream.threads()) * 16);
-  char* bytes = static_cast<char*>(memory.data);
-  launch(stream, "roof", "fill", fill,
-         {.source = bytes, .target = bytes, .bytes = kBytes, .sink = sink.data()});
+  RoofArgs args{.source = memory,
+                .target = memory,
+                .sink = view(sink, {static_cast<int64_t>(sink.size())}),
+                .rounds = 100000};
+  launch(stream, kRoofSpec, "fill", fill, args);
 
   const RoofKernels& kernels = roof_kernels(isa);
-  RoofArgs args{.source = bytes, .target = bytes, .bytes = kBytes, .rounds = 100000, .sink = sink.data()};
   const double flops = static_cast<double>(kSums * args.rounds * stream.threads()) * 1e-9;
   Roofs roofs;
   roofs.read_gb_per_s =
       static_cast<double>(kPassBytes) * 1e-9 / best_pass(stream, kernels.read, args, seconds);
-  args.bytes = kBytes / 2;
-  args.target = bytes + args.bytes;
+  args.source = memory.rows(0, kBytes / 2);
+  args.target = memory.rows(kBytes / 2, kBytes / 2);
   roofs.copy_gb_per_s = 2 * static_cast<double>(kPassBytes) * 1e-9 / best_pass(stream, copy, args, seconds);
   roofs.f32_gflop_per_s =
       flops * static_cast<double>(kernels.flop) / best_pass(stream, kernels.multiply, args, seconds);

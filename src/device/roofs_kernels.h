@@ -4,16 +4,24 @@
 #include <cstdint>
 
 #include "device/stream.h"
+#include "tensor/op_spec.h"
 
 namespace lockstep {
 
 struct RoofArgs {
-  const char* source = nullptr;  // [bytes], aligned to 64
-  char* target = nullptr;        // [bytes], for copies
-  int64_t bytes = 0;             // multiple of 4096
-  int64_t rounds = 0;            // of 24 multiply-adds per thread, for arithmetic
-  float* sink = nullptr;         // [threads * 16]: results, so that no loop is left out
+  TensorView source;   // u8 [N], aligned to 64, N a multiple of 4096
+  TensorView target;   // u8 [N], for copies
+  TensorView sink;     // f32 [threads * 16]: results, so that no loop is left out
+  int64_t rounds = 0;  // of 24 multiply-adds per thread, for arithmetic
 };
+
+inline constexpr OpArg kRoofArgs[] = {
+    {LS_ARG(RoofArgs, source), .access = Access::kRead, .dims = "N", .rows = RowsTouched::kNone},
+    {LS_ARG(RoofArgs, target), .access = Access::kWrite, .dims = "N", .rows = RowsTouched::kNone},
+    {LS_ARG(RoofArgs, sink), .access = Access::kWrite, .dims = "W", .rows = RowsTouched::kNone},
+    {LS_ARG(RoofArgs, rounds), .rows = RowsTouched::kNone},
+};
+inline constexpr OpSpec kRoofSpec{.name = "roof", .args = kRoofArgs, .args_bytes = sizeof(RoofArgs)};
 
 // One instruction set's loops. `multiply` does 24 * rounds operations of `flop` flop per thread.
 struct RoofKernels {

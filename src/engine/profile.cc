@@ -28,7 +28,7 @@ void Profiler::before(void* self, const LaunchRecord&) {
 void Profiler::after(void* self, const LaunchRecord& launch) {
   auto* profiler = static_cast<Profiler*>(self);
   const int64_t ns = now_ns() - profiler->launched_ns_;
-  Entry& entry = profiler->entry_of(launch.site.op, launch.site.stage);
+  Entry& entry = profiler->entry_of(launch.site.op(), launch.site.stage);
   entry.ns += ns;
   ++entry.calls;
 }

@@ -10,7 +10,8 @@
 
 namespace lockstep {
 
-enum class DType : uint8_t {
+// 64 bits wide so that a view has no padding: views are compared byte for byte.
+enum class DType : int64_t {
   kF32,
   kF16,
   kBF16,

@@ -4,14 +4,14 @@ namespace lockstep {
 
 std::ostream& operator<<(std::ostream& out, const Shape& shape) {
   out << "[";
-  for (int i = 0; i < shape.rank; ++i) out << (i > 0 ? ", " : "") << shape[i];
+  for (int64_t i = 0; i < shape.rank; ++i) out << (i > 0 ? ", " : "") << shape[i];
   return out << "]";
 }
 
 std::array<int64_t, kMaxRank> dense_strides(const Shape& shape) {
   std::array<int64_t, kMaxRank> strides{};
   int64_t step = 1;
-  for (int i = shape.rank - 1; i >= 0; --i) {
+  for (int64_t i = shape.rank - 1; i >= 0; --i) {
     strides[static_cast<size_t>(i)] = step;
     step *= shape[i];
   }
@@ -24,7 +24,7 @@ TensorView dense_view(void* data, DType dtype, const Shape& shape) {
 
 bool TensorView::is_contiguous() const {
   int64_t step = 1;
-  for (int i = shape.rank - 1; i >= 0; --i) {
+  for (int64_t i = shape.rank - 1; i >= 0; --i) {
     if (shape[i] != 1 && stride(i) != step) return false;
     step *= shape[i];
   }
@@ -40,7 +40,7 @@ TensorView TensorView::rows(int64_t begin, int64_t count) const {
 }
 
 TensorView TensorView::columns(int64_t begin, int64_t count) const {
-  const int last = shape.rank - 1;
+  const int64_t last = shape.rank - 1;
   LS_CHECK(begin >= 0 && count >= 0 && begin + count <= shape[last], "columns ", begin, "+", count, " of ",
            shape);
   TensorView part = *this;
@@ -76,7 +76,7 @@ Status bind_dims(std::string_view op, std::initializer_list<DimBinding> tensors)
       return error(Code::kInvalidArgument, op, ": ", tensor.name, " has shape ", tensor.view.shape,
                    "; expected ", tensor.dims.size(), " dimensions ", tensor.dims);
     }
-    for (int i = 0; i < tensor.view.shape.rank; ++i) {
+    for (int64_t i = 0; i < tensor.view.shape.rank; ++i) {
       Known& letter = known[static_cast<size_t>(tensor.dims[static_cast<size_t>(i)]) & 127u];
       if (letter.source == nullptr) {
         letter = {tensor.view.shape[i], &tensor};

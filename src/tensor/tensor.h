@@ -19,7 +19,7 @@ inline constexpr int kMaxRank = 6;
 
 // Extents of up to kMaxRank dimensions, outermost first.
 struct Shape {
-  int32_t rank = 0;
+  int64_t rank = 0;
   std::array<int64_t, kMaxRank> dims{};
 
   constexpr Shape() = default;
@@ -30,10 +30,10 @@ struct Shape {
     LS_CHECK(extents.size() <= kMaxRank, "rank ", extents.size());
     for (int64_t extent : extents) dims[static_cast<size_t>(rank++)] = extent;
   }
-  constexpr int64_t operator[](int i) const { return dims[static_cast<size_t>(i)]; }
+  constexpr int64_t operator[](int64_t i) const { return dims[static_cast<size_t>(i)]; }
   constexpr int64_t elements() const {
     int64_t count = 1;
-    for (int i = 0; i < rank; ++i) count *= dims[static_cast<size_t>(i)];
+    for (int64_t i = 0; i < rank; ++i) count *= dims[static_cast<size_t>(i)];
     return count;
   }
   bool operator==(const Shape&) const = default;
@@ -54,8 +54,8 @@ struct TensorView {
     LS_DCHECK(DTypeOf<std::remove_const_t<T>>::value == dtype, "view is ", dtype);
     return static_cast<T*>(data);
   }
-  int64_t dim(int i) const { return shape[i]; }
-  int64_t stride(int i) const { return strides[static_cast<size_t>(i)]; }
+  int64_t dim(int64_t i) const { return shape[i]; }
+  int64_t stride(int64_t i) const { return strides[static_cast<size_t>(i)]; }
   int64_t elements() const { return shape.elements(); }
   int64_t bytes() const { return elements() * size_of(dtype); }
   explicit operator bool() const { return data != nullptr; }
@@ -71,7 +71,9 @@ struct TensorView {
   TensorView reshaped(const Shape& other) const;
 };
 
-static_assert(std::is_trivially_copyable_v<TensorView>);
+// No padding: what a step prepared is compared with what a graph captured byte for byte.
+static_assert(std::is_trivially_copyable_v<TensorView> &&
+              std::has_unique_object_representations_v<TensorView>);
 
 // Strides of a dense row-major tensor.
 std::array<int64_t, kMaxRank> dense_strides(const Shape& shape);

@@ -46,8 +46,8 @@ Status causal_conv(const Launcher& on, const CausalConvArgs& args, std::string_v
   if (args.x.elements() == 0) return {};
   if (on.table.causal_conv == nullptr) return missing_kernel("causal_conv", on.table);
   if (on.table.causal_conv_state == nullptr) return missing_kernel("causal_conv_state", on.table);
-  launch(on.stream, "causal_conv", stage, on.table.causal_conv, args);
-  launch(on.stream, "causal_conv_state", stage, on.table.causal_conv_state, args);
+  launch(on.stream, kCausalConvSpec, stage, on.table.causal_conv, args);
+  launch(on.stream, kCausalConvStateSpec, stage, on.table.causal_conv_state, args);
   return {};
 }
 

@@ -24,24 +24,47 @@ struct CausalConvArgs {
   const LiveSeqs* num_seqs = nullptr;
 };
 
+// What each launch touches: outputs first, from the states as they were; then the states.
 inline constexpr OpArg kCausalConvArgs[] = {
-    {.name = "x", .access = Access::kRead, .dims = "TC", .any_stride = true},
-    {.name = "weight", .access = Access::kRead, .dims = "CW", .rows = RowsTouched::kNone},
-    {.name = "state",
-     .access = Access::kReadWrite,
-     .dims = "NCV",
-     .rows = RowsTouched::kOwned,
-     .pad = PadRows::kUntouched,
+    {LS_ARG(CausalConvArgs, x), .access = Access::kRead, .dims = "TC", .rows = RowsTouched::kLive,
      .any_stride = true},
-    {.name = "query_start_loc", .access = Access::kRead, .dims = "S1"},
-    {.name = "state_read_slot", .access = Access::kRead, .dims = "S"},
-    {.name = "state_write_slots", .access = Access::kRead, .dims = "T"},
-    {.name = "has_initial_state", .access = Access::kRead, .dims = "S"},
-    {.name = "out", .access = Access::kWrite, .dims = "TC"},
-    {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
-    {.name = "num_seqs", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {LS_ARG(CausalConvArgs, weight), .access = Access::kRead, .dims = "CW", .rows = RowsTouched::kNone},
+    {LS_ARG(CausalConvArgs, state), .access = Access::kRead, .dims = "NCV", .rows = RowsTouched::kOwned,
+     .outer_stride = true},
+    {LS_ARG(CausalConvArgs, query_start_loc), .access = Access::kRead, .dims = "S1",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(CausalConvArgs, state_read_slot), .access = Access::kRead, .dims = "S",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(CausalConvArgs, state_write_slots), .access = Access::kNone, .dims = "T"},
+    {LS_ARG(CausalConvArgs, has_initial_state), .access = Access::kRead, .dims = "S",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(CausalConvArgs, out), .access = Access::kWrite, .dims = "TC", .any_stride = true},
+    {LS_ARG(CausalConvArgs, num_rows), .rows = RowsTouched::kNone},
+    {LS_ARG(CausalConvArgs, num_seqs), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kCausalConvSpec{.name = "causal_conv", .args = kCausalConvArgs};
+inline constexpr OpSpec kCausalConvSpec{
+    .name = "causal_conv", .args = kCausalConvArgs, .args_bytes = sizeof(CausalConvArgs)};
+
+inline constexpr OpArg kCausalConvStateArgs[] = {
+    {LS_ARG(CausalConvArgs, x), .access = Access::kRead, .dims = "TC", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(CausalConvArgs, weight), .access = Access::kNone, .dims = "CW", .rows = RowsTouched::kNone},
+    {LS_ARG(CausalConvArgs, state), .access = Access::kReadWrite, .dims = "NCV", .rows = RowsTouched::kOwned,
+     .pad = PadRows::kUntouched, .outer_stride = true},
+    {LS_ARG(CausalConvArgs, query_start_loc), .access = Access::kRead, .dims = "S1",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(CausalConvArgs, state_read_slot), .access = Access::kRead, .dims = "S",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(CausalConvArgs, state_write_slots), .access = Access::kRead, .dims = "T",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(CausalConvArgs, has_initial_state), .access = Access::kRead, .dims = "S",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(CausalConvArgs, out), .access = Access::kNone, .dims = "TC"},
+    {LS_ARG(CausalConvArgs, num_rows), .access = Access::kNone, .rows = RowsTouched::kNone},
+    {LS_ARG(CausalConvArgs, num_seqs), .rows = RowsTouched::kNone},
+};
+inline constexpr OpSpec kCausalConvStateSpec{
+    .name = "causal_conv_state", .args = kCausalConvStateArgs, .args_bytes = sizeof(CausalConvArgs)};
 
 inline constexpr int64_t kMaxConvWindow = 16;  // W; the models at hand have 4
 

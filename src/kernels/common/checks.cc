@@ -20,7 +20,7 @@ Status check_dtype(std::string_view op, std::string_view name, const TensorView&
 }
 
 Status check_dense_rows(std::string_view op, std::string_view name, const TensorView& view) {
-  const int last = view.shape.rank - 1;
+  const int64_t last = view.shape.rank - 1;
   if (last < 0 || view.dim(last) <= 1 || view.stride(last) == 1) return {};
   return error(Code::kInvalidArgument, op, ": ", name, " ", view.shape, " has an innermost stride of ",
                view.stride(last), "; expected 1");

@@ -30,7 +30,7 @@ Status check_sequences(std::string_view op, const SequenceArgs& args, int64_t ro
 Status check_state(std::string_view op, const TensorView& state) {
   int64_t step = 1;
   bool dense = true;
-  for (int i = state.shape.rank - 1; i > 0; --i) {
+  for (int64_t i = state.shape.rank - 1; i > 0; --i) {
     dense = dense && (state.dim(i) <= 1 || state.stride(i) == step);
     step *= state.dim(i);
   }

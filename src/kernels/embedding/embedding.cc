@@ -20,7 +20,7 @@ Status embedding(const Launcher& on, const EmbeddingArgs& args, std::string_view
   }
   if (args.out.dim(0) == 0) return {};
   if (on.table.embedding == nullptr) return missing_kernel("embedding", on.table);
-  launch(on.stream, "embedding", stage, on.table.embedding, args);
+  launch(on.stream, kEmbeddingSpec, stage, on.table.embedding, args);
   return {};
 }
 

@@ -17,12 +17,14 @@ struct EmbeddingArgs {
 };
 
 inline constexpr OpArg kEmbeddingArgs[] = {
-    {.name = "token_ids", .access = Access::kRead, .dims = "T"},
-    {.name = "table", .access = Access::kRead, .dims = "VE", .rows = RowsTouched::kNone},
-    {.name = "out", .access = Access::kWrite, .dims = "TE"},
-    {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {LS_ARG(EmbeddingArgs, token_ids), .access = Access::kRead, .dims = "T", .rows = RowsTouched::kLive},
+    {LS_ARG(EmbeddingArgs, table), .access = Access::kRead, .dims = "VE", .rows = RowsTouched::kNone},
+    {LS_ARG(EmbeddingArgs, out), .access = Access::kWrite, .dims = "TE", .any_stride = true},
+    {LS_ARG(EmbeddingArgs, num_rows), .rows = RowsTouched::kNone},
+    {LS_ARG(EmbeddingArgs, scale), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kEmbeddingSpec{.name = "embedding", .args = kEmbeddingArgs};
+inline constexpr OpSpec kEmbeddingSpec{
+    .name = "embedding", .args = kEmbeddingArgs, .args_bytes = sizeof(EmbeddingArgs)};
 
 // A live id outside [0, V) gives a row of NaN: it can only come from a broken plan, and the sampler counts
 // non-finite values per row, so it is seen and not read out of bounds.

@@ -12,7 +12,7 @@ Status sigmoid_gate(const Launcher& on, const SigmoidGateArgs& args, std::string
   LS_TRY(check_num_rows("sigmoid_gate", args.num_rows));
   if (args.out.elements() == 0) return {};
   if (on.table.sigmoid_gate == nullptr) return missing_kernel("sigmoid_gate", on.table);
-  launch(on.stream, "sigmoid_gate", stage, on.table.sigmoid_gate, args);
+  launch(on.stream, kSigmoidGateSpec, stage, on.table.sigmoid_gate, args);
   return {};
 }
 
@@ -28,7 +28,7 @@ Status gated_add(const Launcher& on, const GatedAddArgs& args, std::string_view 
   LS_TRY(check_num_rows("gated_add", args.num_rows));
   if (args.out.elements() == 0) return {};
   if (on.table.gated_add == nullptr) return missing_kernel("gated_add", on.table);
-  launch(on.stream, "gated_add", stage, on.table.gated_add, args);
+  launch(on.stream, kGatedAddSpec, stage, on.table.gated_add, args);
   return {};
 }
 

@@ -25,20 +25,26 @@ struct GatedAddArgs {
 };
 
 inline constexpr OpArg kSigmoidGateArgs[] = {
-    {.name = "x", .access = Access::kRead, .dims = "THD", .any_stride = true},
-    {.name = "gate", .access = Access::kRead, .dims = "THD", .any_stride = true},
-    {.name = "out", .access = Access::kWrite, .dims = "THD", .any_stride = true},
-    {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {LS_ARG(SigmoidGateArgs, x), .access = Access::kRead, .dims = "THD", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(SigmoidGateArgs, gate), .access = Access::kRead, .dims = "THD", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(SigmoidGateArgs, out), .access = Access::kWrite, .dims = "THD", .any_stride = true},
+    {LS_ARG(SigmoidGateArgs, num_rows), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kSigmoidGateSpec{.name = "sigmoid_gate", .args = kSigmoidGateArgs};
+inline constexpr OpSpec kSigmoidGateSpec{
+    .name = "sigmoid_gate", .args = kSigmoidGateArgs, .args_bytes = sizeof(SigmoidGateArgs)};
 
 inline constexpr OpArg kGatedAddArgs[] = {
-    {.name = "y", .access = Access::kRead, .dims = "TE"},
-    {.name = "gate", .access = Access::kRead, .dims = "T1"},
-    {.name = "out", .access = Access::kReadWrite, .dims = "TE"},
-    {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {LS_ARG(GatedAddArgs, y), .access = Access::kRead, .dims = "TE", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(GatedAddArgs, gate), .access = Access::kRead, .dims = "T1", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(GatedAddArgs, out), .access = Access::kReadWrite, .dims = "TE", .any_stride = true},
+    {LS_ARG(GatedAddArgs, num_rows), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kGatedAddSpec{.name = "gated_add", .args = kGatedAddArgs};
+inline constexpr OpSpec kGatedAddSpec{
+    .name = "gated_add", .args = kGatedAddArgs, .args_bytes = sizeof(GatedAddArgs)};
 
 // Pad rows of out become zero in both. Errors: kInvalidArgument. Cost: one launch each.
 Status sigmoid_gate(const Launcher& on, const SigmoidGateArgs& args, std::string_view stage);

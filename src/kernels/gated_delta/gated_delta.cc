@@ -54,7 +54,7 @@ Status gated_delta(const Launcher& on, const GatedDeltaArgs& args, std::string_v
                          gated_delta_workspace_bytes(on.stream.threads(), args.q.dim(2), args.v.dim(2))));
   if (args.out.elements() == 0) return {};
   if (on.table.gated_delta == nullptr) return missing_kernel("gated_delta", on.table);
-  launch(on.stream, "gated_delta", stage, on.table.gated_delta, args);
+  launch(on.stream, kGatedDeltaSpec, stage, on.table.gated_delta, args);
   return {};
 }
 

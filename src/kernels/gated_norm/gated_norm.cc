@@ -15,7 +15,7 @@ Status gated_norm(const Launcher& on, const GatedNormArgs& args, std::string_vie
   LS_TRY(check_num_rows("gated_norm", args.num_rows));
   if (args.out.elements() == 0) return {};
   if (on.table.gated_norm == nullptr) return missing_kernel("gated_norm", on.table);
-  launch(on.stream, "gated_norm", stage, on.table.gated_norm, args);
+  launch(on.stream, kGatedNormSpec, stage, on.table.gated_norm, args);
   return {};
 }
 

@@ -19,13 +19,17 @@ struct GatedNormArgs {
 };
 
 inline constexpr OpArg kGatedNormArgs[] = {
-    {.name = "x", .access = Access::kRead, .dims = "THD"},
-    {.name = "z", .access = Access::kRead, .dims = "THD", .any_stride = true},
-    {.name = "weight", .access = Access::kRead, .dims = "D", .rows = RowsTouched::kNone},
-    {.name = "out", .access = Access::kWrite, .dims = "THD"},
-    {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {LS_ARG(GatedNormArgs, x), .access = Access::kRead, .dims = "THD", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(GatedNormArgs, z), .access = Access::kRead, .dims = "THD", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(GatedNormArgs, weight), .access = Access::kRead, .dims = "D", .rows = RowsTouched::kNone},
+    {LS_ARG(GatedNormArgs, out), .access = Access::kWrite, .dims = "THD", .any_stride = true},
+    {LS_ARG(GatedNormArgs, num_rows), .rows = RowsTouched::kNone},
+    {LS_ARG(GatedNormArgs, epsilon), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kGatedNormSpec{.name = "gated_norm", .args = kGatedNormArgs};
+inline constexpr OpSpec kGatedNormSpec{
+    .name = "gated_norm", .args = kGatedNormArgs, .args_bytes = sizeof(GatedNormArgs)};
 
 // Pad rows are zero. Errors: kInvalidArgument. Cost: one launch.
 Status gated_norm(const Launcher& on, const GatedNormArgs& args, std::string_view stage);

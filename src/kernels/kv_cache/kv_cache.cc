@@ -51,7 +51,7 @@ Status store_kv(const Launcher& on, const StoreKvArgs& args, std::string_view st
   LS_TRY(check_num_rows("store_kv", args.num_rows));
   if (args.k.elements() == 0) return {};
   if (on.table.store_kv == nullptr) return missing_kernel("store_kv", on.table);
-  launch(on.stream, "store_kv", stage, on.table.store_kv, args);
+  launch(on.stream, kStoreKvSpec, stage, on.table.store_kv, args);
   return {};
 }
 
@@ -63,7 +63,7 @@ Status table_edits(const Launcher& on, const TableEditsArgs& args, std::string_v
   LS_TRY(check_count("table_edits", "num_edits", args.num_edits));
   if (args.edits.elements() == 0) return {};
   if (on.table.table_edits == nullptr) return missing_kernel("table_edits", on.table);
-  launch(on.stream, "table_edits", stage, on.table.table_edits, args);
+  launch(on.stream, kTableEditsSpec, stage, on.table.table_edits, args);
   return {};
 }
 
@@ -71,9 +71,9 @@ Status copy_pages(const Launcher& on, const CopyPagesArgs& args, std::string_vie
   LS_TRY(check_columns("copy_pages", "copies", args.copies, 2));
   LS_TRY(check_tensors("copy_pages", {{"copies", args.copies, DType::kI32}}));
   LS_TRY(check_count("copy_pages", "num_copies", args.num_copies));
-  if (args.segments < 0 || args.segment_bytes < 0 || args.page_stride_bytes < 0) {
-    return error(Code::kInvalidArgument, "copy_pages: a page is ", args.segments, " segments of ",
-                 args.segment_bytes, " bytes, ", args.page_stride_bytes,
+  if (args.num_pages < 0 || args.segments < 0 || args.segment_bytes < 0 || args.page_stride_bytes < 0) {
+    return error(Code::kInvalidArgument, "copy_pages: ", args.num_pages, " pages of ", args.segments,
+                 " segments of ", args.segment_bytes, " bytes, ", args.page_stride_bytes,
                  " bytes from page to page; expected none below 0");
   }
   if (args.copies.elements() == 0 || args.segments == 0 || args.segment_bytes == 0) return {};
@@ -81,7 +81,7 @@ Status copy_pages(const Launcher& on, const CopyPagesArgs& args, std::string_vie
     return error(Code::kInvalidArgument, "copy_pages: base has no memory; it is required");
   }
   if (on.table.copy_pages == nullptr) return missing_kernel("copy_pages", on.table);
-  launch(on.stream, "copy_pages", stage, on.table.copy_pages, args);
+  launch(on.stream, kCopyPagesSpec, stage, on.table.copy_pages, args);
   return {};
 }
 

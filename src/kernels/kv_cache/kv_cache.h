@@ -31,6 +31,7 @@ struct CopyPagesArgs {
   TensorView copies;  // [N, 2] i32: source, target
   const int32_t* num_copies = nullptr;
   void* base = nullptr;
+  int64_t num_pages = 0;             // there are: copies of other ids are passed over
   int64_t page_stride_bytes = 0;     // from one page to the next
   int64_t segment_stride_bytes = 0;  // from one run of a page to the next (layers or planes)
   int64_t segment_bytes = 0;
@@ -38,40 +39,45 @@ struct CopyPagesArgs {
 };
 
 inline constexpr OpArg kStoreKvArgs[] = {
-    {.name = "k", .access = Access::kRead, .dims = "TKD", .any_stride = true},
-    {.name = "v", .access = Access::kRead, .dims = "TKD", .any_stride = true},
-    {.name = "slot_mapping", .access = Access::kRead, .dims = "T"},
-    {.name = "cache",
-     .access = Access::kWrite,
-     .dims = "PKBD",
-     .rows = RowsTouched::kOwned,
-     .pad = PadRows::kUntouched,
+    {LS_ARG(StoreKvArgs, k), .access = Access::kRead, .dims = "TKD", .rows = RowsTouched::kLive,
      .any_stride = true},
-    {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {LS_ARG(StoreKvArgs, v), .access = Access::kRead, .dims = "TKD", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(StoreKvArgs, slot_mapping), .access = Access::kRead, .dims = "T", .rows = RowsTouched::kLive},
+    {LS_ARG(StoreKvArgs, cache), .access = Access::kWrite, .dims = "PKBD", .rows = RowsTouched::kOwned,
+     .pad = PadRows::kUntouched, .any_stride = true},
+    {LS_ARG(StoreKvArgs, num_rows), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kStoreKvSpec{.name = "store_kv", .args = kStoreKvArgs};
+inline constexpr OpSpec kStoreKvSpec{
+    .name = "store_kv", .args = kStoreKvArgs, .args_bytes = sizeof(StoreKvArgs)};
 
 inline constexpr OpArg kTableEditsArgs[] = {
-    {.name = "edits", .access = Access::kRead, .dims = "N3", .rows = RowsTouched::kNone},
-    {.name = "page_table",
-     .access = Access::kWrite,
-     .dims = "RM",
-     .rows = RowsTouched::kOwned,
-     .pad = PadRows::kUntouched},
-    {.name = "num_edits", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {LS_ARG(TableEditsArgs, edits), .access = Access::kRead, .dims = "N3", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(TableEditsArgs, page_table), .access = Access::kWrite, .dims = "RM", .rows = RowsTouched::kOwned,
+     .pad = PadRows::kUntouched, .any_stride = true},
+    {LS_ARG(TableEditsArgs, num_edits), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kTableEditsSpec{.name = "table_edits", .args = kTableEditsArgs};
+inline constexpr OpSpec kTableEditsSpec{
+    .name = "table_edits", .args = kTableEditsArgs, .args_bytes = sizeof(TableEditsArgs)};
 
+// Page p is `segments` runs, each of `segment_bytes`.
+inline constexpr ExtentLevel kCopyPagesExtent[] = {
+    {"num_pages", "page_stride_bytes"}, {"segments", "segment_stride_bytes"}, {"segment_bytes", ""}};
 inline constexpr OpArg kCopyPagesArgs[] = {
-    {.name = "copies", .access = Access::kRead, .dims = "N2", .rows = RowsTouched::kNone},
-    {.name = "base",
-     .access = Access::kReadWrite,
-     .dims = "P",
-     .rows = RowsTouched::kOwned,
-     .pad = PadRows::kUntouched},
-    {.name = "num_copies", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {LS_ARG(CopyPagesArgs, copies), .access = Access::kRead, .dims = "N2", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(CopyPagesArgs, num_copies), .rows = RowsTouched::kNone},
+    {LS_ARG(CopyPagesArgs, base), .access = Access::kReadWrite, .dims = "P", .rows = RowsTouched::kOwned,
+     .pad = PadRows::kUntouched, .extent = kCopyPagesExtent},
+    {LS_ARG(CopyPagesArgs, num_pages), .rows = RowsTouched::kNone},
+    {LS_ARG(CopyPagesArgs, page_stride_bytes), .rows = RowsTouched::kNone},
+    {LS_ARG(CopyPagesArgs, segment_stride_bytes), .rows = RowsTouched::kNone},
+    {LS_ARG(CopyPagesArgs, segment_bytes), .rows = RowsTouched::kNone},
+    {LS_ARG(CopyPagesArgs, segments), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kCopyPagesSpec{.name = "copy_pages", .args = kCopyPagesArgs};
+inline constexpr OpSpec kCopyPagesSpec{
+    .name = "copy_pages", .args = kCopyPagesArgs, .args_bytes = sizeof(CopyPagesArgs)};
 
 // Errors of all three: kInvalidArgument for shapes or dtypes that do not fit. Cost: one launch each.
 Status store_kv(const Launcher& on, const StoreKvArgs& args, std::string_view stage);

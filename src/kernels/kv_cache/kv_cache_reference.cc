@@ -43,7 +43,8 @@ void copy_pages(const CopyPagesArgs& args, Worker worker) {
   const auto [begin, end] = worker.share(args.segment_bytes, 64);
   for (int64_t n = 0; n < *args.num_copies && n < args.copies.dim(0); ++n) {
     const int32_t* copy = copies + n * args.copies.stride(0);
-    if (copy[0] == copy[1]) continue;
+    const bool known = copy[0] >= 0 && copy[0] < args.num_pages && copy[1] >= 0 && copy[1] < args.num_pages;
+    if (!known || copy[0] == copy[1]) continue;
     for (int64_t s = 0; s < args.segments; ++s) {
       const char* from = base + copy[0] * args.page_stride_bytes + s * args.segment_stride_bytes;
       char* to = base + copy[1] * args.page_stride_bytes + s * args.segment_stride_bytes;

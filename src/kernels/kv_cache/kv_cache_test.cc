@@ -199,9 +199,10 @@ TEST(CopyPages, CopiesWholePagesInOrderInEveryLayout) {
           problem.memory[i] = static_cast<unsigned char>(i * 31 % 251);
         }
         const KvPageRuns runs = kv_page_runs(layout, problem.geometry);
-        // Page 4 gets what page 2 got from page 1; the last copy is no live one.
-        std::vector<int32_t> copies = {1, 2, 2, 4, 3, 3, 5, 0};
-        const int32_t count = 3;
+        // Page 4 gets what page 2 got from page 1. Two copies name pages that do not exist, the last is no
+        // live one.
+        std::vector<int32_t> copies = {1, 2, 2, 4, 3, 3, 6, 1, 1, -1, 5, 0};
+        const int32_t count = 5;
         std::vector<unsigned char> expected = problem.memory;
         for (const int64_t target : {2, 4}) {
           for (int64_t run = 0; run < runs.runs; ++run) {
@@ -212,9 +213,10 @@ TEST(CopyPages, CopiesWholePagesInOrderInEveryLayout) {
         }
         Stream stream(threads);
         ASSERT_TRUE(copy_pages({*table, stream},
-                               {.copies = view(copies, {4, 2}),
+                               {.copies = view(copies, {6, 2}),
                                 .num_copies = &count,
                                 .base = problem.memory.data(),
+                                .num_pages = problem.geometry.num_pages,
                                 .page_stride_bytes = runs.page_stride_bytes,
                                 .segment_stride_bytes = runs.run_stride_bytes,
                                 .segment_bytes = runs.run_bytes,
@@ -240,6 +242,7 @@ TEST(CopyPages, NamesWhatDoesNotFit) {
   const CopyPagesArgs args{.copies = view(copies, {2, 2}),
                            .num_copies = &count,
                            .base = memory.data(),
+                           .num_pages = 4,
                            .page_stride_bytes = 16,
                            .segment_stride_bytes = 0,
                            .segment_bytes = 16,
@@ -259,7 +262,7 @@ TEST(CopyPages, NamesWhatDoesNotFit) {
   negative.segments = -1;
   EXPECT_EQ(
       refusal(negative, table),
-      "copy_pages: a page is -1 segments of 16 bytes, 16 bytes from page to page; expected none below 0");
+      "copy_pages: 4 pages of -1 segments of 16 bytes, 16 bytes from page to page; expected none below 0");
 }
 
 }  // namespace

@@ -1,9 +1,12 @@
 // Where the keys and values of one layer lie: real strides, 64 bit, so that every layout is data.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "tensor/dtype.h"
+#include "tensor/op_spec.h"
 
 namespace lockstep {
 
@@ -16,7 +19,7 @@ struct KvPlane {
   int64_t head_stride = 0;
   int64_t token_stride = 0;
   int64_t chunk_stride = 0;
-  int32_t chunk = 0;
+  int64_t chunk = 0;
 
   int64_t offset(int64_t page, int64_t head, int64_t token, int64_t d) const {
     return page * page_stride + head * head_stride + token * token_stride + d / chunk * chunk_stride +
@@ -32,6 +35,15 @@ struct KvView {
   int32_t page_tokens = 0;    // B
   int32_t heads = 0;          // K
   int32_t head_dim = 0;       // D
+};
+
+// No padding: launches are compared byte for byte.
+static_assert(std::has_unique_object_representations_v<KvView>);
+
+template <>
+struct ArgKindOf<KvView> {
+  static constexpr ArgKind value = ArgKind::kKvCache;
+  static constexpr int32_t second_address = offsetof(KvView, v);
 };
 
 }  // namespace lockstep

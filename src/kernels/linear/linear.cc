@@ -39,9 +39,9 @@ Status linear(const Launcher& on, const LinearArgs& args, std::string_view stage
   if (args.x.dim(0) == 0) return {};
   if (on.table.linear == nullptr) return missing_kernel("linear", on.table);
   if (on.table.linear_prepare != nullptr && !prepares_own_inputs(args)) {
-    launch(on.stream, "linear_prepare", stage, on.table.linear_prepare, args);
+    launch(on.stream, kLinearPrepareSpec, stage, on.table.linear_prepare, args);
   }
-  launch(on.stream, "linear", stage, on.table.linear, args);
+  launch(on.stream, kLinearSpec, stage, on.table.linear, args);
   return {};
 }
 

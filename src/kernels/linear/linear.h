@@ -23,15 +23,33 @@ struct LinearArgs {
   MatmulInput input = MatmulInput::kF32;
 };
 
-inline constexpr OpArg kLinearArgs[] = {
-    {.name = "x", .access = Access::kRead, .dims = "TK", .any_stride = true},
-    {.name = "weight", .access = Access::kRead, .dims = "NK", .rows = RowsTouched::kNone},
-    {.name = "out", .access = Access::kWrite, .dims = "TN", .any_stride = true},
-    {.name = "workspace", .access = Access::kReadWrite, .dims = "W", .rows = RowsTouched::kNone},
-    {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+inline constexpr OpArg kLinearPrepareArgs[] = {
+    {LS_ARG(LinearArgs, x), .access = Access::kRead, .dims = "TK", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(LinearArgs, weight), .access = Access::kNone, .dims = "NK", .rows = RowsTouched::kNone},
+    {LS_ARG(LinearArgs, out), .access = Access::kNone, .dims = "TN", .any_stride = true},
+    {LS_ARG(LinearArgs, workspace), .access = Access::kWrite, .dims = "W", .rows = RowsTouched::kNone},
+    {LS_ARG(LinearArgs, num_rows), .rows = RowsTouched::kNone},
+    {LS_ARG(LinearArgs, input), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kLinearSpec{
-    .name = "linear", .args = kLinearArgs, .workspace = "T * round_up(K, 32) * 4"};
+inline constexpr OpSpec kLinearPrepareSpec{.name = "linear_prepare",
+                                           .args = kLinearPrepareArgs,
+                                           .args_bytes = sizeof(LinearArgs),
+                                           .workspace = "T * round_up(K, 32) * 4"};
+
+inline constexpr OpArg kLinearArgs[] = {
+    {LS_ARG(LinearArgs, x), .access = Access::kRead, .dims = "TK", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(LinearArgs, weight), .access = Access::kRead, .dims = "NK", .rows = RowsTouched::kNone},
+    {LS_ARG(LinearArgs, out), .access = Access::kWrite, .dims = "TN", .any_stride = true},
+    {LS_ARG(LinearArgs, workspace), .access = Access::kRead, .dims = "W", .rows = RowsTouched::kNone},
+    {LS_ARG(LinearArgs, num_rows), .rows = RowsTouched::kNone},
+    {LS_ARG(LinearArgs, input), .rows = RowsTouched::kNone},
+};
+inline constexpr OpSpec kLinearSpec{.name = "linear",
+                                    .args = kLinearArgs,
+                                    .args_bytes = sizeof(LinearArgs),
+                                    .workspace = "T * round_up(K, 32) * 4"};
 
 // Bytes of workspace for T rows of K inputs.
 int64_t linear_workspace_bytes(int64_t rows, int64_t inputs);

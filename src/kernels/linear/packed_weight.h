@@ -2,13 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "base/math.h"
+#include "tensor/op_spec.h"
 #include "tensor/tensor.h"
 
 namespace lockstep {
 
-enum class WeightLayout : uint8_t {
+enum class WeightLayout : int64_t {
   kRowMajor,  // [X][N][K]: as in a checkpoint
   // Panels of 32 output columns: [X][ceil(N/32)][ceil(K/G)][32][G] with G = 4 / element bytes (1 for f32, 2
   // for the half types), zero padded in N and K. A line of 128 bytes holds 32 columns of G consecutive k, so
@@ -20,7 +22,8 @@ enum class WeightLayout : uint8_t {
 
 inline constexpr int64_t kPanelColumns = 32;
 
-// X matrices of [N, K], one after another. X = 1 for an ordinary weight. Trivially copyable.
+// X matrices of [N, K], one after another. X = 1 for an ordinary weight. Trivially copyable, without padding:
+// launches are compared byte for byte, and so the layout is 64 bits wide.
 struct PackedWeight {
   void* data = nullptr;
   DType dtype = DType::kBF16;  // f32, f16 or bf16
@@ -31,6 +34,13 @@ struct PackedWeight {
   int64_t expert_stride = 0;  // elements from one matrix to the next
 
   explicit operator bool() const { return data != nullptr; }
+};
+static_assert(std::has_unique_object_representations_v<PackedWeight>);
+
+template <>
+struct ArgKindOf<PackedWeight> {
+  static constexpr ArgKind value = ArgKind::kWeight;
+  static constexpr int32_t second_address = 0;
 };
 
 // Elements of G consecutive k in a panel line.

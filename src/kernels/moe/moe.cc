@@ -91,7 +91,7 @@ Status moe_route(const Launcher& on, const MoeRouteArgs& args, std::string_view 
   }
   if (args.logits.dim(0) == 0) return {};
   if (on.table.moe_route == nullptr) return missing_kernel("moe_route", on.table);
-  launch(on.stream, "moe_route", stage, on.table.moe_route, args);
+  launch(on.stream, kMoeRouteSpec, stage, on.table.moe_route, args);
   return {};
 }
 
@@ -102,11 +102,11 @@ Status moe_experts(const Launcher& on, const MoeExpertsArgs& args, std::string_v
   if (table.moe_gate_up == nullptr) return missing_kernel("moe_gate_up", table);
   if (table.moe_down == nullptr) return missing_kernel("moe_down", table);
   if (table.moe_combine == nullptr) return missing_kernel("moe_combine", table);
-  if (table.moe_sort != nullptr) launch(on.stream, "moe_sort", stage, table.moe_sort, args);
-  if (table.moe_prepare != nullptr) launch(on.stream, "moe_prepare", stage, table.moe_prepare, args);
-  launch(on.stream, "moe_gate_up", stage, table.moe_gate_up, args);
-  launch(on.stream, "moe_down", stage, table.moe_down, args);
-  launch(on.stream, "moe_combine", stage, table.moe_combine, args);
+  if (table.moe_sort != nullptr) launch(on.stream, kMoeSortSpec, stage, table.moe_sort, args);
+  if (table.moe_prepare != nullptr) launch(on.stream, kMoePrepareSpec, stage, table.moe_prepare, args);
+  launch(on.stream, kMoeGateUpSpec, stage, table.moe_gate_up, args);
+  launch(on.stream, kMoeDownSpec, stage, table.moe_down, args);
+  launch(on.stream, kMoeCombineSpec, stage, table.moe_combine, args);
   return {};
 }
 

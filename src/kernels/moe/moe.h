@@ -1,6 +1,8 @@
 // Mixture of experts: choose experts per row, run each chosen expert on its rows, sum per row.
 #pragma once
 
+#include <array>
+
 #include "base/units.h"
 #include "kernels/common/launcher.h"
 #include "kernels/linear/linear.h"
@@ -36,26 +38,74 @@ struct MoeExpertsArgs {
 };
 
 inline constexpr OpArg kMoeRouteArgs[] = {
-    {.name = "logits", .access = Access::kRead, .dims = "TX"},
-    {.name = "expert_ids", .access = Access::kWrite, .dims = "Tk"},
-    {.name = "expert_weights", .access = Access::kWrite, .dims = "Tk"},
-    {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {LS_ARG(MoeRouteArgs, logits), .access = Access::kRead, .dims = "TX", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(MoeRouteArgs, expert_ids), .access = Access::kWrite, .dims = "Tk", .pad = PadRows::kSkip,
+     .any_stride = true},
+    {LS_ARG(MoeRouteArgs, expert_weights), .access = Access::kWrite, .dims = "Tk", .any_stride = true},
+    {LS_ARG(MoeRouteArgs, num_rows), .rows = RowsTouched::kNone},
+    {LS_ARG(MoeRouteArgs, normalise), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kMoeRouteSpec{.name = "moe_route", .args = kMoeRouteArgs};
+inline constexpr OpSpec kMoeRouteSpec{
+    .name = "moe_route", .args = kMoeRouteArgs, .args_bytes = sizeof(MoeRouteArgs)};
 
-inline constexpr OpArg kMoeExpertsArgs[] = {
-    {.name = "x", .access = Access::kRead, .dims = "TE"},
-    {.name = "gate_up", .access = Access::kRead, .dims = "XGE", .rows = RowsTouched::kNone},
-    {.name = "down", .access = Access::kRead, .dims = "XEF", .rows = RowsTouched::kNone},
-    {.name = "expert_ids", .access = Access::kRead, .dims = "Tk"},
-    {.name = "expert_weights", .access = Access::kRead, .dims = "Tk"},
-    {.name = "out", .access = Access::kWrite, .dims = "TE"},
-    {.name = "workspace", .access = Access::kReadWrite, .dims = "W", .rows = RowsTouched::kNone},
-    {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+// What one of the launches of moe_experts touches, of all instruction sets together; the rest is carried
+// along.
+struct MoeTouches {
+  Access x = Access::kNone;
+  Access gate_up = Access::kNone;
+  Access down = Access::kNone;
+  Access expert_ids = Access::kNone;
+  Access expert_weights = Access::kNone;
+  Access out = Access::kNone;
+  Access workspace = Access::kNone;
+  Access num_rows = Access::kNone;
 };
-inline constexpr OpSpec kMoeExpertsSpec{.name = "moe_experts",
-                                        .args = kMoeExpertsArgs,
-                                        .workspace = "moe_workspace_bytes: sorted rows, F and E per choice"};
+constexpr std::array<OpArg, 9> moe_args(const MoeTouches& touches) {
+  return {{
+      {LS_ARG(MoeExpertsArgs, x), .access = touches.x, .dims = "TE", .rows = RowsTouched::kLive,
+       .any_stride = true},
+      {LS_ARG(MoeExpertsArgs, gate_up), .access = touches.gate_up, .dims = "XGE", .rows = RowsTouched::kNone},
+      {LS_ARG(MoeExpertsArgs, down), .access = touches.down, .dims = "XEF", .rows = RowsTouched::kNone},
+      {LS_ARG(MoeExpertsArgs, expert_ids), .access = touches.expert_ids, .dims = "Tk",
+       .rows = RowsTouched::kLive, .any_stride = true},
+      {LS_ARG(MoeExpertsArgs, expert_weights), .access = touches.expert_weights, .dims = "Tk",
+       .rows = RowsTouched::kLive, .any_stride = true},
+      {LS_ARG(MoeExpertsArgs, out), .access = touches.out, .dims = "TE", .any_stride = true},
+      {LS_ARG(MoeExpertsArgs, workspace), .access = touches.workspace, .dims = "W",
+       .rows = RowsTouched::kNone},
+      {LS_ARG(MoeExpertsArgs, num_rows), .access = touches.num_rows, .rows = RowsTouched::kNone},
+      {LS_ARG(MoeExpertsArgs, input), .rows = RowsTouched::kNone},
+  }};
+}
+constexpr OpSpec moe_spec(std::string_view name, std::span<const OpArg> args) {
+  return {.name = name,
+          .args = args,
+          .args_bytes = sizeof(MoeExpertsArgs),
+          .workspace = "moe_workspace_bytes: sorted rows, F and E per choice"};
+}
+inline constexpr auto kMoeSortArgs =
+    moe_args({.expert_ids = Access::kRead, .workspace = Access::kWrite, .num_rows = Access::kRead});
+inline constexpr OpSpec kMoeSortSpec = moe_spec("moe_sort", kMoeSortArgs);
+inline constexpr auto kMoePrepareArgs = moe_args({.x = Access::kRead, .workspace = Access::kReadWrite});
+inline constexpr OpSpec kMoePrepareSpec = moe_spec("moe_prepare", kMoePrepareArgs);
+inline constexpr auto kMoeGateUpArgs = moe_args({.x = Access::kRead,
+                                                 .gate_up = Access::kRead,
+                                                 .expert_ids = Access::kRead,
+                                                 .workspace = Access::kReadWrite,
+                                                 .num_rows = Access::kRead});
+inline constexpr OpSpec kMoeGateUpSpec = moe_spec("moe_gate_up", kMoeGateUpArgs);
+inline constexpr auto kMoeDownArgs = moe_args({.down = Access::kRead,
+                                               .expert_ids = Access::kRead,
+                                               .workspace = Access::kReadWrite,
+                                               .num_rows = Access::kRead});
+inline constexpr OpSpec kMoeDownSpec = moe_spec("moe_down", kMoeDownArgs);
+inline constexpr auto kMoeCombineArgs = moe_args({.expert_ids = Access::kRead,
+                                                  .expert_weights = Access::kRead,
+                                                  .out = Access::kWrite,
+                                                  .workspace = Access::kRead,
+                                                  .num_rows = Access::kRead});
+inline constexpr OpSpec kMoeCombineSpec = moe_spec("moe_combine", kMoeCombineArgs);
 
 // Bytes of workspace for T rows of `choices` experts each, of `experts`, E = width, F = expert_width.
 int64_t moe_workspace_bytes(int64_t rows, int64_t choices, int64_t experts, int64_t width,

@@ -56,7 +56,7 @@ Status paged_attention(const Launcher& on, const PagedAttentionArgs& args, std::
       paged_attention_workspace_bytes(on.stream.threads(), args.q.dim(1), args.cache.heads, args.q.dim(2))));
   if (args.out.elements() == 0) return {};
   if (on.table.paged_attention == nullptr) return missing_kernel("paged_attention", on.table);
-  launch(on.stream, "paged_attention", stage, on.table.paged_attention, args);
+  launch(on.stream, kPagedAttentionSpec, stage, on.table.paged_attention, args);
   return {};
 }
 

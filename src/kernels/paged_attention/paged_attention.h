@@ -27,23 +27,28 @@ struct PagedAttentionArgs {
 };
 
 inline constexpr OpArg kPagedAttentionArgs[] = {
-    {.name = "q", .access = Access::kRead, .dims = "THD", .any_stride = true},
-    {.name = "cache",
-     .access = Access::kRead,
-     .dims = "PKBD",
-     .rows = RowsTouched::kOwned,
+    {LS_ARG(PagedAttentionArgs, q), .access = Access::kRead, .dims = "THD", .rows = RowsTouched::kLive,
      .any_stride = true},
-    {.name = "page_table", .access = Access::kRead, .dims = "RM", .rows = RowsTouched::kOwned},
-    {.name = "table_rows", .access = Access::kRead, .dims = "S"},
-    {.name = "query_start_loc", .access = Access::kRead, .dims = "S1"},
-    {.name = "seq_lens", .access = Access::kRead, .dims = "S"},
-    {.name = "out", .access = Access::kWrite, .dims = "THD", .any_stride = true},
-    {.name = "workspace", .access = Access::kReadWrite, .dims = "W", .rows = RowsTouched::kNone},
-    {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
-    {.name = "num_seqs", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {LS_ARG(PagedAttentionArgs, cache), .access = Access::kRead, .dims = "PKBD", .rows = RowsTouched::kOwned,
+     .any_stride = true},
+    {LS_ARG(PagedAttentionArgs, page_table), .access = Access::kRead, .dims = "RM",
+     .rows = RowsTouched::kOwned, .any_stride = true},
+    {LS_ARG(PagedAttentionArgs, table_rows), .access = Access::kRead, .dims = "S",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(PagedAttentionArgs, query_start_loc), .access = Access::kRead, .dims = "S1",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(PagedAttentionArgs, seq_lens), .access = Access::kRead, .dims = "S", .rows = RowsTouched::kLive},
+    {LS_ARG(PagedAttentionArgs, out), .access = Access::kWrite, .dims = "THD", .any_stride = true},
+    {LS_ARG(PagedAttentionArgs, workspace), .access = Access::kWrite, .dims = "W",
+     .rows = RowsTouched::kNone},
+    {LS_ARG(PagedAttentionArgs, num_rows), .rows = RowsTouched::kNone},
+    {LS_ARG(PagedAttentionArgs, num_seqs), .rows = RowsTouched::kNone},
+    {LS_ARG(PagedAttentionArgs, scale), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kPagedAttentionSpec{
-    .name = "paged_attention", .args = kPagedAttentionArgs, .workspace = "per thread, see header"};
+inline constexpr OpSpec kPagedAttentionSpec{.name = "paged_attention",
+                                            .args = kPagedAttentionArgs,
+                                            .args_bytes = sizeof(PagedAttentionArgs),
+                                            .workspace = "per thread, see header"};
 
 // Bytes of workspace: scratch per thread for one block of keys or values in f32 and the running sums of one
 // tile of query rows. The tile has a fixed size, so the numbers of heads do not enter.

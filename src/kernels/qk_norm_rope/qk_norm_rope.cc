@@ -19,7 +19,7 @@ Status rope_angles(const Launcher& on, const RopeAnglesArgs& args, std::string_v
   LS_TRY(check_num_rows("rope_angles", args.num_rows));
   if (args.cos_sin.elements() == 0) return {};
   if (on.table.rope_angles == nullptr) return missing_kernel("rope_angles", on.table);
-  launch(on.stream, "rope_angles", stage, on.table.rope_angles, args);
+  launch(on.stream, kRopeAnglesSpec, stage, on.table.rope_angles, args);
   return {};
 }
 
@@ -41,7 +41,7 @@ Status qk_norm_rope(const Launcher& on, const QkNormRopeArgs& args, std::string_
   LS_TRY(check_num_rows("qk_norm_rope", args.num_rows));
   if (args.out.elements() == 0) return {};
   if (on.table.qk_norm_rope == nullptr) return missing_kernel("qk_norm_rope", on.table);
-  launch(on.stream, "qk_norm_rope", stage, on.table.qk_norm_rope, args);
+  launch(on.stream, kQkNormRopeSpec, stage, on.table.qk_norm_rope, args);
   return {};
 }
 

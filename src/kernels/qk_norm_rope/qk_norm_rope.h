@@ -30,21 +30,28 @@ struct QkNormRopeArgs {
 };
 
 inline constexpr OpArg kRopeAnglesArgs[] = {
-    {.name = "positions", .access = Access::kRead, .dims = "T"},
-    {.name = "inv_freq", .access = Access::kRead, .dims = "R", .rows = RowsTouched::kNone},
-    {.name = "cos_sin", .access = Access::kWrite, .dims = "TC"},
-    {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {LS_ARG(RopeAnglesArgs, positions), .access = Access::kRead, .dims = "T", .rows = RowsTouched::kLive},
+    {LS_ARG(RopeAnglesArgs, inv_freq), .access = Access::kRead, .dims = "R", .rows = RowsTouched::kNone},
+    {LS_ARG(RopeAnglesArgs, cos_sin), .access = Access::kWrite, .dims = "TC", .any_stride = true},
+    {LS_ARG(RopeAnglesArgs, num_rows), .rows = RowsTouched::kNone},
+    {LS_ARG(RopeAnglesArgs, magnitude), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kRopeAnglesSpec{.name = "rope_angles", .args = kRopeAnglesArgs};
+inline constexpr OpSpec kRopeAnglesSpec{
+    .name = "rope_angles", .args = kRopeAnglesArgs, .args_bytes = sizeof(RopeAnglesArgs)};
 
 inline constexpr OpArg kQkNormRopeArgs[] = {
-    {.name = "x", .access = Access::kRead, .dims = "THD", .any_stride = true},
-    {.name = "weight", .access = Access::kRead, .dims = "D", .rows = RowsTouched::kNone},
-    {.name = "cos_sin", .access = Access::kRead, .dims = "TC"},
-    {.name = "out", .access = Access::kWrite, .dims = "THD", .any_stride = true},
-    {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {LS_ARG(QkNormRopeArgs, x), .access = Access::kRead, .dims = "THD", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(QkNormRopeArgs, weight), .access = Access::kRead, .dims = "D", .rows = RowsTouched::kNone},
+    {LS_ARG(QkNormRopeArgs, cos_sin), .access = Access::kRead, .dims = "TC", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(QkNormRopeArgs, out), .access = Access::kWrite, .dims = "THD", .any_stride = true},
+    {LS_ARG(QkNormRopeArgs, num_rows), .rows = RowsTouched::kNone},
+    {LS_ARG(QkNormRopeArgs, epsilon), .rows = RowsTouched::kNone},
+    {LS_ARG(QkNormRopeArgs, flavour), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kQkNormRopeSpec{.name = "qk_norm_rope", .args = kQkNormRopeArgs};
+inline constexpr OpSpec kQkNormRopeSpec{
+    .name = "qk_norm_rope", .args = kQkNormRopeArgs, .args_bytes = sizeof(QkNormRopeArgs)};
 
 // Cosines and sines of position * inv_freq, product and functions in f32 as the reference models do; once per
 // step, shared by all layers. Pad rows are zero. Errors: kInvalidArgument. Cost: one launch.

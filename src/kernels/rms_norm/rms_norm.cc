@@ -17,7 +17,7 @@ Status rms_norm(const Launcher& on, const RmsNormArgs& args, std::string_view st
   LS_TRY(check_num_rows("rms_norm", args.num_rows));
   if (args.out.elements() == 0) return {};
   if (on.table.rms_norm == nullptr) return missing_kernel("rms_norm", on.table);
-  launch(on.stream, "rms_norm", stage, on.table.rms_norm, args);
+  launch(on.stream, kRmsNormSpec, stage, on.table.rms_norm, args);
   return {};
 }
 

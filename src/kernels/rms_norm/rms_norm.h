@@ -23,13 +23,17 @@ struct RmsNormArgs {
 };
 
 inline constexpr OpArg kRmsNormArgs[] = {
-    {.name = "x", .access = Access::kRead, .dims = "TE"},
-    {.name = "weight", .access = Access::kRead, .dims = "E", .rows = RowsTouched::kNone},
-    {.name = "residual", .access = Access::kReadWrite, .dims = "TE"},
-    {.name = "out", .access = Access::kWrite, .dims = "TE"},
-    {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {LS_ARG(RmsNormArgs, x), .access = Access::kRead, .dims = "TE", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(RmsNormArgs, weight), .access = Access::kRead, .dims = "E", .rows = RowsTouched::kNone},
+    {LS_ARG(RmsNormArgs, residual), .access = Access::kReadWrite, .dims = "TE", .any_stride = true},
+    {LS_ARG(RmsNormArgs, out), .access = Access::kWrite, .dims = "TE", .any_stride = true},
+    {LS_ARG(RmsNormArgs, num_rows), .rows = RowsTouched::kNone},
+    {LS_ARG(RmsNormArgs, epsilon), .rows = RowsTouched::kNone},
+    {LS_ARG(RmsNormArgs, flavour), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kRmsNormSpec{.name = "rms_norm", .args = kRmsNormArgs};
+inline constexpr OpSpec kRmsNormSpec{
+    .name = "rms_norm", .args = kRmsNormArgs, .args_bytes = sizeof(RmsNormArgs)};
 
 // Pad rows of residual and out become zero. Errors: kInvalidArgument. Cost: one launch.
 // Source: Zhang & Sennrich 2019, Root Mean Square Layer Normalization.

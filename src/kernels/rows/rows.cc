@@ -17,7 +17,7 @@ Status resolve_tokens(const Launcher& on, const ResolveTokensArgs& args, std::st
   LS_TRY(check_num_rows("resolve_tokens", args.num_rows));
   if (args.out.elements() == 0) return {};
   if (on.table.resolve_tokens == nullptr) return missing_kernel("resolve_tokens", on.table);
-  launch(on.stream, "resolve_tokens", stage, on.table.resolve_tokens, args);
+  launch(on.stream, kResolveTokensSpec, stage, on.table.resolve_tokens, args);
   return {};
 }
 
@@ -27,7 +27,7 @@ Status gather_rows(const Launcher& on, const GatherRowsArgs& args, std::string_v
   LS_TRY(check_count("gather_rows", "num_logits_rows", args.num_logits_rows));
   if (args.out.elements() == 0) return {};
   if (on.table.gather_rows == nullptr) return missing_kernel("gather_rows", on.table);
-  launch(on.stream, "gather_rows", stage, on.table.gather_rows, args);
+  launch(on.stream, kGatherRowsSpec, stage, on.table.gather_rows, args);
   return {};
 }
 

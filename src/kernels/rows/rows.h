@@ -28,21 +28,25 @@ struct GatherRowsArgs {
 };
 
 inline constexpr OpArg kResolveTokensArgs[] = {
-    {.name = "token_ids", .access = Access::kRead, .dims = "T"},
-    {.name = "token_source", .access = Access::kRead, .dims = "T"},
-    {.name = "sampled", .access = Access::kRead, .dims = "R"},
-    {.name = "out", .access = Access::kWrite, .dims = "T"},
-    {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {LS_ARG(ResolveTokensArgs, token_ids), .access = Access::kRead, .dims = "T", .rows = RowsTouched::kLive},
+    {LS_ARG(ResolveTokensArgs, token_source), .access = Access::kRead, .dims = "T",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(ResolveTokensArgs, sampled), .access = Access::kRead, .dims = "R", .rows = RowsTouched::kOwned},
+    {LS_ARG(ResolveTokensArgs, out), .access = Access::kWrite, .dims = "T"},
+    {LS_ARG(ResolveTokensArgs, num_rows), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kResolveTokensSpec{.name = "resolve_tokens", .args = kResolveTokensArgs};
+inline constexpr OpSpec kResolveTokensSpec{
+    .name = "resolve_tokens", .args = kResolveTokensArgs, .args_bytes = sizeof(ResolveTokensArgs)};
 
 inline constexpr OpArg kGatherRowsArgs[] = {
-    {.name = "x", .access = Access::kRead, .dims = "TE"},
-    {.name = "rows", .access = Access::kRead, .dims = "R"},
-    {.name = "out", .access = Access::kWrite, .dims = "RE"},
-    {.name = "num_logits_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {LS_ARG(GatherRowsArgs, x), .access = Access::kRead, .dims = "TE", .rows = RowsTouched::kOwned,
+     .any_stride = true},
+    {LS_ARG(GatherRowsArgs, rows), .access = Access::kRead, .dims = "R", .rows = RowsTouched::kLive},
+    {LS_ARG(GatherRowsArgs, out), .access = Access::kWrite, .dims = "RE", .any_stride = true},
+    {LS_ARG(GatherRowsArgs, num_logits_rows), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kGatherRowsSpec{.name = "gather_rows", .args = kGatherRowsArgs};
+inline constexpr OpSpec kGatherRowsSpec{
+    .name = "gather_rows", .args = kGatherRowsArgs, .args_bytes = sizeof(GatherRowsArgs)};
 
 // Errors: kInvalidArgument. Cost: one launch each. A source outside [0, R) gives token -1, which the
 // embedding turns into NaN: seen by the sampler's count, never read out of bounds.

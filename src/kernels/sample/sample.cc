@@ -89,7 +89,7 @@ Status count_tokens(const Launcher& on, const CountTokensArgs& args, std::string
   LS_TRY(check_count("count_tokens", "num_seqs", args.num_seqs));
   if (sequences == 0) return {};
   if (on.table.count_tokens == nullptr) return missing_kernel("count_tokens", on.table);
-  launch(on.stream, "count_tokens", stage, on.table.count_tokens, args);
+  launch(on.stream, kCountTokensSpec, stage, on.table.count_tokens, args);
   return {};
 }
 
@@ -102,7 +102,7 @@ Status sample(const Launcher& on, const SampleArgs& args, std::string_view stage
   LS_TRY(check_workspace("sample", args.workspace,
                          sample_workspace_bytes(on.stream.threads(), args.logits.dim(1))));
   if (on.table.sample == nullptr) return missing_kernel("sample", on.table);
-  launch(on.stream, "sample", stage, on.table.sample, args);
+  launch(on.stream, kSampleSpec, stage, on.table.sample, args);
   return {};
 }
 

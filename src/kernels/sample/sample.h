@@ -43,49 +43,55 @@ struct SampleArgs {
   TensorView non_finite;     // [R] i32, out: NaN and infinite logits among the first vocab_size
   TensorView workspace;      // u8, at least sample_workspace_bytes(...)
   const LiveRows* num_logits_rows = nullptr;
-  int32_t vocab_size = 0;  // ids the tokenizer knows; embedding rows past it are never drawn
+  int64_t vocab_size = 0;  // ids the tokenizer knows; embedding rows past it are never drawn
 };
 
 inline constexpr OpArg kCountTokensArgs[] = {
-    {.name = "token_ids", .access = Access::kRead, .dims = "T"},
-    {.name = "positions", .access = Access::kRead, .dims = "T"},
-    {.name = "query_start_loc", .access = Access::kRead, .dims = "S1"},
-    {.name = "penalty_slots", .access = Access::kRead, .dims = "S"},
-    {.name = "prompt_lens", .access = Access::kRead, .dims = "S"},
-    {.name = "counts",
-     .access = Access::kReadWrite,
-     .dims = "NV",
-     .rows = RowsTouched::kOwned,
-     .pad = PadRows::kUntouched},
-    {.name = "num_seqs", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {LS_ARG(CountTokensArgs, token_ids), .access = Access::kRead, .dims = "T", .rows = RowsTouched::kLive},
+    {LS_ARG(CountTokensArgs, positions), .access = Access::kRead, .dims = "T", .rows = RowsTouched::kLive},
+    {LS_ARG(CountTokensArgs, query_start_loc), .access = Access::kRead, .dims = "S1",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(CountTokensArgs, penalty_slots), .access = Access::kRead, .dims = "S",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(CountTokensArgs, prompt_lens), .access = Access::kRead, .dims = "S", .rows = RowsTouched::kLive},
+    {LS_ARG(CountTokensArgs, counts), .access = Access::kReadWrite, .dims = "NV", .rows = RowsTouched::kOwned,
+     .pad = PadRows::kUntouched, .any_stride = true},
+    {LS_ARG(CountTokensArgs, num_seqs), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kCountTokensSpec{.name = "count_tokens", .args = kCountTokensArgs};
+inline constexpr OpSpec kCountTokensSpec{
+    .name = "count_tokens", .args = kCountTokensArgs, .args_bytes = sizeof(CountTokensArgs)};
 
 inline constexpr OpArg kSampleArgs[] = {
-    {.name = "logits", .access = Access::kRead, .dims = "RV"},
-    {.name = "temperature", .access = Access::kRead, .dims = "R"},
-    {.name = "top_k", .access = Access::kRead, .dims = "R"},
-    {.name = "top_p", .access = Access::kRead, .dims = "R"},
-    {.name = "min_p", .access = Access::kRead, .dims = "R"},
-    {.name = "repetition_penalty", .access = Access::kRead, .dims = "R"},
-    {.name = "presence_penalty", .access = Access::kRead, .dims = "R"},
-    {.name = "frequency_penalty", .access = Access::kRead, .dims = "R"},
-    {.name = "seed", .access = Access::kRead, .dims = "R"},
-    {.name = "position", .access = Access::kRead, .dims = "R"},
-    {.name = "penalty_slot", .access = Access::kRead, .dims = "R"},
-    {.name = "logprobs", .access = Access::kRead, .dims = "R"},
-    {.name = "counts", .access = Access::kRead, .dims = "NV", .rows = RowsTouched::kOwned},
-    {.name = "tokens", .access = Access::kWrite, .dims = "R", .pad = PadRows::kSkip},
-    {.name = "token_logprob", .access = Access::kWrite, .dims = "R"},
-    {.name = "top_tokens", .access = Access::kWrite, .dims = "RM", .pad = PadRows::kSkip},
-    {.name = "top_logprobs", .access = Access::kWrite, .dims = "RM"},
-    {.name = "non_finite", .access = Access::kWrite, .dims = "R"},
-    {.name = "workspace", .access = Access::kReadWrite, .dims = "W", .rows = RowsTouched::kNone},
-    {.name = "num_logits_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {LS_ARG(SampleArgs, logits), .access = Access::kRead, .dims = "RV", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(SampleArgs, temperature), .access = Access::kRead, .dims = "R", .rows = RowsTouched::kLive},
+    {LS_ARG(SampleArgs, top_k), .access = Access::kRead, .dims = "R", .rows = RowsTouched::kLive},
+    {LS_ARG(SampleArgs, top_p), .access = Access::kRead, .dims = "R", .rows = RowsTouched::kLive},
+    {LS_ARG(SampleArgs, min_p), .access = Access::kRead, .dims = "R", .rows = RowsTouched::kLive},
+    {LS_ARG(SampleArgs, repetition_penalty), .access = Access::kRead, .dims = "R",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(SampleArgs, presence_penalty), .access = Access::kRead, .dims = "R", .rows = RowsTouched::kLive},
+    {LS_ARG(SampleArgs, frequency_penalty), .access = Access::kRead, .dims = "R", .rows = RowsTouched::kLive},
+    {LS_ARG(SampleArgs, seed), .access = Access::kRead, .dims = "R", .rows = RowsTouched::kLive},
+    {LS_ARG(SampleArgs, position), .access = Access::kRead, .dims = "R", .rows = RowsTouched::kLive},
+    {LS_ARG(SampleArgs, penalty_slot), .access = Access::kRead, .dims = "R", .rows = RowsTouched::kLive},
+    {LS_ARG(SampleArgs, logprobs), .access = Access::kRead, .dims = "R", .rows = RowsTouched::kLive},
+    {LS_ARG(SampleArgs, counts), .access = Access::kRead, .dims = "NV", .rows = RowsTouched::kOwned,
+     .any_stride = true},
+    {LS_ARG(SampleArgs, tokens), .access = Access::kWrite, .dims = "R", .pad = PadRows::kSkip},
+    {LS_ARG(SampleArgs, token_logprob), .access = Access::kWrite, .dims = "R"},
+    {LS_ARG(SampleArgs, top_tokens), .access = Access::kWrite, .dims = "RM", .pad = PadRows::kSkip,
+     .any_stride = true},
+    {LS_ARG(SampleArgs, top_logprobs), .access = Access::kWrite, .dims = "RM", .any_stride = true},
+    {LS_ARG(SampleArgs, non_finite), .access = Access::kWrite, .dims = "R"},
+    {LS_ARG(SampleArgs, workspace), .access = Access::kWrite, .dims = "W", .rows = RowsTouched::kNone},
+    {LS_ARG(SampleArgs, num_logits_rows), .rows = RowsTouched::kNone},
+    {LS_ARG(SampleArgs, vocab_size), .rows = RowsTouched::kNone},
 };
 inline constexpr OpSpec kSampleSpec{
     .name = "sample",
     .args = kSampleArgs,
+    .args_bytes = sizeof(SampleArgs),
     .workspace = "sample_workspace_bytes: 16 bytes per token of V and thread"};
 
 // Bytes of workspace for this many threads and V columns.

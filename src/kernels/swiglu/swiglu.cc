@@ -15,7 +15,7 @@ Status swiglu(const Launcher& on, const SwigluArgs& args, std::string_view stage
   LS_TRY(check_num_rows("swiglu", args.num_rows));
   if (args.out.dim(0) == 0) return {};
   if (on.table.swiglu == nullptr) return missing_kernel("swiglu", on.table);
-  launch(on.stream, "swiglu", stage, on.table.swiglu, args);
+  launch(on.stream, kSwigluSpec, stage, on.table.swiglu, args);
   return {};
 }
 

@@ -15,11 +15,12 @@ struct SwigluArgs {
 };
 
 inline constexpr OpArg kSwigluArgs[] = {
-    {.name = "gate_up", .access = Access::kRead, .dims = "TG"},
-    {.name = "out", .access = Access::kWrite, .dims = "TF"},
-    {.name = "num_rows", .access = Access::kRead, .dims = "", .rows = RowsTouched::kNone},
+    {LS_ARG(SwigluArgs, gate_up), .access = Access::kRead, .dims = "TG", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(SwigluArgs, out), .access = Access::kWrite, .dims = "TF", .any_stride = true},
+    {LS_ARG(SwigluArgs, num_rows), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kSwigluSpec{.name = "swiglu", .args = kSwigluArgs};
+inline constexpr OpSpec kSwigluSpec{.name = "swiglu", .args = kSwigluArgs, .args_bytes = sizeof(SwigluArgs)};
 
 // Pad rows are zero. Errors: kInvalidArgument. Cost: one launch.
 // Source: Shazeer 2020, GLU Variants Improve Transformer.
