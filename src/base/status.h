@@ -1,6 +1,7 @@
 // Status and Result<T>: how every expected failure travels. Nothing in this project throws across a layer.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -22,20 +23,26 @@ enum class Code {
 
 std::string_view name_of(Code code);
 
+struct Fault;  // base/fault.h
+
 // The outcome of a call that yields nothing. A message is one sentence: who, what was given, what was
 // expected and, unless that says it, what to do.
 class [[nodiscard]] Status {
  public:
   Status() = default;
-  Status(Code code, std::string message) : code_(code), message_(std::move(message)) {}
+  Status(Code code, std::string message, std::shared_ptr<const Fault> fault = nullptr)
+      : code_(code), message_(std::move(message)), fault_(std::move(fault)) {}
 
   bool ok() const { return code_ == Code::kOk; }
   Code code() const { return code_; }
   const std::string& message() const { return message_; }
+  // The broken rule, in parts; null for every other failure.
+  const Fault* fault() const { return fault_.get(); }
 
  private:
   Code code_ = Code::kOk;
   std::string message_;
+  std::shared_ptr<const Fault> fault_;
 };
 
 // Concatenates anything that can be streamed.

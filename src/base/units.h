@@ -57,8 +57,7 @@ using TokenId = Quantity<struct TokenIdTag, int32_t>;      // a vocabulary entry
 using Position = Quantity<struct PositionTag, int32_t>;    // a token's place in its own sequence, from 0
 using RowIndex = Quantity<struct RowIndexTag, int32_t>;    // a row of this step
 using RowOffset = Quantity<struct RowOffsetTag, int32_t>;  // cumulative rows: where a sequence's rows begin
-using PageId =
-    Quantity<struct PageIdTag, int32_t>;  // a kernel page of a cache group's pool; 0 is the pad page
+using PageId = Quantity<struct PageIdTag, int32_t>;  // a page of a group, page_tokens long; 0: the pad page
 using TableRow = Quantity<struct TableRowTag, int32_t>;    // a row of a group's device-resident page table
 using StateSlot = Quantity<struct StateSlotTag, int32_t>;  // a recurrent state; 0 is the pad state
 using PenaltySlot = Quantity<struct PenaltySlotTag, int32_t>;  // a row of token counts; -1: no penalties

@@ -113,6 +113,7 @@ std::vector<RequestOutput> Engine::step() {
       {.epoch = epoch_, .source_epoch = batch.source_epoch, .sequences = batch.steps, .bucket = batch.bucket},
       plan_);
   if (status.ok()) status = validator_->validate(plan_);
+  if (status.ok()) builder_->accepted();
   if (status.ok()) status = executor_->run(plan_, result_);
   if (!status.ok()) return fail(batch, status);
   scheduler_->commit(batch, result_);

@@ -12,7 +12,8 @@ namespace lockstep {
 namespace {
 
 constexpr int32_t kPageTokens = 16;
-constexpr int32_t kStepsBetween = 64;  // steps until the sequences begin again
+constexpr int32_t kChunk = 512;          // rows in which sequences come to where they begin
+constexpr int32_t kStepsBetween = 1024;  // steps until the sequences begin again
 
 // `seqs` sequences that have `computed` tokens behind them and `rows` rows in each step.
 class Steps {
@@ -47,13 +48,9 @@ class Steps {
       extend(step, computed_ + rows_);
     }
     computed_ += rows_;
-    const Status built =
-        builder_.build({.epoch = Epoch(++epoch_),
-                        .sequences = steps_,
-                        .bucket = {PaddedRows(limits_.max_rows), PaddedSeqs(limits_.max_seqs),
-                                   PaddedRows(limits_.max_logits_rows)}},
-                       plan_);
-    LS_CHECK(built.ok(), built.message());
+    const auto seqs = static_cast<int32_t>(steps_.size());
+    run(steps_,
+        {.rows = PaddedRows(seqs * rows_), .seqs = PaddedSeqs(seqs), .logits_rows = PaddedRows(seqs)});
   }
   void validate() {
     const Violation* violation = validator_.check(plan_);
@@ -64,14 +61,15 @@ class Steps {
   static StepLimits limits_for(int32_t seqs, int32_t computed, int32_t rows) {
     const int32_t longest = computed + kStepsBetween * rows;
     const int32_t pages = ceil_div(longest, kPageTokens);
-    StepLimits limits{.max_rows = seqs * rows,
-                      .max_seqs = seqs,
-                      .max_logits_rows = seqs,
-                      .max_seq_len = longest,
-                      .max_edits = seqs * (ceil_div(rows, kPageTokens) + 1) + 1,
-                      .max_copies = seqs,
-                      .vocab_size = 1000,
-                      .num_groups = 2};
+    StepLimits limits{
+        .max_rows = std::max(seqs * rows, kChunk),
+        .max_seqs = seqs,
+        .max_logits_rows = seqs,
+        .max_seq_len = longest,
+        .max_edits = std::max(seqs * (ceil_div(rows, kPageTokens) + 1), kChunk / kPageTokens) + 1,
+        .max_copies = seqs,
+        .vocab_size = 1000,
+        .num_groups = 2};
     limits.groups[0] = {.page_tokens = kPageTokens,
                         .kernel_page_tokens = kPageTokens,
                         .num_pages = seqs * pages + 1,
@@ -86,6 +84,13 @@ class Steps {
     for (auto page = static_cast<int32_t>(tables_.pages(row).size()); page * kPageTokens < tokens; ++page)
       tables_.append(row, PageId(first + page));
   }
+  void run(std::span<const SequenceStep> steps, const Bucket& bucket) {
+    const Status built =
+        builder_.build({.epoch = Epoch(++epoch_), .sequences = steps, .bucket = bucket}, plan_);
+    LS_CHECK(built.ok(), built.message());
+    builder_.accepted();
+  }
+
   int32_t rows_;
   int32_t computed_;
   StepLimits limits_;
@@ -102,20 +107,18 @@ void Steps::restart() {
   computed_ = limits_.max_seq_len - kStepsBetween * rows_;
   tables_ = PageTables(limits_.groups[0].table_rows, limits_.groups[0].max_pages_per_seq);
   validator_ = PlanValidator(limits_);
-  for (bool more = true; more;) {
-    more = false;
-    int32_t room = limits_.max_edits - static_cast<int32_t>(tables_.pending_edits().size());
-    for (const SequenceStep& step : steps_) {
-      const auto held = static_cast<int32_t>(tables_.pages(step.table_rows[0]).size());
-      const int32_t missing = ceil_div(computed_, kPageTokens) - held;
-      const int32_t taken = std::min(missing, room);
-      extend(step, (held + taken) * kPageTokens);
-      room -= taken;
-      more = more || missing > taken;
+  const std::vector<TokenId> tokens(kChunk);
+  for (SequenceStep step : steps_) {
+    for (int32_t done = 0; done < computed_;) {
+      const int32_t rows = std::min(kChunk, computed_ - done);
+      step.tokens = std::span(tokens).first(static_cast<size_t>(rows));
+      step.computed = TokenCount(done);
+      step.wants_logits = false;
+      extend(step, done + rows);
+      run({&step, 1}, {.rows = PaddedRows(rows), .seqs = PaddedSeqs(1), .logits_rows = PaddedRows(0)});
+      validate();
+      done += rows;
     }
-    const Status built = builder_.build({.epoch = Epoch(++epoch_), .bucket = {}}, plan_);
-    LS_CHECK(built.ok(), built.message());
-    validate();
   }
 }
 

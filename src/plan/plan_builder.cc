@@ -49,10 +49,13 @@ Status PlanBuilder::build(const StepRequest& request, StepPlan& plan) {
   derive_scalars(request, plan);
   derive_lists(request, plan);
   plan.freeze();
+  return {};
+}
+
+void PlanBuilder::accepted() {
   for (PageTables* tables : tables_) {
     if (tables != nullptr) tables->edits_taken();
   }
-  return {};
 }
 
 Status PlanBuilder::check_bucket(const StepRequest& request) const {

@@ -54,11 +54,14 @@ class PlanBuilder {
   // Precondition: check_limits(limits).
   PlanBuilder(const StepLimits& limits, std::vector<PageTables*> tables);
 
-  // Builds, and takes the tables' pending edits into the plan.
+  // Builds, with the tables' pending edits in the plan. They stay pending until the plan is accepted, so that
+  // a plan which is refused takes none with it.
   // Errors: kInternal, naming what does not fit: a request that the limits, the bucket or the page tables
-  //         cannot hold is a bug of whoever scheduled it. The plan is as it was then, and the edits stay
-  //         pending.
+  //         cannot hold is a bug of whoever scheduled it. The plan is as it was then.
   Status build(const StepRequest& request, StepPlan& plan);
+  // The plan that was built last is valid and will run: its edits are no longer pending. Before any page is
+  // appended to the tables again.
+  void accepted();
 
  private:
   // A member of the padded list: a sequence, a pad sequence, or an empty one.

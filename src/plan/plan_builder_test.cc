@@ -44,8 +44,16 @@ class Builder : public testing::Test {
     return limits;
   }
 
-  // A sequence with pages 10 * row + 1, 10 * row + 2, ... and state slot `row`.
+  // A sequence with pages 10 * row + 1, 10 * row + 2, ... and state slot `row`, whose computed tokens earlier
+  // steps have run.
   SequenceStep sequence(int32_t row, int32_t computed, int32_t rows) {
+    if (computed > 0) {
+      const std::vector<SequenceStep> before = {share(row, 0, computed)};
+      expect_plan(before, computed, 1, 1);
+    }
+    return share(row, computed, rows);
+  }
+  SequenceStep share(int32_t row, int32_t computed, int32_t rows) {
     const auto pages = static_cast<int32_t>(tables_.pages(TableRow(row)).size());
     for (int32_t page = pages; page * 4 < computed + rows; ++page)
       tables_.append(TableRow(row), PageId(10 * row - 9 + page));
@@ -63,7 +71,9 @@ class Builder : public testing::Test {
                            .sequences = steps,
                            .bucket = {PaddedRows(rows), PaddedSeqs(seqs), PaddedRows(logits_rows)}},
                           plan_));
-    return validator_.validate(plan_);
+    LS_TRY(validator_.validate(plan_));
+    builder_.accepted();
+    return {};
   }
   // Builds what has to be valid.
   void expect_plan(const std::vector<SequenceStep>& steps, int32_t rows, int32_t seqs, int32_t logits_rows) {
@@ -157,7 +167,7 @@ TEST_F(Builder, HoldsBothHalvesOfEachSequenceTheLongerOneFirst) {
 
 TEST_F(Builder, NamesTheSourceStepWhereATokenComesFromItAndNowhereElse) {
   expect_plan({sequence(1, 0, 2)}, 2, 1, 1);
-  SequenceStep step = sequence(1, 2, 1);
+  SequenceStep step = share(1, 2, 1);
   step.last_token_source = TokenSource(0);
   const std::vector<SequenceStep> steps = {step};
   StepRequest request{.epoch = Epoch(2),
@@ -170,7 +180,7 @@ TEST_F(Builder, NamesTheSourceStepWhereATokenComesFromItAndNowhereElse) {
   EXPECT_EQ(plan_.scalar(field::source_epoch), Epoch(1));
   EXPECT_EQ(validator_.validate(plan_).message(), "");
 
-  const std::vector<SequenceStep> literal = {sequence(1, 3, 1)};
+  const std::vector<SequenceStep> literal = {share(1, 3, 1)};
   request.sequences = literal;
   ASSERT_TRUE(builder_.build(request, plan_).ok());
   EXPECT_EQ(plan_.scalar(field::source_epoch), Epoch(0));
@@ -260,13 +270,13 @@ TEST_F(Builder, NamesSequencesThatTheTablesCannotServe) {
             "plan 5: sequence 0 of 3 tokens holds 0 of 1 pages in table row 7 of group 0; expected a table "
             "row of 1..6 that holds them all");
 
-  steps[0] = sequence(1, 3, 0);
+  steps[0] = share(1, 3, 0);
   steps[0].wants_logits = true;
   EXPECT_EQ(build(steps, 3, 1, 1).message(),
             "plan 6: sequence 0 wants logits of no rows; expected a row whose logits they are");
 }
 
-TEST_F(Builder, KeepsEditsPendingUntilAPlanCarriesThem) {
+TEST_F(Builder, KeepsEditsPendingUntilTheirPlanIsAccepted) {
   expect_plan({sequence(2, 0, 3)}, 3, 1, 1);
   const StepPlan before = plan_;
   const std::vector<SequenceStep> steps = {sequence(1, 0, 9)};
@@ -285,7 +295,25 @@ TEST_F(Builder, KeepsEditsPendingUntilAPlanCarriesThem) {
   ASSERT_TRUE(builder_.build(request, plan_).ok());
 
   EXPECT_EQ(plan_.scalar(field::num_table_edits), 3);
+  EXPECT_EQ(tables_.pending_edits().size(), 3u);
+  builder_.accepted();
   EXPECT_TRUE(tables_.pending_edits().empty());
+}
+
+// The first plan carries the pad row's entry besides those of its sequences; a second try needs it too.
+TEST_F(Builder, LosesNoEditWhenTheFirstPlanIsRefused) {
+  const std::vector<SequenceStep> steps = {share(1, 0, 3)};
+  const StepRequest request{
+      .epoch = Epoch(1), .sequences = steps, .bucket = {PaddedRows(4), PaddedSeqs(2), PaddedRows(1)}};
+  ASSERT_TRUE(builder_.build(request, plan_).ok());
+  plan_.edit(field::seq_lens)[0] = TokenCount(4);
+  EXPECT_EQ(validator_.validate(plan_).message(),
+            "plan 1: P2 seq_lens[0] is 4; expected 3 = computed 0 + rows 3");
+
+  ASSERT_TRUE(builder_.build(request, plan_).ok());
+
+  EXPECT_EQ(plan_.scalar(field::num_table_edits), 2);
+  EXPECT_EQ(validator_.validate(plan_).message(), "");
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "base/status.h"
+#include "base/fault.h"
 #include "plan/step_plan.h"
 #include "plan/validate/fixed_text.h"
 #include "plan/validate/stamps.h"
@@ -28,6 +28,9 @@ struct Violation {
 // "plan 17: P1 query_start_loc[4] is 26, so rows 26..29 belong to no sequence; expected num_rows = 30"
 std::string describe(const Violation& violation, Epoch epoch);
 
+// The same in parts, for records and tables.
+Fault fault_of(const Violation& violation, Epoch epoch);
+
 // Plans come in the order of their epochs, from the first one of the engine on: later edits build on earlier.
 // Thread: one owner. Cost: O(rows + sequences + edits); no allocation, unless validate() refuses.
 class PlanValidator {
@@ -38,7 +41,7 @@ class PlanValidator {
   // Null, or the first rule broken; it stands until the next call. A valid plan's edits are applied to the
   // validator's tables; a broken plan leaves them as they were.
   const Violation* check(const StepPlan& plan);
-  // ok, or kInternal with describe(violation).
+  // ok, or kInternal with describe(violation) and its fault_of().
   Status validate(const StepPlan& plan);
 
  private:
@@ -73,6 +76,7 @@ class PlanValidator {
   bool check_copies(const StepPlan& plan, GroupId group);                     // GEO
   bool check_copied_page(const StepPlan& plan, GroupId group, int32_t copy);  // P3
   bool check_states(const StepPlan& plan);                                    // P5
+  bool check_state_ages(const StepPlan& plan, GroupId group);                 // P5
   bool check_state_writes(const StepPlan& plan);                              // P5
   bool check_logits_rows(const StepPlan& plan);                               // GEO
   bool check_sampling(const StepPlan& plan);                                  // GEO
@@ -80,12 +84,15 @@ class PlanValidator {
   bool check_pads(const StepPlan& plan);                                      // P11
   bool check_pad_entries(const StepPlan& plan, const FieldInfo& info, GroupId group);
 
-  // Records the violation; false, so that a check can return it.
+  // Records the violation; false, so that a check can return it. True where the rule is switched off: the
+  // check then passes over the plan.
   bool refuse(const Where& where, const FixedText& expected, const FixedText& found);
   bool paged(GroupId group) const { return limits_.group(group).kind == GroupKind::kPaged; }
   // Takes over what a valid plan has said.
   void accept(const StepPlan& plan);
   void claim_pages(const StepPlan& plan, GroupId group);
+  void age_states(const StepPlan& plan, GroupId group);
+  int32_t state_age(const StepPlan& plan, GroupId group, StateSlot slot) const;
   int32_t reader_of(const StepPlan& plan, GroupId group, TableMirror::Entry entry) const;
 
   StepLimits limits_;
@@ -95,6 +102,8 @@ class PlanValidator {
   Epoch last_epoch_;                  // of the last valid plan
   LiveRows last_logits_rows_;         // of the last valid plan
   std::vector<TableMirror> mirrors_;  // [groups]; empty for state groups
+  // [groups][slots]: tokens after which a slot holds the state; 0: none yet. Empty for paged groups.
+  std::vector<std::vector<int32_t>> state_ages_;
   std::vector<Stamps> edited_,
       live_rows_;               // [groups], of table rows: edited in this plan; read by a sequence
   std::vector<Stamps> copied_;  // [groups], of pages and state slots: targets of copies

@@ -277,6 +277,7 @@ class Life {
     ASSERT_TRUE(built.ok()) << built.message();
     const Status valid = validator_.validate(plan_);
     ASSERT_TRUE(valid.ok()) << valid.message();
+    builder_.accepted();
     commit(batch, epoch);
   }
 

@@ -63,7 +63,9 @@ class Simulation {
                         .sequences = steps,
                         .bucket = bucket_for(steps)};
     for (size_t g = 0; g < kMaxGroups; ++g) request.copies[g] = copies_[g];
-    return builder_->build(request, plan);
+    LS_TRY(builder_->build(request, plan));
+    builder_->accepted();
+    return {};
   }
 
   // A number from [least, most].

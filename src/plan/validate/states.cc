@@ -35,6 +35,49 @@ bool PlanValidator::check_states(const StepPlan& plan) {
   return true;
 }
 
+// What a state slot holds when the sequences read it: copies come first, and none reads what another writes.
+int32_t PlanValidator::state_age(const StepPlan& plan, GroupId group, StateSlot slot) const {
+  const auto g = static_cast<size_t>(group.get());
+  const int32_t copy = copied_[g].seen_by(slot.get());
+  const PageId held =
+      copy < 0 ? PageId(slot.get()) : plan.get(field::copies, group)[static_cast<size_t>(copy)].source;
+  return state_ages_[g][static_cast<size_t>(held.get())];
+}
+
+// A state is a sum over all tokens before it. So the slot that a sequence reads holds the state after exactly
+// its computed tokens, whoever put it there: the row before, a verified draft, a copied checkpoint.
+bool PlanValidator::check_state_ages(const StepPlan& plan, GroupId group) {
+  const auto reads = plan.get(field::state_read_slot);
+  const auto computed = plan.get(field::computed_lens);
+  const int32_t live = plan.scalar(field::num_seqs).get();
+  for (int32_t s = 0; s < live; ++s) {
+    const auto at = static_cast<size_t>(s);
+    if (computed[at] == TokenCount(0)) continue;
+    const int32_t age = state_age(plan, group, reads[at]);
+    if (age == computed[at].get()) continue;
+    return refuse({"P5", FieldId::state_read_slot, s, GroupId(0)},
+                  FixedText("a slot that holds the state after ", Counted{computed[at].get(), "token"}),
+                  age == 0 ? FixedText(reads[at], ", which holds no state")
+                           : FixedText(reads[at], ", which holds the state after ", Counted{age, "token"}));
+  }
+  return true;
+}
+
+void PlanValidator::age_states(const StepPlan& plan, GroupId group) {
+  std::vector<int32_t>& ages = state_ages_[static_cast<size_t>(group.get())];
+  const auto copies = plan.get(field::copies, group);
+  for (int32_t c = 0; c < plan.scalar(field::num_copies, group); ++c) {
+    const PageCopy& copy = copies[static_cast<size_t>(c)];
+    ages[static_cast<size_t>(copy.target.get())] = ages[static_cast<size_t>(copy.source.get())];
+  }
+  const auto writes = plan.get(field::state_write_slots);
+  const auto positions = plan.get(field::positions);
+  for (size_t row = 0; row < static_cast<size_t>(plan.scalar(field::num_rows).get()); ++row) {
+    if (writes[row].is_skip()) continue;
+    ages[static_cast<size_t>(writes[row].slot().get())] = positions[row].get() + 1;
+  }
+}
+
 // A row writes its sequence's own slot, or one that nobody else reads or writes; the last row always writes.
 bool PlanValidator::check_state_writes(const StepPlan& plan) {
   const auto starts = plan.get(field::query_start_loc);

@@ -125,35 +125,111 @@ constexpr Mutation kWrites[] = {
 TEST(PlanValidator, NamesStatesThatASequenceMustNotRead) { try_mutations(kReads); }
 TEST(PlanValidator, NamesStatesThatARowMustNotWrite) { try_mutations(kWrites); }
 
-// Speculation keeps the state after each row: any slot that nobody else reads or writes will do.
-TEST(PlanValidator, AllowsStatesAfterEveryRowInSlotsOfNobodyElse) {
-  const StepLimits limits = [] {
+// One sequence of a model whose layers are all recurrent, with slots 1..4.
+class StateAges : public testing::Test {
+ protected:
+  static StepLimits limits() {
     StepLimits made{.max_rows = 3,
                     .max_seqs = 1,
                     .max_logits_rows = 1,
                     .max_seq_len = 8,
+                    .max_copies = 2,
                     .vocab_size = 4,
                     .num_groups = 1};
     made.groups[0] = {.kind = GroupKind::kState, .num_pages = 5};
     return made;
-  }();
-  const std::vector<TokenId> tokens(3);
-  const std::vector<SequenceStep> steps = {
-      {.tokens = tokens, .prompt_len = TokenCount(3), .state_slot = StateSlot(2)}};
-  StepPlan plan;
-  ASSERT_TRUE(PlanBuilder(limits, {nullptr})
-                  .build({.epoch = Epoch(1),
-                          .sequences = steps,
-                          .bucket = {PaddedRows(3), PaddedSeqs(1), PaddedRows(1)}},
-                         plan)
-                  .ok());
+  }
+  void build(int32_t computed, int32_t rows, int32_t slot, std::vector<PageCopy> copies = {}) {
+    const std::vector<SequenceStep> steps = {{.tokens = std::span(tokens_).first(static_cast<size_t>(rows)),
+                                              .computed = TokenCount(computed),
+                                              .prompt_len = TokenCount(3),
+                                              .state_slot = StateSlot(slot)}};
+    StepRequest request{.epoch = Epoch(++epoch_),
+                        .sequences = steps,
+                        .bucket = {PaddedRows(rows), PaddedSeqs(1), PaddedRows(0)}};
+    request.copies[0] = copies;
+    ASSERT_TRUE(builder_.build(request, plan_).ok());
+  }
+  // Three rows, each of which keeps the state after it in a slot of its own, as speculation does.
+  void keep_every_state() {
+    build(0, 3, 2);
+    plan_.edit(field::state_write_slots)[0] = StateSlotOrSkip(StateSlot(4));
+    plan_.edit(field::state_write_slots)[1] = StateSlotOrSkip(StateSlot(2));
+    plan_.edit(field::state_write_slots)[2] = StateSlotOrSkip(StateSlot(1));
+    ASSERT_EQ(validator_.validate(plan_).message(), "");
+  }
 
-  plan.edit(field::state_write_slots)[0] = StateSlotOrSkip(StateSlot(4));
-  plan.edit(field::state_write_slots)[1] = StateSlotOrSkip(StateSlot(2));
-  plan.edit(field::state_write_slots)[2] = StateSlotOrSkip(StateSlot(1));
+  std::vector<TokenId> tokens_ = std::vector<TokenId>(3);
+  PlanBuilder builder_{limits(), {nullptr}};
+  PlanValidator validator_{limits()};
+  StepPlan plan_;
+  uint64_t epoch_ = 0;
+};
 
-  const Status valid = PlanValidator(limits).validate(plan);
-  EXPECT_TRUE(valid.ok()) << valid.message();
+TEST_F(StateAges, AllowStatesAfterEveryRowInSlotsOfNobodyElse) {
+  keep_every_state();
+  build(1, 1, 4);
+
+  EXPECT_EQ(validator_.validate(plan_).message(), "");
+}
+
+TEST_F(StateAges, NameASlotWhoseStateIsAheadOfItsSequence) {
+  keep_every_state();
+  build(1, 1, 1);
+
+  EXPECT_EQ(validator_.validate(plan_).message(),
+            "plan 2: P5 state_read_slot[0] is 1, which holds the state after 3 tokens; expected a slot that "
+            "holds the state after 1 token");
+}
+
+TEST_F(StateAges, NameASlotThatHoldsNoState) {
+  keep_every_state();
+  build(3, 1, 3);
+
+  EXPECT_EQ(validator_.validate(plan_).message(),
+            "plan 2: P5 state_read_slot[0] is 3, which holds no state; expected a slot that holds the state "
+            "after 3 tokens");
+}
+
+TEST_F(StateAges, FollowCopies) {
+  keep_every_state();
+  build(2, 1, 3, {{PageId(2), PageId(3)}});
+  EXPECT_EQ(validator_.validate(plan_).message(), "");
+  build(3, 1, 3, {{PageId(4), PageId(3)}});
+
+  EXPECT_EQ(validator_.validate(plan_).message(),
+            "plan 3: P5 state_read_slot[0] is 3, which holds the state after 1 token; expected a slot that "
+            "holds the state after 3 tokens");
+}
+
+TEST_F(StateAges, AreThoseOfPlansThatWereValid) {
+  keep_every_state();
+  build(3, 2, 1);
+  plan_.edit(field::seq_lens)[0] = TokenCount(6);
+  EXPECT_EQ(validator_.validate(plan_).message(),
+            "plan 2: P2 seq_lens[0] is 6; expected 5 = computed 3 + rows 2");
+
+  build(3, 2, 1);
+
+  EXPECT_EQ(validator_.validate(plan_).message(), "");
+}
+
+// What people and records read is one fault in two forms.
+TEST_F(StateAges, AreNamedInParts) {
+  keep_every_state();
+  build(1, 1, 1);
+
+  const Status refused = validator_.validate(plan_);
+
+  ASSERT_NE(refused.fault(), nullptr);
+  const Fault& fault = *refused.fault();
+  EXPECT_EQ(fault.check, "P5");
+  EXPECT_EQ(fault.moment, Moment::kPlan);
+  EXPECT_EQ(fault.field, "state_read_slot");
+  EXPECT_EQ(fault.row, 0);
+  EXPECT_EQ(fault.step, 2u);
+  EXPECT_EQ(fault.found, "1, which holds the state after 3 tokens");
+  EXPECT_EQ(fault.expected, "a slot that holds the state after 1 token");
 }
 
 }  // namespace

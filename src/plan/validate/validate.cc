@@ -14,6 +14,19 @@ std::string describe(const Violation& violation, Epoch epoch) {
                 "; expected ", violation.expected);
 }
 
+Fault fault_of(const Violation& violation, Epoch epoch) {
+  const FieldInfo& info = info_of(violation.field);
+  return {.check = std::string(violation.check),
+          .moment = Moment::kPlan,
+          .consumer = "",
+          .field = std::string(info.name),
+          .row = info.form == Form::kScalar ? -1 : violation.index,
+          .rank = 0,
+          .step = epoch.get(),
+          .expected = std::string(violation.expected.view()),
+          .found = std::string(violation.found.view())};
+}
+
 PlanValidator::PlanValidator(const StepLimits& limits)
     : limits_(limits),
       rows_per_pad_(std::min(limits.max_rows, limits.max_seq_len)),
@@ -27,6 +40,7 @@ PlanValidator::PlanValidator(const StepLimits& limits)
     edited_.emplace_back(is_paged ? group.table_rows : 0);
     live_rows_.emplace_back(is_paged ? group.table_rows : 0);
     copied_.emplace_back(group.num_pages);
+    state_ages_.emplace_back(is_paged ? 0 : static_cast<size_t>(group.num_pages));
     if (is_paged)
       rows_per_pad_ = std::min(rows_per_pad_, group.page_tokens);
     else
@@ -51,10 +65,13 @@ Status PlanValidator::validate(const StepPlan& plan) {
   // A plan whose layout is not to be trusted has no epoch that could be read.
   const auto epoch = plan.get(field::epoch);
   const bool readable = plan.image().size() >= static_cast<size_t>(plan.layout().bytes()) && !epoch.empty();
-  return error(Code::kInternal, describe(*violation, readable ? epoch.front() : Epoch(0)));
+  const Epoch step = readable ? epoch.front() : Epoch(0);
+  return {Code::kInternal, describe(*violation, step),
+          std::make_shared<const Fault>(fault_of(*violation, step))};
 }
 
 bool PlanValidator::refuse(const Where& where, const FixedText& expected, const FixedText& found) {
+  if (!rule_is_on(where.check)) return true;
   violation_ = {.check = where.check,
                 .field = where.field,
                 .index = where.index,
@@ -77,13 +94,20 @@ bool PlanValidator::check_plan(const StepPlan& plan) {
       return false;
     if (!check_copies(plan, group)) return false;
   }
-  return check_states(plan) && check_state_writes(plan) && check_penalties(plan) && check_logits_rows(plan) &&
+  if (!check_states(plan)) return false;
+  for (int32_t g = 0; g < limits_.num_groups; ++g) {
+    if (!paged(GroupId(g)) && !check_state_ages(plan, GroupId(g))) return false;
+  }
+  return check_state_writes(plan) && check_penalties(plan) && check_logits_rows(plan) &&
          check_sampling(plan) && check_pads(plan);
 }
 
 void PlanValidator::accept(const StepPlan& plan) {
   for (int32_t g = 0; g < limits_.num_groups; ++g) {
-    if (!paged(GroupId(g))) continue;
+    if (!paged(GroupId(g))) {
+      age_states(plan, GroupId(g));
+      continue;
+    }
     mirrors_[static_cast<size_t>(g)].keep();
     claim_pages(plan, GroupId(g));
   }
