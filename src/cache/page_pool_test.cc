@@ -9,6 +9,8 @@
 namespace lockstep {
 namespace {
 
+constexpr Epoch kNoStep(0);  // nothing has read the page
+
 PageId taken(PagePool& pool) {
   Result<PageId> page = pool.allocate();
   EXPECT_TRUE(page.ok()) << page.status().message();
@@ -32,15 +34,15 @@ TEST(PagePool, HandsOutEveryPageButTheReservedOneOnce) {
 TEST(PagePool, FreesASharedPageWithItsLastHolder) {
   PagePool pool(3);
   const PageId page = taken(pool);
-  pool.share(page);
+  EXPECT_TRUE(pool.share(pool.ref(page)).ok());
   EXPECT_EQ(pool.references(page), 2);
 
-  pool.release(page);
+  pool.release(page, kNoStep);
   EXPECT_EQ(pool.references(page), 1);
   EXPECT_EQ(pool.available(), PageCount(1));
   EXPECT_FALSE(pool.idle());
 
-  pool.release(page);
+  pool.release(page, kNoStep);
   EXPECT_EQ(pool.references(page), 0);
   EXPECT_TRUE(pool.idle());
 }
@@ -48,11 +50,83 @@ TEST(PagePool, FreesASharedPageWithItsLastHolder) {
 TEST(PagePool, HandsOutThePageFreedLast) {
   PagePool pool(10);
   const PageId first = taken(pool), second = taken(pool);
-  pool.release(second);
-  pool.release(first);
+  pool.release(second, kNoStep);
+  pool.release(first, kNoStep);
 
   EXPECT_EQ(taken(pool), first);
   EXPECT_EQ(taken(pool), second);
+}
+
+TEST(PagePool, HandsOutAPageAgainOnceTheLastStepThatReadsItHasEnded) {
+  PagePool pool(2);
+  const PageId page = taken(pool);
+  pool.release(page, Epoch(7));
+  EXPECT_EQ(pool.references(page), 0);
+  EXPECT_FALSE(pool.allocate().ok());
+  EXPECT_EQ(pool.check_idle().message(),
+            "P3 pages[1] is read by a step that has not ended; expected nobody's, "
+            "as no sequence is left");
+  pool.step_ended(Epoch(6));
+  EXPECT_FALSE(pool.allocate().ok());
+
+  pool.step_ended(Epoch(7));
+
+  EXPECT_TRUE(pool.check_idle().ok());
+  EXPECT_EQ(taken(pool), page);
+}
+
+TEST(PagePool, KeepsASharedPageForTheLastStepOfAllItsHolders) {
+  PagePool pool(2);
+  const PageId page = taken(pool);
+  ASSERT_TRUE(pool.share(pool.ref(page)).ok());
+  pool.release(page, Epoch(9));
+  pool.release(page, Epoch(4));
+  pool.step_ended(Epoch(8));
+  EXPECT_FALSE(pool.idle());
+
+  pool.step_ended(Epoch(9));
+
+  EXPECT_TRUE(pool.idle());
+}
+
+TEST(PagePool, NamesAPageThatWasFreedSinceItWasRemembered) {
+  PagePool pool(2);
+  const PageRef remembered = pool.ref(taken(pool));
+  pool.release(remembered.page, kNoStep);
+  EXPECT_EQ(pool.share(remembered).message(),
+            "P3 pages[1] is in generation 1 with 0 holders; expected held since it was remembered, in "
+            "generation 0");
+
+  EXPECT_EQ(taken(pool), remembered.page);
+  const Status stale = pool.share(remembered);
+
+  EXPECT_EQ(stale.code(), Code::kInternal);
+  EXPECT_EQ(stale.message(),
+            "P3 pages[1] is in generation 1 with 1 holders; expected held since it was remembered, in "
+            "generation 0");
+  EXPECT_EQ(pool.references(remembered.page), 1);
+}
+
+TEST(PagePool, NamesThePageThatSomebodyStillHolds) {
+  PagePool pool(4);
+  const PageId first = taken(pool), second = taken(pool);
+  pool.release(first, kNoStep);
+
+  EXPECT_EQ(pool.check_idle().message(),
+            concat("P3 pages[", second, "] is held by 1; expected nobody's, as no sequence is left"));
+}
+
+TEST(Leases, NameAPageThatIsGivenAwayTooEarly) {
+  Leases leases(3);
+  leases.read(PageId(2), Epoch(5));
+  leases.step_ended(Epoch(4));
+
+  EXPECT_TRUE(leases.check(PageId(1)).ok());
+  EXPECT_EQ(leases.check(PageId(2)).message(),
+            "P3 pages[2] is given to another owner after step 4; expected step 5, which reads it, to end "
+            "first");
+  leases.step_ended(Epoch(5));
+  EXPECT_TRUE(leases.check(PageId(2)).ok());
 }
 
 // A page, as somebody would keep it who does not count cleverly: one entry per holder.
@@ -81,17 +155,17 @@ TEST(PagePool, AgreesWithANaiveModelOverRandomOperations) {
         const size_t at = random() % held.size();
         const PageId page = held[at];
         if (what == 2) {
-          pool.share(page);
+          ASSERT_TRUE(pool.share(pool.ref(page)).ok());
           held.push_back(page);
         } else {
-          pool.release(page);
+          pool.release(page, kNoStep);
           held.erase(held.begin() + static_cast<int64_t>(at));
         }
         ASSERT_EQ(pool.references(page), holders(page));
       }
       ASSERT_EQ(pool.idle(), held.empty());
     }
-    for (const PageId page : held) pool.release(page);
+    for (const PageId page : held) pool.release(page, kNoStep);
     EXPECT_TRUE(pool.idle());
   }
 }
@@ -99,14 +173,13 @@ TEST(PagePool, AgreesWithANaiveModelOverRandomOperations) {
 TEST(PagePoolDeathTest, EndsTheProcessWhenItIsMisused) {
   PagePool pool(3);
   const PageId page = taken(pool);
-  pool.release(page);
+  pool.release(page, kNoStep);
 
-  EXPECT_DEATH(pool.release(page), "page [12] has 0 holders");
-  EXPECT_DEATH(pool.share(page), "page [12] has 0 holders");
-  EXPECT_DEATH(pool.share(PageId(0)), "page 0 of 3 is reserved or does not exist");
-  EXPECT_DEATH(pool.release(PageId(0)), "page 0 of 3 is reserved or does not exist");
-  EXPECT_DEATH(pool.release(PageId(3)), "page 3 of 3 is reserved or does not exist");
-  EXPECT_DEATH(pool.share(PageId(-1)), "page -1 of 3 is reserved or does not exist");
+  EXPECT_DEATH(pool.release(page, kNoStep), "page [12] has 0 holders");
+  EXPECT_DEATH((void)pool.share({PageId(0)}), "page 0 of 3 is reserved or does not exist");
+  EXPECT_DEATH(pool.release(PageId(0), kNoStep), "page 0 of 3 is reserved or does not exist");
+  EXPECT_DEATH(pool.release(PageId(3), kNoStep), "page 3 of 3 is reserved or does not exist");
+  EXPECT_DEATH((void)pool.share({PageId(-1)}), "page -1 of 3 is reserved or does not exist");
   EXPECT_DEATH(PagePool(1), "a pool of 1 pages");
 }
 

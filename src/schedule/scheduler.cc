@@ -67,6 +67,7 @@ const Batch& Scheduler::next(Epoch epoch) {
     extend(sequence, sequence.computed + own);
     batch_.steps.push_back(step_of(sequence, own, epoch));
     batch_.sequences.push_back(&sequence);
+    sequence.last_step = epoch;
     rows += own;
     logits_rows += batch_.steps.back().wants_logits ? 1 : 0;
     if (!batch_.steps.back().last_token_source.is_literal()) batch_.source_epoch = sequence.sampled_epoch;
@@ -133,7 +134,7 @@ void Scheduler::extend(Sequence& sequence, int32_t tokens) {
 }
 
 void Scheduler::release(Sequence& sequence) {
-  for (const PageId page : sequence.pages) pages_.release(page);
+  for (const PageId page : sequence.pages) pages_.release(page, sequence.last_step);
   sequence.pages.clear();
   tables_.clear(sequence.table_row);
   rows_.release(sequence.table_row);
@@ -148,6 +149,7 @@ void Scheduler::release(Sequence& sequence) {
 }
 
 void Scheduler::commit(const Batch& batch, const StepResult& result) {
+  step_ended(result.epoch);
   int32_t logits_row = 0;
   for (size_t i = 0; i < batch.sequences.size(); ++i) {
     Sequence& sequence = *batch.sequences[i];
@@ -159,8 +161,14 @@ void Scheduler::commit(const Batch& batch, const StepResult& result) {
   }
 }
 
-bool Scheduler::idle() const {
-  return sequences_.empty() && pages_.idle() && rows_.idle() && states_.idle() && penalties_.idle();
+Status Scheduler::check_idle() const {
+  if (sequences_.empty()) LS_TRY(pages_.check_idle());
+  if (sequences_.empty() && rows_.idle() && states_.idle() && penalties_.idle()) return {};
+  return error(Code::kInternal, "scheduler: ", sequences_.size(), " sequences hold ",
+               rows_.capacity() - rows_.available(), " table rows, ",
+               states_.capacity() - states_.available(), " states and ",
+               penalties_.capacity() - penalties_.available(),
+               " penalty slots; expected none where no request is left");
 }
 
 }  // namespace lockstep

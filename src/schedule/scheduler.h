@@ -48,8 +48,10 @@ class Scheduler {
 
   // The batch of step `epoch`; empty when there is nothing to do. Borrowed until the next call.
   const Batch& next(Epoch epoch);
-  // Takes the step's tokens into its sequences.
+  // Takes the step's tokens into its sequences. The step has ended.
   void commit(const Batch& batch, const StepResult& result);
+  // The step has ended, with or without a result: what only it used is free.
+  void step_ended(Epoch step) { pages_.step_ended(step); }
 
   PageTables& page_tables() { return tables_; }
   size_t waiting_or_running() const { return sequences_.size(); }
@@ -57,7 +59,9 @@ class Scheduler {
   PageCount pages_used() const { return pages_.capacity() - pages_.available(); }
   PageCount pages_total() const { return pages_.capacity(); }
   // Everything is free again: holds whenever no sequence is here.
-  bool idle() const;
+  bool idle() const { return check_idle().ok(); }
+  // ok when idle. Errors: kInternal, naming what is not free.
+  Status check_idle() const;
 
  private:
   bool has_states() const { return options_.state_group.get() < options_.limits.num_groups; }

@@ -146,6 +146,31 @@ TEST(Scheduler, GivesEverythingBackWhenASequenceIsRemovedInAnyPhase) {
   }
 }
 
+// A step that fails has no result, but it has ended.
+TEST(Scheduler, KeepsPagesOfARemovedSequenceUntilItsStepHasEnded) {
+  Scheduler scheduler(options_with(true));
+  Sequence sequence = sequence_of(5);
+  ASSERT_TRUE(scheduler.add(sequence, 30).ok());
+  EXPECT_FALSE(scheduler.next(Epoch(1)).empty());
+
+  scheduler.remove(sequence);
+
+  EXPECT_EQ(scheduler.check_idle().message(),
+            "P3 pages[1] is read by a step that has not ended; expected nobody's, as no sequence is left");
+  scheduler.step_ended(Epoch(1));
+  EXPECT_TRUE(scheduler.idle());
+}
+
+TEST(Scheduler, NamesWhatIsHeldWhenItShouldBeIdle) {
+  Scheduler scheduler(options_with(true));
+  Sequence sequence = sequence_of(5);
+  ASSERT_TRUE(scheduler.add(sequence, 30).ok());
+
+  EXPECT_EQ(scheduler.check_idle().message(),
+            "scheduler: 1 sequences hold 0 table rows, 0 states and 0 penalty slots; expected none where no "
+            "request is left");
+}
+
 TEST(Scheduler, APreemptedSequenceHoldsNothingAndBeginsAnew) {
   SchedulerOptions options = options_with(true);
   options.limits.groups[0].num_pages = 7;  // six pages: 24 tokens

@@ -26,6 +26,7 @@ struct Sequence {
   PenaltySlot penalty_slot = PenaltySlot(-1);
   Epoch sampled_epoch;       // the step that sampled the last token; 0: none, or it is not the last any more
   int32_t sampled_row = -1;  // its logits row there
+  Epoch last_step;           // the last step that it took part in
   int32_t preemptions = 0;   // how often it lost everything and began again
 
   int32_t length() const { return static_cast<int32_t>(tokens.size()); }
