@@ -20,16 +20,32 @@ constexpr uint64_t mix64(uint64_t a, uint64_t b) {
   return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
 }
 
-// Digest of `bytes`, chained from `seed`. O(bytes), about 8 bytes per multiply.
+// The word of 8 bytes at `bytes`, whatever its alignment.
+inline uint64_t digest_word(const unsigned char* bytes) {
+  uint64_t word = 0;
+  std::memcpy(&word, bytes, sizeof(word));
+  return word;
+}
+
+// Digest of `bytes`, chained from `seed`. O(bytes). A chain takes 16 bytes per product; blocks of 64 bytes go
+// through four chains side by side, since a product waits four times as long for the one before as for a free
+// multiplier. One definition for every device.
 inline Digest digest_bytes(const void* data, size_t size, Digest seed = 0) {
   const auto* bytes = static_cast<const unsigned char*>(data);
   uint64_t state = mix64(seed, size);
   size_t i = 0;
+  if (size >= 64) {
+    uint64_t a = state, b = state, c = state, d = state;
+    for (; i + 64 <= size; i += 64) {
+      a = mix64(a ^ digest_word(bytes + i), digest_word(bytes + i + 8));
+      b = mix64(b ^ digest_word(bytes + i + 16), digest_word(bytes + i + 24));
+      c = mix64(c ^ digest_word(bytes + i + 32), digest_word(bytes + i + 40));
+      d = mix64(d ^ digest_word(bytes + i + 48), digest_word(bytes + i + 56));
+    }
+    state = mix64(mix64(a, b), mix64(c, d));
+  }
   for (; i + 16 <= size; i += 16) {
-    uint64_t low = 0, high = 0;
-    std::memcpy(&low, bytes + i, 8);
-    std::memcpy(&high, bytes + i + 8, 8);
-    state = mix64(state ^ low, high);
+    state = mix64(state ^ digest_word(bytes + i), digest_word(bytes + i + 8));
   }
   uint64_t tail[2] = {0, 0};
   if (i < size) std::memcpy(tail, bytes + i, size - i);

@@ -18,7 +18,7 @@ std::vector<unsigned char> random_bytes(size_t size, uint64_t seed) {
 }
 
 TEST(Digest, ChangesWithEveryBit) {
-  for (size_t size = 1; size < 70; ++size) {
+  for (size_t size = 1; size < 200; ++size) {
     std::vector<unsigned char> bytes = random_bytes(size, size);
     std::set<Digest> seen = {digest_bytes(bytes.data(), size)};
     for (size_t bit = 0; bit < 8 * size; ++bit) {
@@ -38,7 +38,8 @@ TEST(Digest, TellsLengthsApartThoughAllBytesAreZero) {
 }
 
 TEST(Digest, DependsOnTheOrderOfWords) {
-  std::vector<uint64_t> words = {1, 2, 3, 4, 5, 6, 7};
+  std::vector<uint64_t> words(45);  // five whole blocks and a rest
+  for (size_t i = 0; i < words.size(); ++i) words[i] = i + 1;
   const Digest before = digest_span(std::span<const uint64_t>(words));
   for (size_t i = 0; i < words.size(); ++i) {
     for (size_t j = 0; j < i; ++j) {
@@ -73,6 +74,8 @@ TEST(Digest, StaysWhatItIs) {
   EXPECT_EQ(digest_bytes(nullptr, 0), 0x4F329CADFAF7C73Cu);
   EXPECT_EQ(digest_bytes(text.data(), text.size()), 0x9E1DBCD8327345B9u);
   EXPECT_EQ(digest_bytes(text.data(), text.size(), 42), 0xEA5C0B421AA3B4EBu);
+  const std::string longer = text + text + text + text;
+  EXPECT_EQ(digest_bytes(longer.data(), longer.size()), 0x6E332E062D21C2C8u);
 }
 
 }  // namespace

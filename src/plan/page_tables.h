@@ -5,8 +5,8 @@
 #include <span>
 #include <vector>
 
+#include "base/table_digest.h"
 #include "plan/fields.h"
-#include "plan/table_digest.h"
 #include "plan/zeroed_array.h"
 
 namespace lockstep {

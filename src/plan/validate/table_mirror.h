@@ -5,9 +5,9 @@
 #include <span>
 #include <vector>
 
+#include "base/table_digest.h"
 #include "plan/fields.h"
 #include "plan/limits.h"
-#include "plan/table_digest.h"
 #include "plan/zeroed_array.h"
 
 namespace lockstep {
