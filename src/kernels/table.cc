@@ -9,6 +9,7 @@
 #include "kernels/linear/linear_kernels.h"
 #include "kernels/moe/moe_kernels.h"
 #include "kernels/paged_attention/paged_attention_kernels.h"
+#include "kernels/plan_check/plan_check_kernels.h"
 #include "kernels/qk_norm_rope/qk_norm_rope_kernels.h"
 #include "kernels/rms_norm/rms_norm_kernels.h"
 #include "kernels/rows/rows_kernels.h"
@@ -45,6 +46,8 @@ constexpr KernelTable reference_table() {
   table.resolve_tokens = reference::resolve_tokens;
   table.count_tokens = reference::count_tokens;
   table.sample = reference::sample;
+  table.plan_digest = reference::plan_digest;
+  table.plan_structure = reference::plan_structure;
   return table;
 }
 

@@ -2,6 +2,7 @@
 // prints it and a test walks it. A null is an op this table does not have; front doors report it by name.
 #pragma once
 
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "kernels/linear/linear.h"
 #include "kernels/moe/moe.h"
 #include "kernels/paged_attention/paged_attention.h"
+#include "kernels/plan_check/plan_check.h"
 #include "kernels/qk_norm_rope/qk_norm_rope.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rows/rows.h"
@@ -54,6 +56,8 @@ struct KernelTable {
   Kernel<ResolveTokensArgs> resolve_tokens = nullptr;
   Kernel<CountTokensArgs> count_tokens = nullptr;
   Kernel<SampleArgs> sample = nullptr;
+  Kernel<PlanDigestArgs> plan_digest = nullptr;
+  Kernel<PlanStructureArgs> plan_structure = nullptr;
 };
 
 // The table of one instruction set; entries it does not improve on come from the next lower one.
@@ -67,6 +71,9 @@ struct KernelEntry {
 
 // Every op of `table`, in the order of its members: the column of one instruction set in the support matrix.
 std::vector<KernelEntry> kernel_entries(const KernelTable& table);
+
+// The spec of every op that a table may have, each once, in the same order.
+std::span<const OpSpec* const> all_op_specs();
 
 // kUnimplemented, naming op and table, for a null entry.
 Status missing_kernel(std::string_view op, const KernelTable& table);
