@@ -44,6 +44,17 @@ class PlanValidator {
   // ok, or kInternal with describe(violation) and its fault_of().
   Status validate(const StepPlan& plan);
 
+  // Begins in the middle, for plans that were recorded: the last plan before them, and the entries of each
+  // page table as a device held it, row by row. A state's age is unknown until a plan writes it, and which
+  // rows have ended is forgotten, so these rules catch less in the first plans.
+  // Errors: kInvalidArgument for an entry that no valid plans could have made.
+  struct Past {
+    Epoch epoch;
+    LiveRows logits_rows;
+    std::array<std::span<const TableEdit>, kMaxGroups> tables;
+  };
+  Status resume(const Past& past);
+
  private:
   struct Where {
     std::string_view check;
@@ -95,6 +106,8 @@ class PlanValidator {
   int32_t state_age(const StepPlan& plan, GroupId group, StateSlot slot) const;
   int32_t reader_of(const StepPlan& plan, GroupId group, TableMirror::Entry entry) const;
 
+  static constexpr int32_t kUnknownAge = -1;
+
   StepLimits limits_;
   Violation violation_;
   int32_t state_slots_ = 0;           // 0: no layer is recurrent
@@ -102,7 +115,8 @@ class PlanValidator {
   Epoch last_epoch_;                  // of the last valid plan
   LiveRows last_logits_rows_;         // of the last valid plan
   std::vector<TableMirror> mirrors_;  // [groups]; empty for state groups
-  // [groups][slots]: tokens after which a slot holds the state; 0: none yet. Empty for paged groups.
+  // [groups][slots]: tokens after which a slot holds the state; 0: none yet; kUnknownAge. Empty for paged
+  // groups.
   std::vector<std::vector<int32_t>> state_ages_;
   std::vector<Stamps> edited_,
       live_rows_;               // [groups], of table rows: edited in this plan; read by a sequence

@@ -54,7 +54,7 @@ bool PlanValidator::check_state_ages(const StepPlan& plan, GroupId group) {
     const auto at = static_cast<size_t>(s);
     if (computed[at] == TokenCount(0)) continue;
     const int32_t age = state_age(plan, group, reads[at]);
-    if (age == computed[at].get()) continue;
+    if (age == computed[at].get() || age == kUnknownAge) continue;
     return refuse({"P5", FieldId::state_read_slot, s, GroupId(0)},
                   FixedText("a slot that holds the state after ", Counted{computed[at].get(), "token"}),
                   age == 0 ? FixedText(reads[at], ", which holds no state")
