@@ -1,24 +1,72 @@
 #include "contract/binder.h"
 
 #include <algorithm>
-#include <cstring>
 
+#include "base/fault.h"
 #include "plan/step_plan.h"
 
 namespace lockstep {
+namespace {
+
+std::string_view name_of(Feed feed) { return feed == Feed::kAddress ? "address" : "value"; }
+
+}  // namespace
+
+Status Binder::refuse(const ConsumerSpec& consumer, FieldId id, int64_t row, std::string expected,
+                      std::string found) const {
+  const std::string_view check = "L1";
+  return broken({.check = std::string(check),
+                 .moment = Moment::kBind,
+                 .consumer = std::string(consumer.name),
+                 .field = std::string(lockstep::name_of(id)),
+                 .row = row,
+                 .step = plan_.scalar(field::epoch).get(),
+                 .expected = std::move(expected),
+                 .found = std::move(found)});
+}
 
 Status Binder::declared(const ConsumerSpec& consumer, FieldId id, Feed feed, GroupId group) const {
-  const bool found = std::any_of(consumer.fields.begin(), consumer.fields.end(),
-                                 [&](const FieldUse& use) { return use.field == id && use.feed == feed; });
-  if (!found) {
-    return error(Code::kInternal, "L1 ", consumer.name, ": reads ", name_of(id), " by ",
-                 feed == Feed::kAddress ? "address" : "value", "; expected its spec to declare that");
+  const auto use = std::find_if(consumer.fields.begin(), consumer.fields.end(),
+                                [&](const FieldUse& u) { return u.field == id && u.feed == feed; });
+  if (use == consumer.fields.end()) {
+    LS_TRY(refuse(consumer, id, -1, "its spec to declare that", concat("read by ", name_of(feed))));
   }
   const bool in_range = group.get() >= 0 && group.get() < kMaxGroups;
   if (!in_range || plan_.layout().place(id, group).offset < 0) {
-    return error(Code::kInternal, "L1 ", consumer.name, ": reads ", name_of(id), " of group ", group,
-                 "; expected a group that has this field");
+    return error(Code::kInternal, "L1 ", consumer.name, ": reads ", lockstep::name_of(id), " of group ",
+                 group, "; expected a group that has this field");
   }
+  return accepted_ == &consumer ? Status() : accepts(consumer);
+}
+
+Status Binder::accepts(const ConsumerSpec& consumer) const {
+  const PlanNeeds& needs = consumer.needs;
+  const int32_t uniform = plan_.scalar(field::uniform_query_len).get();
+  if (needs.uniform_query_len > 0 && uniform != needs.uniform_query_len) {
+    LS_TRY(refuse(consumer, FieldId::uniform_query_len, -1,
+                  concat(needs.uniform_query_len, ", which this consumer needs"), concat(uniform)));
+  }
+  const int32_t longest = plan_.scalar(field::max_query_len).get();
+  if (needs.max_query_len > 0 && longest > needs.max_query_len) {
+    LS_TRY(refuse(consumer, FieldId::max_query_len, -1,
+                  concat("at most ", needs.max_query_len, ", which is all this consumer takes"),
+                  concat(longest)));
+  }
+  const int32_t rows = plan_.scalar(field::num_rows_padded).get();
+  if (needs.rows_multiple_of > 0 && rows % needs.rows_multiple_of != 0) {
+    LS_TRY(refuse(consumer, FieldId::num_rows_padded, -1, concat("a multiple of ", needs.rows_multiple_of),
+                  concat(rows)));
+  }
+  if (needs.min_seq_len > 0) {
+    const auto lengths = plan_.get(field::seq_lens);
+    const auto live = static_cast<size_t>(plan_.scalar(field::num_seqs).get());
+    for (size_t s = 0; s < std::min(live, lengths.size()); ++s) {
+      if (lengths[s].get() >= needs.min_seq_len) continue;
+      LS_TRY(refuse(consumer, FieldId::seq_lens, static_cast<int64_t>(s),
+                    concat("at least ", needs.min_seq_len), concat(lengths[s])));
+    }
+  }
+  accepted_ = &consumer;
   return {};
 }
 
@@ -26,21 +74,147 @@ Result<TensorView> Binder::address(const ConsumerSpec& consumer, FieldId id, Gro
   LS_TRY(declared(consumer, id, Feed::kAddress, group));
   const TensorView view = image_.view(plan_.layout(), id, group);
   if (log_ != nullptr) {
-    log_->push_back(
-        {consumer.name, id, group, Feed::kAddress, plan_.layout().place(id, group).offset, view.elements()});
+    log_->push_back({.consumer = &consumer,
+                     .kind = Binding::Kind::kAddress,
+                     .field = id,
+                     .group = group,
+                     .name = lockstep::name_of(id),
+                     .offset = plan_.layout().place(id, group).offset,
+                     .elements = view.elements()});
   }
   return view;
 }
 
-Status Binder::copy_value(const ConsumerSpec& consumer, FieldId id, GroupId group, void* out) const {
+Result<std::span<const std::byte>> Binder::value_bytes(const ConsumerSpec& consumer, FieldId id,
+                                                       GroupId group) const {
   LS_TRY(declared(consumer, id, Feed::kValue, group));
   const ImageLayout::Place& place = plan_.layout().place(id, group);
-  const auto bytes = static_cast<size_t>(info_of(id).element_bytes);
-  std::memcpy(out, plan_.image().data() + place.offset, bytes);
   if (log_ != nullptr) {
-    int64_t value = 0;
-    std::memcpy(&value, out, std::min(bytes, sizeof(value)));
-    log_->push_back({consumer.name, id, group, Feed::kValue, place.offset, value});
+    const auto use = std::find_if(consumer.fields.begin(), consumer.fields.end(),
+                                  [&](const FieldUse& u) { return u.field == id && u.feed == Feed::kValue; });
+    log_->push_back({.consumer = &consumer,
+                     .kind = Binding::Kind::kValue,
+                     .freeze = use == consumer.fields.end() ? Freeze::kExact : use->freeze,
+                     .field = id,
+                     .group = group,
+                     .name = lockstep::name_of(id),
+                     .offset = place.offset,
+                     .elements = place.count});
+  }
+  return plan_.image().subspan(
+      static_cast<size_t>(place.offset),
+      static_cast<size_t>(place.count) * static_cast<size_t>(info_of(id).element_bytes));
+}
+
+int64_t Binder::decide(const ConsumerSpec& consumer, std::string_view name, int64_t value) const {
+  if (log_ != nullptr) {
+    log_->push_back({.consumer = &consumer, .kind = Binding::Kind::kDecision, .name = name, .value = value});
+  }
+  return value;
+}
+
+Result<DerivedFields::Entry*> Binder::derived_entry(const ConsumerSpec& consumer, const DerivedSpec& spec,
+                                                    std::span<const DerivedSpec* const> allowed) const {
+  DerivedFields::Entry* entry = derived_ == nullptr ? nullptr : derived_->find(spec);
+  const bool listed = std::find(allowed.begin(), allowed.end(), &spec) != allowed.end();
+  if (entry == nullptr || !listed) {
+    Status status = broken(
+        {.check = "L1",
+         .moment = Moment::kBind,
+         .consumer = std::string(consumer.name),
+         .field = std::string(spec.name),
+         .step = plan_.scalar(field::epoch).get(),
+         .expected = listed ? "an executor that was made with this field" : "its spec to list the field",
+         .found = "asked for"});
+    if (!status.ok() || entry == nullptr) {
+      return status.ok() ? error(Code::kInternal, spec.name, ": no executor holds this field") : status;
+    }
+  }
+  if (log_ != nullptr) {
+    log_->push_back({.consumer = &consumer,
+                     .kind = Binding::Kind::kDerived,
+                     .name = spec.name,
+                     .elements = entry->values.elements()});
+  }
+  return entry;
+}
+
+Result<std::span<int32_t>> Binder::derive(const ConsumerSpec& consumer, const DerivedSpec& spec) const {
+  DerivedFields::Entry* entry = LS_TRY(derived_entry(consumer, spec, consumer.derives));
+  const int64_t live = spec.live(plan_);
+  if (live > entry->values.elements()) {
+    return Result<std::span<int32_t>>(
+        Status(broken({.check = "P10",
+                       .moment = Moment::kBind,
+                       .consumer = std::string(consumer.name),
+                       .field = std::string(spec.name),
+                       .step = plan_.scalar(field::epoch).get(),
+                       .expected = concat("at most ", entry->values.elements(), ", its capacity"),
+                       .found = concat(live, " entries")})));
+  }
+  std::fill(entry->host.begin() + live, entry->host.end(), spec.pad_value);
+  entry->stamp = {
+      .epoch = plan_.scalar(field::epoch).get(), .sources = source_digest(spec, plan_), .entries = live};
+  entry->dirty = true;
+  return std::span<int32_t>(entry->host.data(), static_cast<size_t>(live));
+}
+
+Result<TensorView> Binder::derive_on_device(const ConsumerSpec& consumer, const DerivedSpec& spec) const {
+  DerivedFields::Entry* entry = LS_TRY(derived_entry(consumer, spec, consumer.derives));
+  entry->stamp = {.epoch = plan_.scalar(field::epoch).get(),
+                  .sources = source_digest(spec, plan_),
+                  .entries = spec.live(plan_)};
+  return entry->values;
+}
+
+Result<TensorView> Binder::derived(const ConsumerSpec& consumer, const DerivedSpec& spec) const {
+  DerivedFields::Entry* entry = LS_TRY(derived_entry(consumer, spec, consumer.reads));
+  const uint64_t epoch = plan_.scalar(field::epoch).get();
+  const bool stale = entry->stamp.epoch != epoch;
+  if (stale || entry->stamp.sources != source_digest(spec, plan_)) {
+    Status status =
+        broken({.check = "P8",
+                .moment = Moment::kBind,
+                .consumer = std::string(consumer.name),
+                .field = std::string(spec.name),
+                .step = epoch,
+                .expected = concat("derived in step ", epoch, " from this plan"),
+                .found = stale ? concat("derived in step ", entry->stamp.epoch)
+                               : concat("derived in step ", epoch, " from other values of its sources")});
+    if (!status.ok()) return status;
+  }
+  return entry->values;
+}
+
+Status Binder::check_host_made() const {
+  if (derived_ == nullptr) return {};
+  for (const DerivedFields::Entry& entry : derived_->entries()) {
+    const DerivedSpec& spec = *entry.spec;
+    const uint64_t epoch = plan_.scalar(field::epoch).get();
+    if (spec.maker != DerivedMaker::kHost || entry.stamp.epoch != epoch) continue;
+    const auto live = static_cast<size_t>(entry.stamp.entries);
+    std::vector<int32_t> want(live);
+    spec.reference(plan_, want);
+    for (size_t i = 0; i < live; ++i) {
+      if (entry.host[i] == want[i]) continue;
+      LS_TRY(broken({.check = "P8",
+                     .moment = Moment::kBind,
+                     .consumer = "derived",
+                     .field = std::string(spec.name),
+                     .row = static_cast<int64_t>(i),
+                     .step = epoch,
+                     .expected = concat(want[i], ", as its reference derives it"),
+                     .found = concat(entry.host[i])}));
+      break;
+    }
+    DerivedCheck check{
+        .consumer = "derived", .moment = Moment::kBind, .values = {entry.host.data(), live}, .of = {}};
+    if (spec.of != nullptr) {
+      const DerivedFields::Entry* of = derived_->find(*spec.of);
+      if (of != nullptr && of->spec->maker == DerivedMaker::kHost)
+        check.of = {of->host.data(), static_cast<size_t>(of->stamp.entries)};
+    }
+    LS_TRY(check_derived(spec, derived_->limits(), plan_, check));
   }
   return {};
 }

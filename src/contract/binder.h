@@ -2,53 +2,48 @@
 // nothing else, by device address or by host value, and logs what it handed out.
 #pragma once
 
+#include <array>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "base/check.h"
+#include "contract/consumer_spec.h"
+#include "contract/derived.h"
 #include "contract/device_image.h"
-#include "tensor/op_spec.h"
 
 namespace lockstep {
 
-enum class Feed : uint8_t {
-  kAddress,  // the kernel reads the field from the device image: follows every replay
-  kValue,    // the host reads it while preparing: exact, so it belongs to the graph key
-};
-
-// One field that a consumer reads, and the op argument that it feeds.
-struct FieldUse {
-  FieldId field;
-  Feed feed = Feed::kAddress;
-  std::string_view argument;  // "paged_attention.seq_lens"
-};
-
-// A block or backend that reads the plan: which ops it runs, which fields feed them.
-struct ConsumerSpec {
-  std::string_view name;  // "paged_attention"
-  std::span<const OpSpec* const> ops;
-  std::span<const FieldUse> fields;
-};
-
-// What was handed out, for whom.
+// What was handed out, or decided, and for whom.
 struct Binding {
-  std::string_view consumer;
-  FieldId field;
+  enum class Kind : uint8_t {
+    kAddress,   // device address of a field
+    kValue,     // host values of a field
+    kDerived,   // device address of a derived field
+    kDecision,  // a number that the consumer's host code chose: a branch, a split, a tile count
+  };
+  const ConsumerSpec* consumer = nullptr;
+  Kind kind = Kind::kAddress;
+  Freeze freeze = Freeze::kExact;
+  FieldId field = FieldId::token_ids;  // kAddress, kValue
   GroupId group;
-  Feed feed;
-  int64_t offset = 0;    // of the address in the image, bytes
-  int64_t elements = 0;  // of the view; for values: the value
+  std::string_view name;  // of the field, derived field or decision
+  int64_t offset = 0;     // bytes from the beginning of the image, or of the derived field's memory
+  int64_t elements = 0;
+  int64_t value = 0;  // kDecision: the number
 };
 
 // Lives for one prepare(). Thread: one owner. Cost: a few ns per field.
 class Binder {
  public:
-  Binder(const StepPlan& plan, const DeviceImage& image, std::vector<Binding>* log)
-      : plan_(plan), image_(image), log_(log) {}
+  // `derived` may be null where no consumer derives anything; `log` where nobody reads it.
+  Binder(const StepPlan& plan, const DeviceImage& image, std::vector<Binding>* log,
+         DerivedFields* derived = nullptr)
+      : plan_(plan), image_(image), log_(log), derived_(derived) {}
 
   // The field's device view.
-  // Errors: kInternal when the consumer did not declare it (L1) or the group has no such field.
+  // Errors: kInternal, with a fault of moment kBind: the consumer did not declare it or the group has no such
+  // field (L1); the plan is not what the consumer needs (L1).
   Result<TensorView> address(const ConsumerSpec& consumer, FieldId id, GroupId group = GroupId(0)) const;
 
   // The device address of a scalar field, typed.
@@ -59,21 +54,52 @@ class Binder {
     return static_cast<const T*>(view.data);
   }
 
-  // The host value of a scalar field, typed. Errors: as address().
+  // The host values of a field, typed: frozen by a capture. Errors: as address().
+  template <typename T>
+  Result<std::span<const T>> values(const ConsumerSpec& consumer, Field<T> f,
+                                    GroupId group = GroupId(0)) const {
+    const std::span<const std::byte> bytes = LS_TRY(value_bytes(consumer, f.id, group));
+    return std::span<const T>(reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T));
+  }
+  // Of a scalar field.
   template <typename T>
   Result<T> value(const ConsumerSpec& consumer, Field<T> f, GroupId group = GroupId(0)) const {
-    T out{};
-    LS_TRY(copy_value(consumer, f.id, group, &out));
-    return out;
+    const std::span<const T> all = LS_TRY(values(consumer, f, group));
+    return all.front();
   }
+
+  // Logs what the consumer's host code chose (which kernel, how many splits); the same must be chosen at
+  // every replay (R5, R7).
+  int64_t decide(const ConsumerSpec& consumer, std::string_view name, int64_t value) const;
+
+  // Where `consumer` writes the derived field on the host, in prepare() (DerivedMaker::kHost); pads are
+  // filled in and the stamp is set. Errors: kInternal (L1) when its spec does not list it; (P10) beyond the
+  // capacity.
+  Result<std::span<int32_t>> derive(const ConsumerSpec& consumer, const DerivedSpec& spec) const;
+  // Where a kernel of `consumer` writes it (DerivedMaker::kDevice): [capacity] i32. Errors: L1.
+  Result<TensorView> derive_on_device(const ConsumerSpec& consumer, const DerivedSpec& spec) const;
+  // Where a kernel of `consumer` reads it. Errors: L1; kInternal (P8) when it was not derived from this plan.
+  Result<TensorView> derived(const ConsumerSpec& consumer, const DerivedSpec& spec) const;
+  // Holds every host-made field of this plan to its reference and its rule (moment kBind).
+  Status check_host_made() const;
+
+  const StepPlan& plan() const { return plan_; }
 
  private:
   Status declared(const ConsumerSpec& consumer, FieldId id, Feed feed, GroupId group) const;
-  Status copy_value(const ConsumerSpec& consumer, FieldId id, GroupId group, void* out) const;
+  Status accepts(const ConsumerSpec& consumer) const;
+  Result<std::span<const std::byte>> value_bytes(const ConsumerSpec& consumer, FieldId id,
+                                                 GroupId group) const;
+  Result<DerivedFields::Entry*> derived_entry(const ConsumerSpec& consumer, const DerivedSpec& spec,
+                                              std::span<const DerivedSpec* const> allowed) const;
+  Status refuse(const ConsumerSpec& consumer, FieldId id, int64_t row, std::string expected,
+                std::string found) const;
 
   const StepPlan& plan_;
   const DeviceImage& image_;
-  std::vector<Binding>* log_;  // null: nobody reads it
+  std::vector<Binding>* log_;
+  DerivedFields* derived_;
+  mutable const ConsumerSpec* accepted_ = nullptr;  // the last one whose needs were held up
 };
 
 }  // namespace lockstep

@@ -40,9 +40,10 @@ class BinderTest : public ::testing::Test {
     plan_.edit(field::table_rows, kPages)[2] = TableRow(3);
     plan_.edit(field::num_copies, kStates)[0] = 2;
     plan_.freeze();
-    EXPECT_TRUE(image_.refresh(plan_).ok());
+    EXPECT_TRUE(refresh().ok());
   }
 
+  Status refresh() { return image_.refresh(plan_, stream_, staging_); }
   static StepLimits& with_groups(StepLimits& limits) {
     limits.groups[0] = {.kind = GroupKind::kPaged,
                         .page_tokens = 4,
@@ -57,6 +58,8 @@ class BinderTest : public ::testing::Test {
   StepLimits limits_;
   Arena arena_;
   DeviceImage image_;
+  Stream stream_{1};
+  StagingRing staging_{2, 1 << 16};
   StepPlan plan_;
   std::vector<Binding> log_;
   Binder binder_{plan_, image_, &log_};
@@ -80,7 +83,7 @@ TEST_F(BinderTest, GivesValuesOfTheHostAndAddressesOfTheDevice) {
 
   EXPECT_EQ(*rows, LiveRows(5));
   EXPECT_EQ(*binder_.value(kConsumer, field::max_seq_len), TokenCount(7));
-  ASSERT_TRUE(image_.refresh(plan_).ok());
+  ASSERT_TRUE(refresh().ok());
   EXPECT_EQ(*rows, LiveRows(6));
 }
 
@@ -96,7 +99,7 @@ TEST_F(BinderTest, RefusesAFieldThatTheConsumerDidNotDeclare) {
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.status().code(), Code::kInternal);
   EXPECT_EQ(refused.status().message(),
-            "L1 paged_attention: reads positions by address; expected its spec to declare that");
+            "step 17: L1 paged_attention: positions is read by address; expected its spec to declare that");
   EXPECT_TRUE(log_.empty());
 }
 
@@ -106,10 +109,10 @@ TEST_F(BinderTest, RefusesAValueWhereAnAddressWasDeclaredAndTheOtherWayRound) {
 
   ASSERT_FALSE(value.ok());
   EXPECT_EQ(value.status().message(),
-            "L1 paged_attention: reads num_rows by value; expected its spec to declare that");
+            "step 17: L1 paged_attention: num_rows is read by value; expected its spec to declare that");
   ASSERT_FALSE(address.ok());
   EXPECT_EQ(address.status().message(),
-            "L1 paged_attention: reads max_seq_len by address; expected its spec to declare that");
+            "step 17: L1 paged_attention: max_seq_len is read by address; expected its spec to declare that");
 }
 
 TEST_F(BinderTest, RefusesAGroupThatHasNoSuchField) {
@@ -137,13 +140,13 @@ TEST_F(BinderTest, LogsWhatItHandedOut) {
   (void)*binder_.address(kConsumer, FieldId::table_rows, kPages);
 
   ASSERT_EQ(log_.size(), 3u);
-  EXPECT_EQ(log_[0].consumer, "paged_attention");
+  EXPECT_EQ(log_[0].consumer, &kConsumer);
   EXPECT_EQ(log_[0].field, FieldId::seq_lens);
-  EXPECT_EQ(log_[0].feed, Feed::kAddress);
+  EXPECT_EQ(log_[0].kind, Binding::Kind::kAddress);
   EXPECT_EQ(log_[0].offset, plan_.layout().place(FieldId::seq_lens).offset);
   EXPECT_EQ(log_[0].elements, 3);
-  EXPECT_EQ(log_[1].feed, Feed::kValue);
-  EXPECT_EQ(log_[1].elements, 17);
+  EXPECT_EQ(log_[1].kind, Binding::Kind::kValue);
+  EXPECT_EQ(log_[1].elements, 1);
   EXPECT_EQ(log_[2].field, FieldId::table_rows);
   EXPECT_EQ(log_[2].group, kPages);
 }

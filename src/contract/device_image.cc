@@ -35,14 +35,15 @@ Result<DeviceImage> DeviceImage::create(const StepLimits& limits, Arena& arena) 
   return DeviceImage(LS_TRY(arena.allocate("plan image", DType::kU8, {largest.bytes()})));
 }
 
-Status DeviceImage::refresh(const StepPlan& plan) {
+Status DeviceImage::refresh(const StepPlan& plan, Stream& stream, StagingRing& staging) {
   const std::span<const std::byte> image = plan.image();
   if (static_cast<int64_t>(image.size()) > bytes_.elements()) {
     return error(Code::kInternal, "plan ", plan.scalar(field::epoch), ": image of ", image.size(),
                  " bytes; expected at most ", bytes_.elements(), " as the limits give");
   }
-  std::memcpy(bytes_.data, image.data(), image.size());
-  return {};
+  StagingLease lease = LS_TRY(staging.lease(stream, static_cast<int64_t>(image.size())));
+  std::memcpy(lease.bytes().data(), image.data(), image.size());
+  return stream.copy(bytes_.rows(0, static_cast<int64_t>(image.size())), std::move(lease));
 }
 
 TensorView DeviceImage::view(const ImageLayout& layout, FieldId id, GroupId group) const {

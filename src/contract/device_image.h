@@ -4,6 +4,7 @@
 
 #include "base/status.h"
 #include "device/arena.h"
+#include "device/staging.h"
 #include "plan/fields.h"
 #include "plan/limits.h"
 
@@ -18,8 +19,12 @@ class DeviceImage {
   // Takes room for the largest plan of `limits` from `arena`.
   static Result<DeviceImage> create(const StepLimits& limits, Arena& arena);
 
-  // Copies the plan's image to the device. Cost: one copy of the image's bytes.
-  Status refresh(const StepPlan& plan);
+  // Enqueues the one copy of a step: the plan's image, by way of a staging slot that nobody refills before
+  // the device has read it (L5).
+  Status refresh(const StepPlan& plan, Stream& stream, StagingRing& staging);
+
+  // The device's bytes that hold plans, whatever their bucket.
+  const TensorView& bytes() const { return bytes_; }
 
   // The field's elements as kernels read them: [count] of its element type, [count, 2], [count, 3] or
   // [count, 4] for entries of several integers. Precondition: the group has the field.

@@ -22,6 +22,11 @@ struct Image {
     DeviceImage device = DeviceImage::create(limits, arena).value();
     return {std::move(arena), device};
   }
+  Status refresh(const StepPlan& plan) {
+    Stream stream(1);
+    StagingRing staging(1, static_cast<int64_t>(plan.image().size()));
+    return device.refresh(plan, stream, staging);
+  }
 };
 
 // What a kernel takes the elements of a field for.
@@ -53,7 +58,7 @@ TEST(DeviceImage, HoldsEveryFieldsBytesOfRandomPlans) {
     StepPlan plan;
     for (int step = 0; step < 20; ++step) {
       ASSERT_TRUE(simulation.next(plan).ok());
-      ASSERT_TRUE(image.device.refresh(plan).ok());
+      ASSERT_TRUE(image.refresh(plan).ok());
       int64_t fields = 0;
       for_each_field(plan, [&](const FieldInfo& info, GroupId group) {
         const TensorView view = image.device.view(plan.layout(), info.id, group);
@@ -79,7 +84,7 @@ TEST(DeviceImage, ReadsAsTheTypesOfTheFieldTable) {
   do {
     ASSERT_TRUE(simulation.next(plan).ok());
   } while (plan.scalar(field::num_seqs).get() < 2);
-  ASSERT_TRUE(image.device.refresh(plan).ok());
+  ASSERT_TRUE(image.refresh(plan).ok());
 
   const auto at = [&](FieldId id) { return image.device.view(plan.layout(), id, GroupId(0)); };
   const TensorView positions = at(FieldId::positions), starts = at(FieldId::query_start_loc);
@@ -109,7 +114,7 @@ TEST(DeviceImage, KeepsEveryFieldAtItsAddressForOneBucket) {
     StepPlan plan;
     for (int step = 0; step < 200; ++step) {
       ASSERT_TRUE(simulation.next(plan).ok());
-      ASSERT_TRUE(image.device.refresh(plan).ok());
+      ASSERT_TRUE(image.refresh(plan).ok());
       auto& known = addresses[plan.bucket()];
       met_again += known.empty() ? 0 : 1;
       for_each_field(plan, [&](const FieldInfo& info, GroupId group) {
@@ -132,7 +137,7 @@ TEST(DeviceImage, RefusesAPlanThatIsLargerThanItsLimits) {
   Image image = Image::of(small);
   const ImageLayout most(small, {.rows = PaddedRows(1), .seqs = PaddedSeqs(1), .logits_rows = PaddedRows(1)});
 
-  const Status status = image.device.refresh(plan);
+  const Status status = image.refresh(plan);
 
   EXPECT_EQ(status.code(), Code::kInternal);
   EXPECT_EQ(status.message(), concat("plan 1: image of ", plan.image().size(), " bytes; expected at most ",

@@ -2,8 +2,10 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <utility>
 
+#include "base/fault.h"
 #include "base/math.h"
 
 namespace lockstep {
@@ -36,7 +38,10 @@ Arena::Arena(Arena&& other) noexcept
     : name_(std::move(other.name_)),
       base_(std::exchange(other.base_, nullptr)),
       capacity_(std::exchange(other.capacity_, 0)),
-      used_(std::exchange(other.used_, 0)) {}
+      used_(std::exchange(other.used_, 0)),
+      allocations_(std::move(other.allocations_)),
+      generation_(other.generation_),
+      replacements_(other.replacements_) {}
 
 Arena& Arena::operator=(Arena&& other) noexcept {
   if (this != &other) {
@@ -45,6 +50,9 @@ Arena& Arena::operator=(Arena&& other) noexcept {
     base_ = std::exchange(other.base_, nullptr);
     capacity_ = std::exchange(other.capacity_, 0);
     used_ = std::exchange(other.used_, 0);
+    allocations_ = std::move(other.allocations_);
+    generation_ = other.generation_;
+    replacements_ = other.replacements_;
   }
   return *this;
 }
@@ -73,13 +81,52 @@ Result<TensorView> Arena::allocate(std::string_view what, DType dtype, const Sha
                  bytes, " bytes; ", capacity_ - used_, " of ", capacity_, " are left");
   }
   TensorView view = dense_view(base_ + used_, dtype, shape);
+  allocations_.push_back(
+      {.name = std::string(what), .offset = used_, .bytes = bytes, .generation = ++generation_});
   used_ += bytes;
   return view;
 }
 
-void Arena::reset_to(int64_t mark) {
+Status Arena::reset_to(int64_t mark) {
   LS_CHECK(mark >= 0 && mark <= used_, "mark ", mark, " used ", used_);
+  size_t kept = allocations_.size();
+  for (; kept > 0 && allocations_[kept - 1].offset >= mark; --kept) {
+    const Allocation& freed = allocations_[kept - 1];
+    if (freed.leases == 0) continue;
+    return broken({.check = "R1",
+                   .moment = Moment::kCapture,
+                   .consumer = concat("arena ", name_),
+                   .field = freed.name,
+                   .expected = "no free while graphs hold its address",
+                   .found = concat("to be freed (", freed.bytes, " bytes at ", freed.offset, ", generation ",
+                                   freed.generation, ") and in ", freed.leases, " graphs")});
+  }
+  allocations_.resize(kept);
   used_ = mark;
+  return {};
+}
+
+Result<TensorView> Arena::replace(const TensorView& old, const Shape& shape) {
+  const int32_t index = contains(old.data) ? allocation_at(old.data) : -1;
+  if (index < 0 || allocation(index).offset != offset_of(old.data)) {
+    return error(Code::kInternal, "arena ", name_, ": nothing begins at the address to be replaced");
+  }
+  const TensorView fresh = LS_TRY(allocate(allocation(index).name, old.dtype, shape));
+  allocations_[static_cast<size_t>(index)].generation = ++generation_;
+  ++replacements_;
+  return fresh;
+}
+
+int32_t Arena::allocation_at(const void* address) const {
+  const int64_t offset = offset_of(address);
+  const auto after = std::upper_bound(allocations_.begin(), allocations_.end(), offset,
+                                      [](int64_t at, const Allocation& a) { return at < a.offset; });
+  if (after == allocations_.begin()) return -1;
+  const auto found = after - 1;
+  // An empty allocation owns the address it begins at.
+  return offset < found->offset + std::max<int64_t>(found->bytes, 1)
+             ? static_cast<int32_t>(found - allocations_.begin())
+             : -1;
 }
 
 bool Arena::contains(const void* address) const {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 #include "tensor/tensor.h"
@@ -31,9 +32,29 @@ class Arena {
   // has.
   static int64_t footprint(DType dtype, const Shape& shape);
 
-  // Back to a mark: everything allocated since is invalid. For activations, whose layout repeats each step.
+  // Back to a mark: everything allocated since is free. Errors: kInternal (R1), naming the allocation, while
+  // a captured graph leases one of them.
   int64_t mark() const { return used_; }
-  void reset_to(int64_t mark);
+  Status reset_to(int64_t mark);
+  // New memory for the allocation that begins at `old`, as `shape`: its generation rises, and a graph that
+  // leases it sees that before its next replay. The old memory stays mapped. Errors: as allocate();
+  // kInternal when nothing begins there.
+  Result<TensorView> replace(const TensorView& old, const Shape& shape);
+
+  // What was handed out, in order of offset.
+  struct Allocation {
+    std::string name;
+    int64_t offset = 0;  // bytes
+    int64_t bytes = 0;
+    uint64_t generation = 0;     // rises with every use of the same place and with every replacement
+    mutable int32_t leases = 0;  // graphs that hold its address
+  };
+  const Allocation& allocation(int32_t index) const { return allocations_[static_cast<size_t>(index)]; }
+  // The allocation that an address lies in; -1: none. Precondition: contains(address).
+  int32_t allocation_at(const void* address) const;
+  void lease(int32_t index) const { ++allocations_[static_cast<size_t>(index)].leases; }
+  void give_back(int32_t index) const { --allocations_[static_cast<size_t>(index)].leases; }
+  uint64_t replacements() const { return replacements_; }
 
   const std::string& name() const { return name_; }
   int64_t used() const { return used_; }
@@ -49,6 +70,9 @@ class Arena {
   char* base_ = nullptr;
   int64_t capacity_ = 0;
   int64_t used_ = 0;
+  std::vector<Allocation> allocations_;
+  uint64_t generation_ = 0;    // the newest given out
+  uint64_t replacements_ = 0;  // so far
 };
 
 }  // namespace lockstep

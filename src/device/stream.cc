@@ -1,15 +1,150 @@
 #include "device/stream.h"
 
+#include "base/check.h"
+#include "base/fault.h"
+#include "device/graph.h"
+#include "device/staging.h"
+
 namespace lockstep {
 
-void Stream::enqueue(const LaunchSite& site, Thunk thunk, const void* args, int64_t bytes) {
-  alignas(64) unsigned char copy[kMaxArgsBytes];
-  std::memcpy(copy, args, static_cast<size_t>(bytes));
+void Stream::enqueue(const LaunchSite& site, internal::Thunk thunk, const void* packed, int64_t bytes,
+                     int64_t args_bytes, Parts parts) {
+  if (graph_ == nullptr && queue_.empty() && pace_ == Pace::kAtOnce) {
+    alignas(64) unsigned char copy[kMaxArgsBytes];
+    std::memcpy(copy, packed, static_cast<size_t>(bytes));
+    ++enqueued_;
+    run_launch(site, thunk, copy, args_bytes, parts);
+    ++done_;
+    return;
+  }
+  const auto* begin = static_cast<const unsigned char*>(packed);
+  internal::LaunchNode node{.site = site,
+                            .thunk = thunk,
+                            .parts = parts,
+                            .args_bytes = args_bytes,
+                            .bytes = std::vector<unsigned char>(begin, begin + bytes)};
+  if (graph_ != nullptr) {
+    graph_->nodes_.push_back(std::move(node));
+  } else {
+    add({.launch = std::move(node)});
+  }
+}
+
+Status Stream::copy(const TensorView& target, StagingLease&& lease) {
+  if (capturing()) {
+    return broken({.check = "L1",
+                   .moment = Moment::kCapture,
+                   .consumer = "stream",
+                   .field = "copy",
+                   .expected = "launches only: a replay would copy whatever the memory holds by then",
+                   .found = concat(lease.bytes().size(), " bytes from host memory during a capture")});
+  }
+  if (target.bytes() != static_cast<int64_t>(lease.bytes().size())) {
+    return error(Code::kInternal, "stream: a copy of ", lease.bytes().size(), " bytes to ", target.bytes(),
+                 "; expected the same size");
+  }
+  StagingRing::Slot& slot = lease.ring_->slots_[static_cast<size_t>(lease.slot_)];
+  slot = {.state = StagingRing::State::kInFlight, .read = {enqueued_ + 1}};
+  Work work;
+  work.copy = {.target = target,
+               .source = lease.bytes().data(),
+               .ring = std::exchange(lease.ring_, nullptr),
+               .slot = lease.slot_};
+  add(std::move(work));
+  return {};
+}
+
+Status Stream::download(const TensorView& source, const TensorView& target) {
+  if (capturing()) {
+    return broken({.check = "L1",
+                   .moment = Moment::kCapture,
+                   .consumer = "stream",
+                   .field = "download",
+                   .expected = "launches only: nobody would know when to read it",
+                   .found = concat(source.bytes(), " bytes to the host during a capture")});
+  }
+  if (target.bytes() != source.bytes()) {
+    return error(Code::kInternal, "stream: a copy of ", source.bytes(), " bytes to ", target.bytes(),
+                 "; expected the same size");
+  }
+  Work work;
+  work.copy = {.target = target, .source = source.data};
+  add(std::move(work));
+  return {};
+}
+
+Status Stream::begin_capture(Graph& graph) {
+  if (capturing())
+    return error(Code::kInternal, "stream: a capture inside a capture; expected one at a time");
+  graph.clear();
+  graph_ = &graph;
+  return {};
+}
+
+void Stream::end_capture() { graph_ = nullptr; }
+
+Status Stream::replay(const Graph& graph) {
+  if (capturing()) return error(Code::kInternal, "stream: a replay inside a capture; expected launches only");
+  Work work;
+  work.graph = &graph;
+  add(std::move(work));
+  return {};
+}
+
+void Stream::add(Work&& work) {
+  ++enqueued_;
+  if (queue_.empty() && pace_ == Pace::kAtOnce) {
+    run(work);
+    ++done_;
+  } else {
+    queue_.push_back(std::move(work));
+  }
+}
+
+Event Stream::record() { return {enqueued_}; }
+
+void Stream::wait(Event event) {
+  LS_CHECK(event.sequence <= enqueued_, "event ", event.sequence, " of a stream at ", enqueued_);
+  while (done_ < event.sequence) {
+    const Work work = std::move(queue_.front());
+    queue_.pop_front();
+    run(work);
+    ++done_;
+  }
+}
+
+void Stream::run(const Work& work) {
+  if (work.graph != nullptr) {
+    for (const internal::LaunchNode& node : work.graph->nodes_) run(node);
+  } else if (work.launch.thunk != nullptr) {
+    run(work.launch);
+  } else {
+    run(work.copy);
+  }
+}
+
+void Stream::run(const internal::LaunchNode& node) {
+  run_launch(node.site, node.thunk, node.bytes.data(), node.args_bytes, node.parts);
+}
+
+void Stream::run_launch(const LaunchSite& site, internal::Thunk thunk, const void* packed, int64_t args_bytes,
+                        Parts parts) {
   ++launches_;
-  const LaunchRecord record{.site = site, .args = copy, .args_bytes = bytes};
+  const LaunchRecord record{.site = site, .args = packed, .args_bytes = args_bytes};
   if (observer_.before != nullptr) observer_.before(observer_.self, record);
-  pool_.run(thunk, copy);
+  if (parts == Parts::kAll) {
+    pool_.run(thunk, packed);
+  } else {
+    thunk(packed, Worker{0, 1});
+  }
   if (observer_.after != nullptr) observer_.after(observer_.self, record);
+}
+
+void Stream::run(const Copy& copy) {
+  std::memcpy(copy.target.data, copy.source, static_cast<size_t>(copy.target.bytes()));
+  if (copy.ring != nullptr) {
+    copy.ring->slots_[static_cast<size_t>(copy.slot)].state = StagingRing::State::kFree;
+  }
 }
 
 }  // namespace lockstep

@@ -4,69 +4,161 @@
 
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
+#include "base/status.h"
 #include "device/thread_pool.h"
+#include "tensor/op_spec.h"
 
 namespace lockstep {
+
+class Graph;
+class StagingRing;
+class StagingLease;
 
 // A CPU kernel: part `worker.index` of `worker.count` of the work described by `args`. It touches only what
 // its OpSpec declares; no two parts write the same byte.
 template <typename Args>
 using Kernel = void (*)(const Args& args, Worker worker);
 
-// Where in the model a launch stands; travels with it to the observer.
+// Where in the model a launch stands; travels with it to the observer and into a graph.
 struct LaunchSite {
-  std::string_view op;     // "rms_norm": static storage
-  std::string_view stage;  // "input_norm": static storage
-  int32_t layer = -1;      // -1: outside the layers
+  const OpSpec* spec = nullptr;  // static storage
+  std::string_view stage;        // "input_norm": static storage
+  int32_t layer = -1;            // -1: outside the layers
+
+  std::string_view op() const { return spec->name; }
 };
 
 // One launch as an observer sees it.
 struct LaunchRecord {
   LaunchSite site;
-  const void* args = nullptr;  // the copied bytes
+  const void* args = nullptr;  // the copied bytes of the op's Args, as site.spec describes them
   int64_t args_bytes = 0;
 };
 
 // The one slot through which tools watch launches (probes, recorder, timers). Null: nobody watches, no cost.
+// `rerun` does the launch once more, for whoever compares what it does to other inputs.
 struct LaunchObserver {
   void (*before)(void* self, const LaunchRecord& launch) = nullptr;
   void (*after)(void* self, const LaunchRecord& launch) = nullptr;
   void* self = nullptr;
 };
 
-// An ordered queue of launches on a CPU thread pool.
-// Thread: one owner. Cost: a launch runs at once on all threads of the pool and returns when they are done.
+// When a stream does what it was given.
+enum class Pace : uint8_t {
+  kAtOnce,  // each piece of work as soon as it is enqueued
+  kLate,    // each as late as allowed: when somebody waits for it. For tests: whoever forgot to wait is seen
+};
+
+// How many threads share a launch.
+enum class Parts : uint8_t {
+  kAll,  // every thread of the pool
+  kOne,  // the caller's alone: for work that is smaller than the signal to the others
+};
+
+// A place in a stream's order of work.
+struct Event {
+  int64_t sequence = 0;  // 0: before everything
+};
+
+namespace internal {
+using Thunk = void (*)(const void* args, Worker worker);
+
+// A launch as it lies in a queue or a graph: what to call, and the bytes of its Args.
+struct LaunchNode {
+  LaunchSite site;
+  Thunk thunk = nullptr;  // calls the kernel, whose address lies behind the Args
+  Parts parts = Parts::kAll;
+  int64_t args_bytes = 0;
+  std::vector<unsigned char> bytes;  // Packed<Args>
+};
+}  // namespace internal
+
+// An ordered queue of work on a CPU thread pool: launches, copies from the host, and replays of graphs.
+// Thread: one owner.
 class Stream {
  public:
-  explicit Stream(int threads) : pool_(threads) {}
+  explicit Stream(int threads, Pace pace = Pace::kAtOnce) : pool_(threads), pace_(pace) {}
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
 
-  using Thunk = void (*)(const void* args, Worker worker);
   static constexpr int64_t kMaxArgsBytes = 4096;  // CUDA's limit on kernel parameters
 
-  void enqueue(const LaunchSite& site, Thunk thunk, const void* args, int64_t bytes);
+  // For launch(): `bytes` of a Packed<Args>.
+  void enqueue(const LaunchSite& site, internal::Thunk thunk, const void* packed, int64_t bytes,
+               int64_t args_bytes, Parts parts);
+
+  // Copies the lease's bytes to `target` when its turn comes; the lease is given back to its ring then.
+  // Errors: kInternal while a graph is being captured, whose replays would copy whatever the memory holds by
+  // then (L1), or when `target` and the lease differ in size.
+  Status copy(const TensorView& target, StagingLease&& lease);
+  // Copies device bytes to `target` when its turn comes; nobody reads `target` before `done` of the event
+  // recorded after it. Errors: as copy().
+  Status download(const TensorView& source, const TensorView& target);
+
+  // Between the two, launches are recorded into `graph` and nothing runs. Errors: kInternal while another
+  // capture is under way.
+  Status begin_capture(Graph& graph);
+  void end_capture();
+  bool capturing() const { return graph_ != nullptr; }
+  // Runs a captured graph when its turn comes. The graph stays where it is until then.
+  // Errors: kInternal while capturing.
+  Status replay(const Graph& graph);
+
+  Event record();  // everything enqueued so far
+  bool done(Event event) const { return event.sequence <= done_; }
+  void wait(Event event);  // until everything before the event is done
+  void synchronize() { wait(record()); }
+
   void set_observer(const LaunchObserver& observer) { observer_ = observer; }
   // The layer that following launches belong to; set by the decoder loop.
   void set_layer(int32_t layer) { layer_ = layer; }
   int32_t layer() const { return layer_; }
   int threads() const { return pool_.size(); }
-  int64_t launches() const { return launches_; }
+  Pace pace() const { return pace_; }
+  int64_t launches() const { return launches_; }  // done, those of replays included
 
  private:
+  struct Copy {
+    TensorView target;
+    const void* source = nullptr;
+    StagingRing* ring = nullptr;  // null: a download
+    int32_t slot = 0;
+  };
+  // One piece of work of the queue.
+  struct Work {
+    internal::LaunchNode launch;   // when launch.thunk is set
+    const Graph* graph = nullptr;  // a replay
+    Copy copy;                     // else
+  };
+  void add(Work&& work);
+  void run(const Work& work);
+  void run(const internal::LaunchNode& node);
+  void run_launch(const LaunchSite& site, internal::Thunk thunk, const void* packed, int64_t args_bytes,
+                  Parts parts);
+  void run(const Copy& copy);
+
   ThreadPool pool_;
+  Pace pace_;
+  std::deque<Work> queue_;  // not done yet; empty at pace kAtOnce
+  Graph* graph_ = nullptr;  // being captured
   LaunchObserver observer_;
   int32_t layer_ = -1;
+  int64_t enqueued_ = 0;
+  int64_t done_ = 0;
   int64_t launches_ = 0;
 };
 
 namespace internal {
-// What the stream copies: the kernel's address and its Args, side by side.
+// What a launch copies: the Args and the kernel's address behind them.
 template <typename Args>
 struct Packed {
-  Kernel<Args> kernel;
   Args args;
+  Kernel<Args> kernel;
   static void call(const void* bytes, Worker worker) {
     const auto* packed = static_cast<const Packed*>(bytes);
     packed->kernel(packed->args, worker);
@@ -74,15 +166,15 @@ struct Packed {
 };
 }  // namespace internal
 
-// Enqueues `kernel(args)`. The only way to run a kernel.
+// Enqueues `kernel(args)`. The only way to run a kernel. `spec` describes Args.
 template <typename Args>
-void launch(Stream& stream, std::string_view op, std::string_view stage, Kernel<Args> kernel,
-            const Args& args) {
+void launch(Stream& stream, const OpSpec& spec, std::string_view stage, Kernel<Args> kernel, const Args& args,
+            Parts parts = Parts::kAll) {
   static_assert(std::is_trivially_copyable_v<Args>, "a launch copies the bytes of its Args");
   static_assert(sizeof(internal::Packed<Args>) <= Stream::kMaxArgsBytes);
-  const internal::Packed<Args> packed{kernel, args};
-  stream.enqueue({.op = op, .stage = stage, .layer = stream.layer()}, internal::Packed<Args>::call, &packed,
-                 sizeof(packed));
+  const internal::Packed<Args> packed{args, kernel};
+  stream.enqueue({.spec = &spec, .stage = stage, .layer = stream.layer()}, internal::Packed<Args>::call,
+                 &packed, sizeof(packed), sizeof(Args), parts);
 }
 
 }  // namespace lockstep

@@ -15,6 +15,10 @@ struct AddArgs {
   int64_t value = 0;
 };
 
+constexpr OpArg kAddArgs[] = {{LS_ARG(AddArgs, sums), .access = Access::kReadWrite},
+                              {LS_ARG(AddArgs, value)}};
+constexpr OpSpec kAdd{.name = "add", .args = kAddArgs, .args_bytes = sizeof(AddArgs)};
+
 void add(const AddArgs& args, Worker worker) { args.sums[worker.index] += args.value; }
 
 // What an observer saw, as a person would write it down.
@@ -24,8 +28,8 @@ struct Diary {
   int64_t* sums = nullptr;
 
   void write(const char* when, const LaunchRecord& launch) {
-    lines.push_back(concat(when, " ", launch.site.op, " ", launch.site.stage, " of layer ", launch.site.layer,
-                           ", sum ", sums[0]));
+    lines.push_back(concat(when, " ", launch.site.op(), " ", launch.site.stage, " of layer ",
+                           launch.site.layer, ", sum ", sums[0]));
   }
   static void before(void* self, const LaunchRecord& launch) {
     auto& diary = *static_cast<Diary*>(self);
@@ -45,7 +49,7 @@ TEST(Stream, CopiesTheBytesOfTheArgsBeforeAnythingRuns) {
     Diary diary{.lines = {}, .callers_args = &args, .sums = sums.data()};
     stream.set_observer({.before = Diary::before, .self = &diary});
 
-    launch(stream, "add", "test", add, args);
+    launch(stream, kAdd, "test", add, args);
 
     EXPECT_EQ(args.value, 1000);
     for (int i = 0; i < threads; ++i) EXPECT_EQ(sums[static_cast<size_t>(i)], 5) << "thread " << i;
@@ -58,9 +62,9 @@ TEST(Stream, TellsItsObserverOpStageAndLayerBeforeAndAfter) {
   Diary diary{.lines = {}, .callers_args = nullptr, .sums = sums.data()};
   stream.set_observer({.before = Diary::before, .after = Diary::after, .self = &diary});
 
-  launch(stream, "add", "embedding", add, AddArgs{sums.data(), 1});
+  launch(stream, kAdd, "embedding", add, AddArgs{sums.data(), 1});
   stream.set_layer(7);
-  launch(stream, "add", "input_norm", add, AddArgs{sums.data(), 2});
+  launch(stream, kAdd, "input_norm", add, AddArgs{sums.data(), 2});
 
   EXPECT_EQ(diary.lines,
             (std::vector<std::string>{
@@ -76,22 +80,22 @@ TEST(Stream, ShowsItsObserverTheArgsThatTheKernelReads) {
     int64_t bytes = 0;
   } seen;
   const auto before = [](void* self, const LaunchRecord& launch) {
-    const auto* packed = static_cast<const internal::Packed<AddArgs>*>(launch.args);
-    *static_cast<Seen*>(self) = {packed->args, launch.args_bytes};
+    const auto* args = static_cast<const AddArgs*>(launch.args);
+    *static_cast<Seen*>(self) = {*args, launch.args_bytes};
   };
   stream.set_observer({.before = before, .self = &seen});
 
-  launch(stream, "add", "test", add, AddArgs{&sum, 11});
+  launch(stream, kAdd, "test", add, AddArgs{&sum, 11});
 
   EXPECT_EQ(seen.args.value, 11);
   EXPECT_EQ(seen.args.sums, &sum);
-  EXPECT_EQ(seen.bytes, static_cast<int64_t>(sizeof(internal::Packed<AddArgs>)));
+  EXPECT_EQ(seen.bytes, static_cast<int64_t>(sizeof(AddArgs)));
 }
 
 TEST(Stream, RunsWithoutAnObserverAndCountsItsLaunches) {
   Stream stream(2);
   std::vector<int64_t> sums(2);
-  for (int i = 0; i < 100; ++i) launch(stream, "add", "test", add, AddArgs{sums.data(), 1});
+  for (int i = 0; i < 100; ++i) launch(stream, kAdd, "test", add, AddArgs{sums.data(), 1});
 
   EXPECT_EQ(stream.launches(), 100);
   EXPECT_EQ(sums, (std::vector<int64_t>{100, 100}));
@@ -104,6 +108,8 @@ struct LargeArgs {
   int64_t* sum;
 };
 
+constexpr OpSpec kLarge{.name = "large", .args = {}, .args_bytes = sizeof(LargeArgs)};
+
 TEST(Stream, CarriesArgsUpToItsLimit) {
   Stream stream(1);
   int64_t sum = 0;
@@ -112,7 +118,7 @@ TEST(Stream, CarriesArgsUpToItsLimit) {
   args.sum = &sum;
 
   launch(
-      stream, "large", "test",
+      stream, kLarge, "test",
       +[](const LargeArgs& a, Worker) {
         for (const unsigned char byte : a.bytes) *a.sum += byte;
       },

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "model/model.h"
+#include "runtime/step_runner.h"
 
 namespace lockstep {
 
@@ -20,10 +21,14 @@ struct EngineConfig {
   int32_t page_size = 64;                 // tokens of a page
   int32_t num_pages = 0;        // pages for keys and values; 0: as many as half of the free memory holds, at
                                 // most what max_num_seqs sequences of max_model_len need
-  int32_t num_state_slots = 0;  // recurrent states; 0: one per running sequence
+  int32_t num_state_slots = 0;  // recurrent states; 0: one per running sequence, and one
   std::string kv_layout = "apart/token";
-  std::vector<int32_t> decode_buckets;  // pad decode steps to these sizes; empty: never
-  std::string isa;                      // "reference", "avx2", ...; empty: the best this CPU has
+  std::vector<int32_t> graph_sizes;  // decode steps are padded to these and replayed as graphs; empty: 1, 2,
+                                     // 4, 8 and every multiple of 8 up to max_num_seqs
+  bool enforce_eager = false;        // no padding, no graphs
+  GuardLevel guard = GuardLevel::kReplay;
+  Pace pace = Pace::kAtOnce;  // kLate: the device does everything as late as it may, for tests
+  std::string isa;            // "reference", "avx2", ...; empty: the best this CPU has
 };
 
 }  // namespace lockstep

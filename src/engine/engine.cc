@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "diag/progress.h"
+
 namespace lockstep {
 namespace {
 
@@ -48,12 +50,23 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
                                                    .max_running = sizes.config.max_num_seqs,
                                                    .max_rows = sizes.config.max_num_batched_tokens,
                                                    .chunk_size = sizes.config.chunk_size,
-                                                   .decode_buckets = sizes.config.decode_buckets});
+                                                   .decode_buckets = sizes.config.graph_sizes});
   std::vector<PageTables*> tables(static_cast<size_t>(sizes.limits.num_groups), nullptr);
   tables[static_cast<size_t>(kKvGroup.get())] = &engine->scheduler_->page_tables();
   engine->builder_ = std::make_unique<PlanBuilder>(sizes.limits, std::move(tables));
   engine->validator_ = std::make_unique<PlanValidator>(sizes.limits);
+  engine->prove_graphs();
   return engine;
+}
+
+void Engine::prove_graphs() {
+  Progress progress("proving graphs", static_cast<int64_t>(config_.graph_sizes.size()), ProgressUnit::kItems);
+  GraphProof proof(*executor_, epoch_, config_.model.seed);
+  for (const int32_t size : config_.graph_sizes) {
+    graphs_.push_back(proof.prove(size));
+    progress.advance(1);
+  }
+  epoch_ = proof.epoch();
 }
 
 Result<std::vector<int32_t>> Engine::prompt_ids(const Request& request) const {

@@ -12,6 +12,7 @@
 #include "plan/plan_builder.h"
 #include "plan/validate.h"
 #include "runtime/executor.h"
+#include "runtime/graph_proof.h"
 #include "schedule/scheduler.h"
 #include "text/detokenizer.h"
 #include "text/tokenizer.h"
@@ -55,6 +56,7 @@ class Engine {
   const Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
   const StepLimits& limits() const { return limits_; }
   const StepPlan& last_plan() const { return plan_; }
+  const std::vector<GraphOutcome>& graphs() const { return graphs_; }  // one per graph size
   Executor& executor() { return *executor_; }
 
  private:
@@ -67,6 +69,7 @@ class Engine {
   };
 
   Engine() = default;
+  void prove_graphs();
   Result<std::vector<int32_t>> prompt_ids(const Request& request) const;
   RequestOutput output_of(Live& live, const StepResult& result, int32_t logits_row);
   std::vector<RequestOutput> collect(const Batch& batch);
@@ -86,6 +89,7 @@ class Engine {
   std::map<uint64_t, Live> live_;  // by id; nodes do not move
   uint64_t next_id_ = 1;
   Epoch epoch_;
+  std::vector<GraphOutcome> graphs_;
   EngineStats stats_;
 };
 

@@ -47,7 +47,7 @@ void Profiler::begin_step() {
 
 void Profiler::keep_step(int64_t step_ns) {
   const StepTimes& times = executor_.times();
-  const int64_t executed = times.prepare_ns + times.forward_ns + times.sample_ns;
+  const int64_t executed = times.enqueue_ns + times.finish_ns;
   int64_t launched = 0;
   for (const Entry& entry : entries_) launched += entry.op == "host" ? 0 : entry.ns;
   const auto host = [this](std::string_view stage, int64_t ns) {
@@ -56,8 +56,7 @@ void Profiler::keep_step(int64_t step_ns) {
     entry.calls = 1;
   };
   host("schedule, plan, commit", step_ns - executed);
-  host("bind", times.prepare_ns);
-  host("between launches", times.forward_ns + times.sample_ns - launched);
+  host("bind, check, between launches", executed - launched);
   for (Entry& entry : entries_) {
     if (entry.calls > 0) entry.steps.push_back(entry.ns);
   }

@@ -26,8 +26,8 @@ Status check_config(const EngineConfig& config, const DecoderSpec& spec) {
   LS_TRY(check_range("--max-num-batched-tokens", config.max_num_batched_tokens, 1, kMaxRows));
   LS_TRY(check_range("--chunk-size", config.chunk_size, 1, config.max_num_batched_tokens));
   LS_TRY(check_range("--page-size", config.page_size, 1, kMaxPageTokens));
-  LS_TRY(check_range("--num-state-slots", config.num_state_slots, 1, kMaxSeqs));
-  for (const int32_t size : config.decode_buckets) {
+  LS_TRY(check_range("--num-state-slots", config.num_state_slots, 1, kMaxSeqs + 1));
+  for (const int32_t size : config.graph_sizes) {
     LS_TRY(check_range("--graph-sizes", size, 1, config.max_num_batched_tokens));
   }
   return {};
@@ -50,6 +50,20 @@ Status choose_pages(EngineConfig& config, const DecoderSpec& spec, DType cache_d
   return check_range("--num-pages", config.num_pages, 1, kMaxPages);
 }
 
+void choose_graph_sizes(EngineConfig& config) {
+  std::vector<int32_t>& sizes = config.graph_sizes;
+  if (config.enforce_eager) {
+    sizes.clear();
+    return;
+  }
+  if (sizes.empty()) {
+    for (int32_t size = 1; size < config.max_num_seqs; size += size < 8 ? size : 8) sizes.push_back(size);
+    sizes.push_back(config.max_num_seqs);
+  }
+  std::sort(sizes.begin(), sizes.end());
+  sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
+}
+
 Isa parse_isa(std::string_view name, Isa best) {
   for (const Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
     if (name_of(isa) == name && isa <= best) return isa;
@@ -66,7 +80,8 @@ Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& s
   const CpuInfo cpu = detect_cpu();
   if (chosen.threads == 0) chosen.threads = cpu.cpus;
   if (chosen.max_model_len == 0) chosen.max_model_len = spec.max_positions;
-  if (chosen.num_state_slots == 0) chosen.num_state_slots = chosen.max_num_seqs;
+  // One more than sequences: the state that the proof of a graph begins from.
+  if (chosen.num_state_slots == 0) chosen.num_state_slots = chosen.max_num_seqs + 1;
   chosen.chunk_size = std::min(chosen.chunk_size, chosen.max_num_batched_tokens);
   LS_TRY(check_config(chosen, spec));
   LS_TRY(choose_pages(chosen, spec, cache_dtype));
@@ -77,12 +92,12 @@ Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& s
                  name_of(cpu.best), ", which is what this CPU has");
   }
   chosen.isa = name_of(isa);
-  std::sort(chosen.decode_buckets.begin(), chosen.decode_buckets.end());
+  choose_graph_sizes(chosen);
 
-  const int32_t largest_bucket = chosen.decode_buckets.empty() ? 0 : chosen.decode_buckets.back();
+  const int32_t largest_graph = chosen.graph_sizes.empty() ? 0 : chosen.graph_sizes.back();
   StepLimits& limits = sizes.limits;
   limits.max_rows = chosen.max_num_batched_tokens;
-  limits.max_seqs = std::max(chosen.max_num_seqs, largest_bucket);
+  limits.max_seqs = std::max(chosen.max_num_seqs, largest_graph);
   limits.max_logits_rows = limits.max_seqs;
   limits.max_seq_len = chosen.max_model_len;
   // Every page that a step's rows can begin, and the pad row's first entry.
@@ -99,8 +114,13 @@ Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& s
                     .max_seq_len = chosen.max_model_len},
                    limits);
   LS_TRY(check_limits(limits));
-  sizes.executor = {
-      .limits = limits, .layout = layout, .vocab_known = vocab_known, .threads = chosen.threads, .isa = isa};
+  sizes.executor = {.limits = limits,
+                    .layout = layout,
+                    .vocab_known = vocab_known,
+                    .threads = chosen.threads,
+                    .isa = isa,
+                    .guard = chosen.guard,
+                    .pace = chosen.pace};
   sizes.memory = LS_TRY(Executor::memory(spec, cache_dtype, sizes.executor));
   return sizes;
 }

@@ -43,7 +43,7 @@ TEST(EngineSizes, FollowFromTheConfig) {
   EXPECT_EQ(pages.table_rows, 65);
   EXPECT_EQ(pages.layout, "apart/token");
   EXPECT_EQ(pages.dtype, "bf16");
-  EXPECT_EQ(sizes.limits.groups[1].num_pages, 65);
+  EXPECT_EQ(sizes.limits.groups[1].num_pages, 66);
   EXPECT_EQ(sizes.executor.vocab_known, 1000);
   EXPECT_EQ(sizes.config.isa, "reference");
 }
@@ -56,7 +56,7 @@ TEST(EngineSizes, ChooseWhatTheConfigLeavesOpen) {
 
   EXPECT_EQ(sizes.config.threads, detect_cpu().cpus);
   EXPECT_EQ(sizes.config.max_model_len, 4096);
-  EXPECT_EQ(sizes.config.num_state_slots, 4);
+  EXPECT_EQ(sizes.config.num_state_slots, 5);
   EXPECT_EQ(sizes.config.num_pages, 4 * 4096 / 64);  // a small model: memory does not bind
   EXPECT_EQ(sizes.config.isa, name_of(detect_cpu().best));
   EXPECT_TRUE(check_limits(sizes.limits).ok());
@@ -72,14 +72,14 @@ TEST(EngineSizes, KeepChunksAndSequencesWithinTheRowsOfAStep) {
   EXPECT_EQ(sizes.config.max_num_seqs, 10);
 }
 
-TEST(EngineSizes, SortDecodeBucketsAndMakeRoomForTheLargest) {
+TEST(EngineSizes, SortGraphSizesAndMakeRoomForTheLargest) {
   EngineConfig config = small();
   config.max_num_seqs = 3;
-  config.decode_buckets = {8, 2, 4};
+  config.graph_sizes = {8, 2, 4};
 
   const EngineSizes sizes = sizes_of(config);
 
-  EXPECT_EQ(sizes.config.decode_buckets, (std::vector<int32_t>{2, 4, 8}));
+  EXPECT_EQ(sizes.config.graph_sizes, (std::vector<int32_t>{2, 4, 8}));
   EXPECT_EQ(sizes.limits.max_seqs, 8);
 }
 
@@ -103,9 +103,9 @@ TEST(EngineSizes, NumbersThatDoNotFitAreRefusedInASentence) {
       {[](EngineConfig& c) { c.chunk_size = 0; }, "engine: --chunk-size is 0; expected 1..2048"},
       {[](EngineConfig& c) { c.page_size = 0; }, "engine: --page-size is 0; expected 1..65536"},
       {[](EngineConfig& c) { c.num_pages = -3; }, "engine: --num-pages is -3; expected 1..1073741824"},
-      {[](EngineConfig& c) { c.num_state_slots = -1; }, "engine: --num-state-slots is -1; expected 1..65536"},
+      {[](EngineConfig& c) { c.num_state_slots = -1; }, "engine: --num-state-slots is -1; expected 1..65537"},
       {[](EngineConfig& c) {
-         c.decode_buckets = {4, 0};
+         c.graph_sizes = {4, 0};
        },
        "engine: --graph-sizes is 0; expected 1..2048"},
       {[](EngineConfig& c) { c.isa = "neon"; },
@@ -118,7 +118,7 @@ TEST(EngineSizes, NumbersThatDoNotFitAreRefusedInASentence) {
          c.kv_layout = "apart/token/shared";
          c.num_pages = 10;
        },
-       "kv layout apart/token/shared: 65 state slots; expected at most as many as the 11 pages they lie "
+       "kv layout apart/token/shared: 66 state slots; expected at most as many as the 11 pages they lie "
        "behind; "
        "lower --num-state-slots or raise --num-pages"},
   };

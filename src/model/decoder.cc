@@ -20,6 +20,8 @@ constexpr FieldUse kUses[] = {
     {.field = FieldId::logits_rows, .argument = "gather_rows.rows"},
     {.field = FieldId::num_rows, .argument = "*.num_rows"},
     {.field = FieldId::num_logits_rows, .argument = "gather_rows.num_logits_rows"},
+    {.field = FieldId::num_logits_rows, .argument = "linear.num_rows"},
+    {.field = FieldId::num_logits_rows, .argument = "linear_prepare.num_rows"},
 };
 constexpr ConsumerSpec kConsumer{.name = "decoder", .ops = kOps, .fields = kUses};
 
@@ -43,6 +45,16 @@ ActivationLimits with_workspace(const DecoderSpec& spec, const DecoderOptions& o
 
 }  // namespace
 
+// What one step's forward pass reads of the plan.
+struct Decoder::Launch {
+  TensorView token_ids;     // [T]
+  TensorView token_source;  // [T]
+  TensorView positions;     // [T]
+  TensorView logits_rows;   // [R]
+  const LiveRows* num_rows = nullptr;
+  const LiveRows* num_logits_rows = nullptr;
+};
+
 int64_t Decoder::footprint(const DecoderSpec& spec, const DecoderOptions& options,
                            const AttentionBackend& attention, const RecurrentBackend& recurrent) {
   return activation_footprint(spec, with_workspace(spec, options, attention, recurrent)) +
@@ -62,30 +74,34 @@ Result<Decoder> Decoder::create(const DecoderSpec& spec, const DecoderWeights& w
   return decoder;
 }
 
-Result<DecoderLaunch> Decoder::prepare(const Binder& binder) const {
-  DecoderLaunch launch;
+Status Decoder::prepare(const Binder& binder, PreparedStep& step) const {
+  Launch& launch = step.add<Launch>(kConsumer);
   launch.token_ids = LS_TRY(binder.address(kConsumer, FieldId::token_ids));
   launch.token_source = LS_TRY(binder.address(kConsumer, FieldId::token_source));
   launch.positions = LS_TRY(binder.address(kConsumer, FieldId::positions));
   launch.logits_rows = LS_TRY(binder.address(kConsumer, FieldId::logits_rows));
   launch.num_rows = LS_TRY(binder.scalar_address(kConsumer, field::num_rows));
   launch.num_logits_rows = LS_TRY(binder.scalar_address(kConsumer, field::num_logits_rows));
-  if (spec_.count(Mixer::kSoftmax) > 0) launch.attention = LS_TRY(attention_.prepare(binder, kKvGroup));
-  if (spec_.count(Mixer::kDelta) > 0) launch.recurrent = LS_TRY(recurrent_.prepare(binder));
-  return launch;
+  if (spec_.count(Mixer::kSoftmax) > 0) LS_TRY(attention_.prepare(binder, kKvGroup, step));
+  if (spec_.count(Mixer::kDelta) > 0) LS_TRY(recurrent_.prepare(binder, step));
+  return {};
 }
 
-Status Decoder::run(const DecoderLaunch& launch, const TensorView& sampled, const Launcher& on) const {
+Status Decoder::run(const PreparedStep& step, const TensorView& sampled, const Launcher& on) const {
+  const Launch& launch = *LS_TRY(step.get<Launch>(kConsumer));
   const Activations act = act_.at(launch.token_ids.dim(0), launch.logits_rows.dim(0));
-  const BlockContext context{
-      .spec = spec_, .act = act, .num_rows = launch.num_rows, .input = options_.input, .on = on};
+  const BlockContext context{.spec = spec_,
+                             .step = step,
+                             .act = act,
+                             .num_rows = launch.num_rows,
+                             .input = options_.input,
+                             .on = on};
   LS_TRY(embed(launch, sampled, context));
   LS_TRY(layers(launch, context));
   return head(launch, context);
 }
 
-Status Decoder::embed(const DecoderLaunch& launch, const TensorView& sampled,
-                      const BlockContext& context) const {
+Status Decoder::embed(const Launch& launch, const TensorView& sampled, const BlockContext& context) const {
   const Activations& act = context.act;
   LS_TRY(resolve_tokens(context.on,
                         {.token_ids = launch.token_ids,
@@ -109,7 +125,7 @@ Status Decoder::embed(const DecoderLaunch& launch, const TensorView& sampled,
 }
 
 // Each block leaves what it adds in `branch`; the next norm adds it to the residual stream first.
-Status Decoder::layers(const DecoderLaunch& launch, const BlockContext& context) const {
+Status Decoder::layers(const Launch& launch, const BlockContext& context) const {
   const Activations& act = context.act;
   RmsNormArgs norm{.x = act.hidden,  // the first norm has nothing to add yet
                    .weight = {},
@@ -127,9 +143,9 @@ Status Decoder::layers(const DecoderLaunch& launch, const BlockContext& context)
     norm.x = act.branch;
     norm.residual = act.hidden;
     if (spec_.layers[i].mixer == Mixer::kSoftmax) {
-      LS_TRY(softmax_block(context, weights.softmax, attention_, launch.attention, softmax_layer++));
+      LS_TRY(softmax_block(context, weights.softmax, attention_, softmax_layer++));
     } else {
-      LS_TRY(delta_block(context, weights.delta, recurrent_, launch.recurrent, delta_layer++));
+      LS_TRY(delta_block(context, weights.delta, recurrent_, delta_layer++));
     }
     norm.weight = weights.post_norm;
     LS_TRY(rms_norm(context.on, norm, "post_norm"));
@@ -144,7 +160,7 @@ Status Decoder::layers(const DecoderLaunch& launch, const BlockContext& context)
   return rms_norm(context.on, norm, "final_norm");
 }
 
-Status Decoder::head(const DecoderLaunch& launch, const BlockContext& context) const {
+Status Decoder::head(const Launch& launch, const BlockContext& context) const {
   const Activations& act = context.act;
   if (act.logits.dim(0) == 0) return {};
   LS_TRY(gather_rows(context.on,

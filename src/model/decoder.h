@@ -12,22 +12,6 @@
 
 namespace lockstep {
 
-// The cache groups of a decoder: pages of the softmax layers, states of the delta layers.
-inline constexpr GroupId kKvGroup{0};
-inline constexpr GroupId kStateGroup{1};
-
-// What one step's forward pass reads of the plan. Trivially copyable.
-struct DecoderLaunch {
-  TensorView token_ids;     // [T]
-  TensorView token_source;  // [T]
-  TensorView positions;     // [T]
-  TensorView logits_rows;   // [R]
-  const LiveRows* num_rows = nullptr;
-  const LiveRows* num_logits_rows = nullptr;
-  AttentionLaunch attention;
-  RecurrentLaunch recurrent;
-};
-
 struct DecoderOptions {
   MatmulInput input = MatmulInput::kF32;
   ActivationLimits limits;  // workspace_bytes is filled in
@@ -44,12 +28,12 @@ class Decoder {
                                 const DecoderOptions& options, const AttentionBackend& attention,
                                 const RecurrentBackend& recurrent, Arena& arena);
 
-  // Pure: binds what the pass reads.
-  Result<DecoderLaunch> prepare(const Binder& binder) const;
+  // Pure: binds what the pass reads and adds it to `step`.
+  Status prepare(const Binder& binder, PreparedStep& step) const;
 
-  // Enqueues the pass. `sampled` [R] i32 holds the tokens of the source step. The logits of the plan's logits
-  // rows are in logits() of the same number of rows afterwards.
-  Status run(const DecoderLaunch& launch, const TensorView& sampled, const Launcher& on) const;
+  // Enqueues the pass that `step` was prepared for. `sampled` [R] i32 holds the tokens of the source step.
+  // The logits of the plan's logits rows are in logits() of the same number of rows afterwards.
+  Status run(const PreparedStep& step, const TensorView& sampled, const Launcher& on) const;
 
   TensorView logits(int64_t logits_rows) const { return act_.at(0, logits_rows).logits; }
   // The step's tokens with sources resolved, for whoever counts them.
@@ -59,9 +43,10 @@ class Decoder {
   Decoder(const DecoderSpec& spec, const DecoderWeights& weights, const DecoderOptions& options,
           const AttentionBackend& attention, const RecurrentBackend& recurrent)
       : spec_(spec), weights_(weights), options_(options), attention_(attention), recurrent_(recurrent) {}
-  Status embed(const DecoderLaunch& launch, const TensorView& sampled, const BlockContext& context) const;
-  Status layers(const DecoderLaunch& launch, const BlockContext& context) const;
-  Status head(const DecoderLaunch& launch, const BlockContext& context) const;
+  struct Launch;
+  Status embed(const Launch& launch, const TensorView& sampled, const BlockContext& context) const;
+  Status layers(const Launch& launch, const BlockContext& context) const;
+  Status head(const Launch& launch, const BlockContext& context) const;
 
   const DecoderSpec& spec_;
   const DecoderWeights& weights_;

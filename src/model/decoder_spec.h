@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/units.h"
 #include "kernels/rms_norm/rms_norm.h"
 
 namespace lockstep {
@@ -93,5 +94,9 @@ struct DecoderSpec {
   // Weights that one row passes through: all but the experts it does not choose and the embedding lookup.
   int64_t active_parameters() const;
 };
+
+// The cache groups of a decoder: pages of the softmax layers, states of the delta layers.
+inline constexpr GroupId kKvGroup{0};
+inline constexpr GroupId kStateGroup{1};
 
 }  // namespace lockstep

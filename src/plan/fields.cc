@@ -1,6 +1,9 @@
 #include "plan/fields.h"
 
+#include <cstring>
 #include <sstream>
+
+#include "base/status.h"
 
 namespace lockstep {
 namespace {
@@ -140,6 +143,34 @@ std::string field_table_text() {
         << name_of(info.life) << " |\n";
   }
   return std::move(out).str();
+}
+
+namespace {
+
+template <typename T>
+std::string numbers_text(const std::byte* bytes, int count) {
+  std::string text = count > 1 ? "(" : "";
+  for (int i = 0; i < count; ++i) {
+    T number;
+    std::memcpy(&number, bytes + static_cast<size_t>(i) * sizeof(T), sizeof(T));
+    text += concat(i > 0 ? ", " : "", number);
+  }
+  return count > 1 ? text + ")" : text;
+}
+
+}  // namespace
+
+std::string element_text(const FieldInfo& info, const std::byte* element) {
+  switch (info.element) {
+    case Element::kI32: return numbers_text<int32_t>(element, 1);
+    case Element::kI64: return numbers_text<int64_t>(element, 1);
+    case Element::kU64: return numbers_text<uint64_t>(element, 1);
+    case Element::kF32: return numbers_text<float>(element, 1);
+    case Element::kI32x2: return numbers_text<int32_t>(element, 2);
+    case Element::kI32x3: return numbers_text<int32_t>(element, 3);
+    case Element::kI32x4: return numbers_text<int32_t>(element, 4);
+  }
+  return {};
 }
 
 }  // namespace lockstep

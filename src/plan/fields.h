@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -196,6 +197,9 @@ std::string_view name_of(Space space);
 std::string_view name_of(Scope scope);
 std::string_view name_of(Life life);
 std::string_view name_of(Phase phase);
+
+// One element of a field, from its bytes, as a person reads it: "26", "(3, 0, 17)", "0.7".
+std::string element_text(const FieldInfo& info, const std::byte* element);
 
 // What a field says, in one phrase.
 std::string_view meaning_of(FieldId id);

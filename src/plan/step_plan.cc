@@ -1,5 +1,7 @@
 #include "plan/step_plan.h"
 
+#include <algorithm>
+
 #include "base/math.h"
 
 namespace lockstep {
@@ -75,13 +77,21 @@ void StepPlan::reset(const StepLimits& limits, const Bucket& bucket) {
   digest_ = 0;
 }
 
-void StepPlan::freeze() { digest_ = digest_bytes(image_.data(), image_.size()); }
-
-Digest StepPlan::field_digest(FieldId id, GroupId group) const {
-  const ImageLayout::Place& place = layout_.place(id, group);
-  if (place.offset < 0) return 0;
-  return digest_bytes(image_.data() + place.offset,
-                      static_cast<size_t>(place.count) * static_cast<size_t>(info_of(id).element_bytes));
+void StepPlan::freeze() {
+  digest_ = 0;
+  for (size_t id = 0; id < kFields.size(); ++id) {
+    for (int32_t g = 0; g < std::max(layout_.num_groups(), 1); ++g) {
+      const ImageLayout::Place& place = layout_.place(kFields[id].id, GroupId(g));
+      Digest& digest = field_digests_[id][static_cast<size_t>(g)];
+      if (place.offset < 0) {
+        digest = 0;
+        continue;
+      }
+      digest = digest_bytes(image_.data() + place.offset, static_cast<size_t>(place.count) *
+                                                              static_cast<size_t>(kFields[id].element_bytes));
+      digest_ = mix64(digest_, digest);
+    }
+  }
 }
 
 }  // namespace lockstep

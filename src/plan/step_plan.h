@@ -82,9 +82,12 @@ class StepPlan {
   const Bucket& bucket() const { return bucket_; }
   const ImageLayout& layout() const { return layout_; }
   std::span<const std::byte> image() const { return {image_.data(), image_.size()}; }
-  // Digest of the whole image and of each field; valid once frozen.
+  // Digest of the whole image and of each field, as they were when the plan was frozen; 0 where the group has
+  // no such field.
   Digest digest() const { return digest_; }
-  Digest field_digest(FieldId id, GroupId group = GroupId(0)) const;
+  Digest field_digest(FieldId id, GroupId group = GroupId(0)) const {
+    return field_digests_[static_cast<size_t>(id)][static_cast<size_t>(group.get())];
+  }
 
   // For the builder, and for tests that break a plan on purpose: writable elements.
   template <typename T>
@@ -95,7 +98,7 @@ class StepPlan {
   // Empties the plan and lays it out for a bucket; all bytes zero. Reuses memory, and the layout of the plan
   // before where it is the same.
   void reset(const StepLimits& limits, const Bucket& bucket);
-  // Computes the digest. Nothing may be edited afterwards, but by a test that means harm.
+  // Computes the digests. Nothing may be edited afterwards, but by a test that means harm.
   void freeze();
 
  private:
@@ -103,6 +106,7 @@ class StepPlan {
   ImageLayout layout_;
   std::vector<std::byte> image_;
   Digest digest_ = 0;
+  std::array<std::array<Digest, kMaxGroups>, kNumFields> field_digests_{};
 };
 
 // What comes back from a step: one entry per live logits row, in the plan's order.

@@ -54,6 +54,8 @@ class PlanValidator {
     std::array<std::span<const TableEdit>, kMaxGroups> tables;
   };
   Status resume(const Past& past);
+  // Every state's age is unknown from now on: for plans that begin anywhere on purpose, as a graph's proof.
+  void forget_states();
 
  private:
   struct Where {

@@ -55,7 +55,19 @@ SamplerLimits sampler_limits(const DecoderSpec& spec, const ExecutorOptions& opt
           .threads = options.threads};
 }
 
+RunnerOptions runner_options(const ExecutorOptions& options) {
+  return {.limits = options.limits, .level = options.guard, .derived = {}};
+}
+
 }  // namespace
+
+// Of each cache group.
+struct Executor::CacheUpdate {
+  TensorView edits;
+  TensorView copies;
+  const int32_t* num_edits = nullptr;
+  const int32_t* num_copies = nullptr;
+};
 
 void set_cache_groups(const DecoderSpec& spec, DType cache_dtype, const KvLayout& layout,
                       const CacheSizes& sizes, StepLimits& limits) {
@@ -79,14 +91,11 @@ Result<ExecutorMemory> Executor::memory(const DecoderSpec& spec, DType cache_dty
   const CacheStorage none;
   const PagedBackend attention(none);
   const DeltaBackend recurrent(none);
-  const ImageLayout image(options.limits, {.rows = PaddedRows(options.limits.max_rows),
-                                           .seqs = PaddedSeqs(options.limits.max_seqs),
-                                           .logits_rows = PaddedRows(options.limits.max_logits_rows)});
   return ExecutorMemory{
       .cache = LS_TRY(CacheStorage::footprint(cache_geometry(spec, cache_dtype, options))),
       .activations =
           Decoder::footprint(spec, decoder_options(MatmulInput::kF32, options), attention, recurrent) +
-          Sampler::footprint(sampler_limits(spec, options)) + Arena::footprint(DType::kU8, {image.bytes()})};
+          Sampler::footprint(sampler_limits(spec, options)) + StepRunner::footprint(runner_options(options))};
 }
 
 Executor::Executor(const Model& model, const ExecutorOptions& options, CacheStorage storage, Arena cache,
@@ -98,7 +107,7 @@ Executor::Executor(const Model& model, const ExecutorOptions& options, CacheStor
       storage_(std::move(storage)),
       attention_(std::make_unique<PagedBackend>(storage_)),
       recurrent_(std::make_unique<DeltaBackend>(storage_)),
-      stream_(options.threads) {}
+      stream_(options.threads, options.pace) {}
 
 Result<std::unique_ptr<Executor>> Executor::create(const Model& model, const ExecutorOptions& options) {
   const ExecutorMemory bytes = LS_TRY(memory(model.spec, model.cache_dtype, options));
@@ -113,48 +122,69 @@ Result<std::unique_ptr<Executor>> Executor::create(const Model& model, const Exe
 }
 
 Status Executor::finish(Arena& work) {
-  image_ = std::make_unique<DeviceImage>(LS_TRY(DeviceImage::create(options_.limits, work)));
+  map_.add(cache_arena_);
+  map_.add(work_arena_);
+  if (model_.loaded) map_.add(model_.loaded->arena);
+  runner_ = LS_TRY(StepRunner::create(runner_options(options_), stream_, map_, work));
   decoder_ = std::make_unique<Decoder>(LS_TRY(Decoder::create(
       model_.spec, model_.weights, decoder_options(model_.input, options_), *attention_, *recurrent_, work)));
   sampler_ = std::make_unique<Sampler>(LS_TRY(Sampler::create(sampler_limits(model_.spec, options_), work)));
+  if (storage_.page_table()) runner_->set_tables({{kKvGroup, storage_.page_table()}});
   return {};
 }
 
 Status Executor::run(const StepPlan& plan, StepResult& result) {
   const int64_t start = now_ns();
-  const Launcher on{kernel_table(options_.isa), stream_};
-  bindings_.clear();
-  LS_TRY(image_->refresh(plan));
-  const Binder binder(plan, *image_, &bindings_);
-  const DecoderLaunch decoder = LS_TRY(decoder_->prepare(binder));
-  const SamplerLaunch sampler = LS_TRY(sampler_->prepare(binder, decoder_->tokens(decoder.token_ids.dim(0)),
-                                                         decoder_->logits(decoder.logits_rows.dim(0))));
-  const int64_t prepared = now_ns();
-  LS_TRY(update_caches(binder, on));
-  LS_TRY(decoder_->run(decoder, sampler_->sampled(), on));
-  const int64_t forwarded = now_ns();
-  LS_TRY(sampler_->run(sampler, on));
+  LS_TRY(runner_->run(plan, *this, launcher()));
+  const auto rows = plan.scalar(field::num_logits_rows).get();
+  LS_TRY(sampler_->download(rows, stream_));
+  const int64_t enqueued = now_ns();
+  LS_TRY(runner_->finish(plan));
   result.epoch = plan.scalar(field::epoch);
-  sampler_->collect(plan.scalar(field::num_logits_rows).get(), result);
-  times_ = {
-      .prepare_ns = prepared - start, .forward_ns = forwarded - prepared, .sample_ns = now_ns() - forwarded};
+  sampler_->collect(rows, result);
+  times_ = {.enqueue_ns = enqueued - start, .finish_ns = now_ns() - enqueued};
   return {};
 }
 
-Status Executor::update_caches(const Binder& binder, const Launcher& on) const {
+Status Executor::prepare(const Binder& binder, PreparedStep& step) const {
+  LS_TRY(prepare_caches(binder, step));
+  LS_TRY(decoder_->prepare(binder, step));
+  const Bucket& bucket = binder.plan().bucket();
+  return sampler_->prepare(binder, decoder_->tokens(bucket.rows.get()),
+                           decoder_->logits(bucket.logits_rows.get()), step);
+}
+
+Status Executor::enqueue(const PreparedStep& step, const Launcher& on) const {
+  LS_TRY(update_caches(step, on));
+  LS_TRY(decoder_->run(step, sampler_->sampled(), on));
+  return sampler_->run(step, on);
+}
+
+Status Executor::prepare_caches(const Binder& binder, PreparedStep& step) const {
   for (int32_t g = 0; g < options_.limits.num_groups; ++g) {
     const GroupId group(g);
-    const bool paged = options_.limits.group(group).kind == GroupKind::kPaged;
-    if (paged) {
-      const TensorView edits = LS_TRY(binder.address(kConsumer, FieldId::table_edits, group));
-      const int32_t* num_edits = LS_TRY(binder.scalar_address(kConsumer, field::num_table_edits, group));
-      const TableEditsArgs args{.edits = edits, .page_table = storage_.page_table(), .num_edits = num_edits};
+    CacheUpdate& update = step.add<CacheUpdate>(kConsumer, group);
+    update.copies = LS_TRY(binder.address(kConsumer, FieldId::copies, group));
+    update.num_copies = LS_TRY(binder.scalar_address(kConsumer, field::num_copies, group));
+    if (options_.limits.group(group).kind != GroupKind::kPaged) continue;
+    update.edits = LS_TRY(binder.address(kConsumer, FieldId::table_edits, group));
+    update.num_edits = LS_TRY(binder.scalar_address(kConsumer, field::num_table_edits, group));
+  }
+  return {};
+}
+
+Status Executor::update_caches(const PreparedStep& step, const Launcher& on) const {
+  for (int32_t g = 0; g < options_.limits.num_groups; ++g) {
+    const GroupId group(g);
+    const CacheUpdate& update = *LS_TRY(step.get<CacheUpdate>(kConsumer, group));
+    if (options_.limits.group(group).kind == GroupKind::kPaged) {
+      const TableEditsArgs args{
+          .edits = update.edits, .page_table = storage_.page_table(), .num_edits = update.num_edits};
       LS_TRY(table_edits(on, args, "table_edits"));
+      LS_TRY(storage_.copy_pages(on, update.copies, update.num_copies));
+    } else {
+      LS_TRY(storage_.copy_states(on, update.copies, update.num_copies));
     }
-    const TensorView copies = LS_TRY(binder.address(kConsumer, FieldId::copies, group));
-    const int32_t* num_copies = LS_TRY(binder.scalar_address(kConsumer, field::num_copies, group));
-    LS_TRY(paged ? storage_.copy_pages(on, copies, num_copies)
-                 : storage_.copy_states(on, copies, num_copies));
   }
   return {};
 }

@@ -14,6 +14,7 @@
 #include "model/model.h"
 #include "plan/step_plan.h"
 #include "runtime/sampler.h"
+#include "runtime/step_runner.h"
 
 namespace lockstep {
 
@@ -23,23 +24,24 @@ struct ExecutorOptions {
   int32_t vocab_known = 0;  // ids that may be drawn; at most the model's vocabulary
   int threads = 1;
   Isa isa = Isa::kReference;
+  GuardLevel guard = GuardLevel::kReplay;
+  Pace pace = Pace::kAtOnce;
 };
 
 // Bytes that an executor takes, by part.
 struct ExecutorMemory {
   int64_t cache = 0;        // keys, values, states, page tables
-  int64_t activations = 0;  // forward pass, sampler, plan image
+  int64_t activations = 0;  // forward pass, sampler, plan image, the device's report
 };
 
 // Time of one step by phase, in nanoseconds.
 struct StepTimes {
-  int64_t prepare_ns = 0;  // refresh, bind
-  int64_t forward_ns = 0;  // tables, decoder
-  int64_t sample_ns = 0;
+  int64_t enqueue_ns = 0;  // bind, check, refresh, and the step itself where the stream runs at once
+  int64_t finish_ns = 0;   // wait, check the device's report, read the tokens
 };
 
 // Thread: one owner, the engine's.
-class Executor {
+class Executor final : public StepProgram {
  public:
   // Errors: kInvalidArgument for a layout that does not fit; kResourceExhausted for memory.
   static Result<ExecutorMemory> memory(const DecoderSpec& spec, DType cache_dtype,
@@ -47,20 +49,36 @@ class Executor {
   // Borrows the model.
   static Result<std::unique_ptr<Executor>> create(const Model& model, const ExecutorOptions& options);
 
-  // Runs a validated plan to its tokens. Errors: kInternal when a consumer and the plan do not fit.
+  // Runs a validated plan to its tokens. Errors: kInternal when a consumer and the plan do not fit, or when
+  // the device read or left behind other bytes than the plan's; no token of the step counts then.
   Status run(const StepPlan& plan, StepResult& result);
+
+  // Records a graph for plans of the key of `plan`, which need not be run. Errors: as StepRunner::capture.
+  Status capture(const StepPlan& plan) { return runner_->capture(plan, *this, launcher()); }
+  Status recapture(const StepPlan& plan) { return runner_->recapture(plan, *this, launcher()); }
+
+  // A step's launches, for the runner: table edits, copies, decoder, sampler.
+  Status prepare(const Binder& binder, PreparedStep& step) const override;
+  Status enqueue(const PreparedStep& step, const Launcher& on) const override;
 
   // For tests and tools: the logits of the last step's logits rows, and the stream to observe.
   TensorView logits(int64_t rows) const { return decoder_->logits(rows); }
   Stream& stream() { return stream_; }
-  const std::vector<Binding>& bindings() const { return bindings_; }  // of the last step
+  StepRunner& runner() { return *runner_; }
+  const StepRunner& runner() const { return *runner_; }
+  const CacheStorage& storage() const { return storage_; }
+  const MemoryMap& memory_map() const { return map_; }
+  const ExecutorOptions& options() const { return options_; }
   const StepTimes& times() const { return times_; }
 
  private:
   Executor(const Model& model, const ExecutorOptions& options, CacheStorage storage, Arena cache, Arena work);
   Status finish(Arena& work);
+  Launcher launcher() { return {kernel_table(options_.isa), stream_}; }
+  struct CacheUpdate;
   // Page-table edits and copies: what must be done before anything reads a cache.
-  Status update_caches(const Binder& binder, const Launcher& on) const;
+  Status prepare_caches(const Binder& binder, PreparedStep& step) const;
+  Status update_caches(const PreparedStep& step, const Launcher& on) const;
 
   const Model& model_;
   ExecutorOptions options_;
@@ -69,11 +87,11 @@ class Executor {
   CacheStorage storage_;
   std::unique_ptr<AttentionBackend> attention_;
   std::unique_ptr<RecurrentBackend> recurrent_;
-  std::unique_ptr<DeviceImage> image_;
   std::unique_ptr<Decoder> decoder_;
   std::unique_ptr<Sampler> sampler_;
   Stream stream_;
-  std::vector<Binding> bindings_;
+  MemoryMap map_;
+  std::unique_ptr<StepRunner> runner_;
   StepTimes times_;
 };
 

@@ -30,6 +30,12 @@ constexpr FieldUse kUses[] = {
 };
 constexpr ConsumerSpec kConsumer{.name = "sampler", .ops = kOps, .fields = kUses};
 
+// What one step's sampling reads of the plan.
+struct SamplerLaunch {
+  CountTokensArgs count;
+  SampleArgs sample;
+};
+
 }  // namespace
 
 int64_t Sampler::footprint(const SamplerLimits& limits) {
@@ -52,12 +58,18 @@ Result<Sampler> Sampler::create(const SamplerLimits& limits, Arena& arena) {
   s.non_finite_ = LS_TRY(arena.allocate("non-finite counts", DType::kI32, {rows}));
   s.workspace_ = LS_TRY(arena.allocate("sampler workspace", DType::kU8,
                                        {sample_workspace_bytes(limits.threads, limits.vocab)}));
+  const auto count = static_cast<size_t>(rows), top = count * kMaxTopLogprobs;
+  s.host_ = {.tokens = std::vector<int32_t>(count),
+             .top_tokens = std::vector<int32_t>(top),
+             .non_finite = std::vector<int32_t>(count),
+             .token_logprob = std::vector<float>(count),
+             .top_logprobs = std::vector<float>(top)};
   return s;
 }
 
-Result<SamplerLaunch> Sampler::prepare(const Binder& binder, const TensorView& tokens,
-                                       const TensorView& logits) const {
-  SamplerLaunch launch;
+Status Sampler::prepare(const Binder& binder, const TensorView& tokens, const TensorView& logits,
+                        PreparedStep& step) const {
+  SamplerLaunch& launch = step.add<SamplerLaunch>(kConsumer);
   CountTokensArgs& count = launch.count;
   count.token_ids = tokens;
   count.positions = LS_TRY(binder.address(kConsumer, FieldId::positions));
@@ -90,26 +102,36 @@ Result<SamplerLaunch> Sampler::prepare(const Binder& binder, const TensorView& t
   sample.non_finite = non_finite_.rows(0, rows);
   sample.workspace = workspace_;
   sample.vocab_size = limits_.vocab_known;
-  return launch;
+  return {};
 }
 
-Status Sampler::run(const SamplerLaunch& launch, const Launcher& on) const {
+Status Sampler::run(const PreparedStep& step, const Launcher& on) const {
+  const SamplerLaunch& launch = *LS_TRY(step.get<SamplerLaunch>(kConsumer));
   LS_TRY(count_tokens(on, launch.count, "count_tokens"));
   return sample(on, launch.sample, "sample");
 }
 
+Status Sampler::download(int32_t rows, Stream& stream) {
+  const auto bring = [&](const TensorView& source, auto& target) {
+    return stream.download(source.rows(0, rows), view(target, source.rows(0, rows).shape));
+  };
+  LS_TRY(bring(tokens_, host_.tokens));
+  LS_TRY(bring(token_logprob_, host_.token_logprob));
+  LS_TRY(bring(top_tokens_, host_.top_tokens));
+  LS_TRY(bring(top_logprobs_, host_.top_logprobs));
+  return bring(non_finite_, host_.non_finite);
+}
+
 void Sampler::collect(int32_t rows, StepResult& result) const {
-  const int32_t* tokens = tokens_.as<int32_t>();
-  const int32_t* top = top_tokens_.as<int32_t>();
-  const float* top_logprobs = top_logprobs_.as<float>();
-  const int32_t top_count = rows * kMaxTopLogprobs;
-  result.tokens.assign(static_cast<size_t>(rows), TokenId(-1));
-  for (int32_t r = 0; r < rows; ++r) result.tokens[static_cast<size_t>(r)] = TokenId(tokens[r]);
-  result.token_logprobs.assign(token_logprob_.as<float>(), token_logprob_.as<float>() + rows);
-  result.non_finite.assign(non_finite_.as<int32_t>(), non_finite_.as<int32_t>() + rows);
-  result.top_tokens.assign(static_cast<size_t>(top_count), TokenId(-1));
-  for (int32_t i = 0; i < top_count; ++i) result.top_tokens[static_cast<size_t>(i)] = TokenId(top[i]);
-  result.top_logprobs.assign(top_logprobs, top_logprobs + top_count);
+  const auto count = static_cast<size_t>(rows), top = count * kMaxTopLogprobs;
+  result.tokens.resize(count);
+  result.top_tokens.resize(top);
+  for (size_t r = 0; r < count; ++r) result.tokens[r] = TokenId(host_.tokens[r]);
+  for (size_t i = 0; i < top; ++i) result.top_tokens[i] = TokenId(host_.top_tokens[i]);
+  result.token_logprobs.assign(host_.token_logprob.begin(), host_.token_logprob.begin() + rows);
+  result.non_finite.assign(host_.non_finite.begin(), host_.non_finite.begin() + rows);
+  result.top_logprobs.assign(host_.top_logprobs.begin(),
+                             host_.top_logprobs.begin() + static_cast<int64_t>(top));
 }
 
 }  // namespace lockstep

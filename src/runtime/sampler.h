@@ -1,7 +1,10 @@
 // Sampler: logits to token ids; the step's only copy from the device to the host.
 #pragma once
 
+#include <vector>
+
 #include "contract/binder.h"
+#include "contract/prepared_step.h"
 #include "kernels/sample/sample.h"
 
 namespace lockstep {
@@ -16,12 +19,6 @@ struct SamplerLimits {
   int threads = 1;
 };
 
-// What one step's sampling reads of the plan. Trivially copyable.
-struct SamplerLaunch {
-  CountTokensArgs count;
-  SampleArgs sample;
-};
-
 // Thread: one owner.
 class Sampler {
  public:
@@ -29,10 +26,12 @@ class Sampler {
   static Result<Sampler> create(const SamplerLimits& limits, Arena& arena);
 
   // Pure. `tokens` are the step's resolved tokens, `logits` the decoder's.
-  Result<SamplerLaunch> prepare(const Binder& binder, const TensorView& tokens,
-                                const TensorView& logits) const;
-  Status run(const SamplerLaunch& launch, const Launcher& on) const;
-  // Copies the first `rows` rows' outcome to the host.
+  Status prepare(const Binder& binder, const TensorView& tokens, const TensorView& logits,
+                 PreparedStep& step) const;
+  Status run(const PreparedStep& step, const Launcher& on) const;
+  // Enqueues the copy of the first `rows` rows' outcome to the host.
+  Status download(int32_t rows, Stream& stream);
+  // What download() brought, once the stream has passed it.
   void collect(int32_t rows, StepResult& result) const;
 
   // Tokens of the last step, one per logits row: what token sources name.
@@ -47,6 +46,11 @@ class Sampler {
   TensorView top_logprobs_;   // [R, M] f32
   TensorView non_finite_;     // [R] i32
   TensorView workspace_;      // u8
+  struct Host {
+    std::vector<int32_t> tokens, top_tokens, non_finite;
+    std::vector<float> token_logprob, top_logprobs;
+  };
+  Host host_;
 };
 
 }  // namespace lockstep

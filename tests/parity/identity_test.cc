@@ -187,10 +187,35 @@ TEST_P(Identity, LogitsAreTheSameBitsWhenDecodeStepsArePadded) {
   ASSERT_NE(first, nullptr);
   const Results reference = together(*first);
   EngineConfig padded = config();
-  padded.decode_buckets = {5, 48, 80};  // 64 sequences decode in 80 rows: 16 pad sequences
+  padded.graph_sizes = {5, 48, 80};  // 64 sequences decode in 80 rows: 16 pad sequences
   const auto other = engine(padded);
   ASSERT_NE(other, nullptr);
   expect_same_bits(reference, together(*other), "padded");
+}
+
+// Whatever is checked while serving, and however late the device does its work.
+TEST_P(Identity, LogitsAreTheSameBitsWithAndWithoutGraphsAtEveryLevelAndPace) {
+  EngineConfig eager = config();
+  eager.enforce_eager = true;
+  const auto first = engine(eager);
+  ASSERT_NE(first, nullptr);
+  const Results reference = together(*first);
+  EXPECT_EQ(first->executor().runner().replays(), 0);
+  for (const GuardLevel level : {GuardLevel::kPlan, GuardLevel::kReplay}) {
+    for (const Pace pace : {Pace::kAtOnce, Pace::kLate}) {
+      EngineConfig changed = config();
+      changed.guard = level;
+      changed.pace = pace;
+      const auto other = engine(changed);
+      ASSERT_NE(other, nullptr);
+      for (const GraphOutcome& graph : other->graphs())
+        EXPECT_TRUE(graph.status.ok()) << graph.status.message();
+      const int64_t proofs = other->executor().runner().replays();
+      expect_same_bits(reference, together(*other), concat("graphs at level ", name_of(level)));
+      EXPECT_GT(other->executor().runner().replays(), proofs);
+      if (HasFatalFailure()) return;
+    }
+  }
 }
 
 TEST_P(Identity, LogitsAreTheSameBitsForAnyNumberOfThreads) {

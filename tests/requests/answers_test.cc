@@ -123,7 +123,7 @@ TEST(Seeds, GiveTheSameTokensWhateverSharesTheBatch) {
   for (const char* family : {"qwen3", "qwen3_moe", "qwen3_next"}) {
     EngineConfig config = config_of(golden_folder(family));
     config.chunk_size = 16;
-    config.decode_buckets = {4, 8};
+    config.graph_sizes = {4, 8};
     config.threads = 2;
     const auto engine = make_engine(config);
     std::vector<Request> requests;

@@ -8,34 +8,47 @@ namespace {
 
 constexpr const OpSpec* kOps[] = {&kCausalConvSpec, &kGatedDeltaSpec};
 constexpr FieldUse kUses[] = {
-    {.field = FieldId::query_start_loc, .argument = "gated_delta.query_start_loc"},
-    {.field = FieldId::state_read_slot, .argument = "gated_delta.state_read_slot"},
-    {.field = FieldId::state_write_slots, .argument = "gated_delta.state_write_slots"},
-    {.field = FieldId::has_initial_state, .argument = "gated_delta.has_initial_state"},
-    {.field = FieldId::num_rows, .argument = "gated_delta.num_rows"},
-    {.field = FieldId::num_seqs, .argument = "gated_delta.num_seqs"},
+    {.field = FieldId::query_start_loc, .argument = "*.query_start_loc"},
+    {.field = FieldId::state_read_slot, .argument = "*.state_read_slot"},
+    {.field = FieldId::state_write_slots, .argument = "*.state_write_slots"},
+    {.field = FieldId::has_initial_state, .argument = "*.has_initial_state"},
+    {.field = FieldId::num_rows, .argument = "*.num_rows"},
+    {.field = FieldId::num_seqs, .argument = "*.num_seqs"},
 };
 constexpr ConsumerSpec kConsumer{.name = "gated_delta", .ops = kOps, .fields = kUses};
 
+// The plan's fields on the device, for all layers.
+struct DeltaLaunch {
+  TensorView query_start_loc;    // [S + 1]
+  TensorView state_read_slot;    // [S]
+  TensorView state_write_slots;  // [T]
+  TensorView has_initial_state;  // [S]
+  const LiveRows* num_rows = nullptr;
+  const LiveSeqs* num_seqs = nullptr;
+};
+
 }  // namespace
+
+const ConsumerSpec& DeltaBackend::spec() const { return kConsumer; }
 
 int64_t DeltaBackend::workspace_bytes(int threads, int32_t key_dim, int32_t value_dim) const {
   return gated_delta_workspace_bytes(threads, key_dim, value_dim);
 }
 
-Result<RecurrentLaunch> DeltaBackend::prepare(const Binder& binder) const {
-  RecurrentLaunch launch;
+Status DeltaBackend::prepare(const Binder& binder, PreparedStep& step) const {
+  DeltaLaunch& launch = step.add<DeltaLaunch>(kConsumer);
   launch.query_start_loc = LS_TRY(binder.address(kConsumer, FieldId::query_start_loc));
   launch.state_read_slot = LS_TRY(binder.address(kConsumer, FieldId::state_read_slot));
   launch.state_write_slots = LS_TRY(binder.address(kConsumer, FieldId::state_write_slots));
   launch.has_initial_state = LS_TRY(binder.address(kConsumer, FieldId::has_initial_state));
   launch.num_rows = LS_TRY(binder.scalar_address(kConsumer, field::num_rows));
   launch.num_seqs = LS_TRY(binder.scalar_address(kConsumer, field::num_seqs));
-  return launch;
+  return {};
 }
 
-Status DeltaBackend::run(const RecurrentLaunch& launch, const RecurrentTensors& tensors, int32_t layer,
+Status DeltaBackend::run(const PreparedStep& step, const RecurrentTensors& tensors, int32_t layer,
                          const Launcher& on) const {
+  const DeltaLaunch& launch = *LS_TRY(step.get<DeltaLaunch>(kConsumer));
   const StateView& state = storage_.state(layer);
   LS_TRY(causal_conv(on,
                      {.x = tensors.qkv,

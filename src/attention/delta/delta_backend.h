@@ -10,10 +10,10 @@ class DeltaBackend final : public RecurrentBackend {
   // Borrows the storage.
   explicit DeltaBackend(const CacheStorage& storage) : storage_(storage) {}
 
-  std::string_view name() const override { return "gated_delta"; }
+  const ConsumerSpec& spec() const override;
   int64_t workspace_bytes(int threads, int32_t key_dim, int32_t value_dim) const override;
-  Result<RecurrentLaunch> prepare(const Binder& binder) const override;
-  Status run(const RecurrentLaunch& launch, const RecurrentTensors& tensors, int32_t layer,
+  Status prepare(const Binder& binder, PreparedStep& step) const override;
+  Status run(const PreparedStep& step, const RecurrentTensors& tensors, int32_t layer,
              const Launcher& on) const override;
 
  private:

@@ -12,30 +12,43 @@ constexpr FieldUse kUses[] = {
     {.field = FieldId::table_rows, .argument = "paged_attention.table_rows"},
     {.field = FieldId::query_start_loc, .argument = "paged_attention.query_start_loc"},
     {.field = FieldId::seq_lens, .argument = "paged_attention.seq_lens"},
-    {.field = FieldId::num_rows, .argument = "paged_attention.num_rows"},
+    {.field = FieldId::num_rows, .argument = "*.num_rows"},
     {.field = FieldId::num_seqs, .argument = "paged_attention.num_seqs"},
 };
 constexpr ConsumerSpec kConsumer{.name = "paged_attention", .ops = kOps, .fields = kUses};
 
+// The plan's fields on the device, for all layers of a group.
+struct PagedLaunch {
+  TensorView slot_mapping;     // [T]
+  TensorView table_rows;       // [S]
+  TensorView query_start_loc;  // [S + 1]
+  TensorView seq_lens;         // [S]
+  const LiveRows* num_rows = nullptr;
+  const LiveSeqs* num_seqs = nullptr;
+};
+
 }  // namespace
+
+const ConsumerSpec& PagedBackend::spec() const { return kConsumer; }
 
 int64_t PagedBackend::workspace_bytes(int threads, int32_t heads, int32_t kv_heads, int32_t head_dim) const {
   return paged_attention_workspace_bytes(threads, heads, kv_heads, head_dim);
 }
 
-Result<AttentionLaunch> PagedBackend::prepare(const Binder& binder, GroupId group) const {
-  AttentionLaunch launch;
+Status PagedBackend::prepare(const Binder& binder, GroupId group, PreparedStep& step) const {
+  PagedLaunch& launch = step.add<PagedLaunch>(kConsumer, group);
   launch.slot_mapping = LS_TRY(binder.address(kConsumer, FieldId::slot_mapping, group));
   launch.table_rows = LS_TRY(binder.address(kConsumer, FieldId::table_rows, group));
   launch.query_start_loc = LS_TRY(binder.address(kConsumer, FieldId::query_start_loc));
   launch.seq_lens = LS_TRY(binder.address(kConsumer, FieldId::seq_lens));
   launch.num_rows = LS_TRY(binder.scalar_address(kConsumer, field::num_rows));
   launch.num_seqs = LS_TRY(binder.scalar_address(kConsumer, field::num_seqs));
-  return launch;
+  return {};
 }
 
-Status PagedBackend::run(const AttentionLaunch& launch, const AttentionTensors& tensors, int32_t layer,
-                         const Launcher& on) const {
+Status PagedBackend::run(const PreparedStep& step, GroupId group, const AttentionTensors& tensors,
+                         int32_t layer, const Launcher& on) const {
+  const PagedLaunch& launch = *LS_TRY(step.get<PagedLaunch>(kConsumer, group));
   const KvView& cache = storage_.kv(layer);
   LS_TRY(store_kv(on,
                   {.k = tensors.k,

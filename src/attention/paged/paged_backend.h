@@ -11,10 +11,10 @@ class PagedBackend final : public AttentionBackend {
   // Borrows the storage.
   explicit PagedBackend(const CacheStorage& storage) : storage_(storage) {}
 
-  std::string_view name() const override { return "paged"; }
+  const ConsumerSpec& spec() const override;
   int64_t workspace_bytes(int threads, int32_t heads, int32_t kv_heads, int32_t head_dim) const override;
-  Result<AttentionLaunch> prepare(const Binder& binder, GroupId group) const override;
-  Status run(const AttentionLaunch& launch, const AttentionTensors& tensors, int32_t layer,
+  Status prepare(const Binder& binder, GroupId group, PreparedStep& step) const override;
+  Status run(const PreparedStep& step, GroupId group, const AttentionTensors& tensors, int32_t layer,
              const Launcher& on) const override;
 
  private:

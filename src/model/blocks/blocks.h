@@ -13,6 +13,7 @@ namespace lockstep {
 // What every block of one step shares.
 struct BlockContext {
   const DecoderSpec& spec;
+  const PreparedStep& step;
   const Activations& act;  // at the step's rows
   const LiveRows* num_rows;
   MatmulInput input;
@@ -26,11 +27,11 @@ Status project(const BlockContext& context, const TensorView& x, const PackedWei
 // branch = o_proj( attention(norm+rope(q), norm+rope(k), v) [* sigmoid(gate)] ). `layer` counts softmax
 // layers.
 Status softmax_block(const BlockContext& context, const SoftmaxWeights& weights,
-                     const AttentionBackend& backend, const AttentionLaunch& launch, int32_t layer);
+                     const AttentionBackend& backend, int32_t layer);
 
 // branch = out_proj( gated_norm( delta rule( conv(q | k | v), b, a ), z ) ). `layer` counts delta layers.
 Status delta_block(const BlockContext& context, const DeltaWeights& weights, const RecurrentBackend& backend,
-                   const RecurrentLaunch& launch, int32_t layer);
+                   int32_t layer);
 
 // branch = down( silu(gate) * up ).
 Status dense_block(const BlockContext& context, const MlpWeights& weights);

@@ -4,7 +4,7 @@
 namespace lockstep {
 
 Status delta_block(const BlockContext& context, const DeltaWeights& weights, const RecurrentBackend& backend,
-                   const RecurrentLaunch& launch, int32_t layer) {
+                   int32_t layer) {
   const DeltaMixerSpec& spec = context.spec.delta;
   const Activations& act = context.act;
   const int64_t rows = act.normed.dim(0);
@@ -13,7 +13,7 @@ Status delta_block(const BlockContext& context, const DeltaWeights& weights, con
   LS_TRY(project(context, act.normed, weights.in, projected, "in_proj"));
   const TensorView flat = dense_view(act.mixed.data, DType::kF32, {rows, values});
   const TensorView mixed = flat.heads(0, heads, spec.value_dim, spec.value_dim);
-  LS_TRY(backend.run(launch,
+  LS_TRY(backend.run(context.step,
                      {.qkv = projected.columns(0, channels),
                       .b = projected.columns(channels + values, heads),
                       .a = projected.columns(channels + values + heads, heads),

@@ -7,7 +7,7 @@
 namespace lockstep {
 
 Status softmax_block(const BlockContext& context, const SoftmaxWeights& weights,
-                     const AttentionBackend& backend, const AttentionLaunch& launch, int32_t layer) {
+                     const AttentionBackend& backend, int32_t layer) {
   const SoftmaxMixerSpec& spec = context.spec.softmax;
   const Activations& act = context.act;
   const int64_t heads = spec.heads, kv_heads = spec.kv_heads, dim = spec.head_dim;
@@ -32,7 +32,7 @@ Status softmax_block(const BlockContext& context, const SoftmaxWeights& weights,
 
   const TensorView flat = dense_view(act.mixed.data, DType::kF32, {act.mixed.dim(0), heads * dim});
   const TensorView mixed = flat.heads(0, heads, dim, dim);
-  LS_TRY(backend.run(launch,
+  LS_TRY(backend.run(context.step, kKvGroup,
                      {.q = q,
                       .k = k,
                       .v = projected.heads(values, kv_heads, dim, dim),

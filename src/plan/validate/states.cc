@@ -1,4 +1,6 @@
 // P5: recurrent state slots.
+#include <algorithm>
+
 #include "plan/validate.h"
 
 namespace lockstep {
@@ -111,6 +113,10 @@ bool PlanValidator::check_state_writes(const StepPlan& plan) {
     }
   }
   return true;
+}
+
+void PlanValidator::forget_states() {
+  for (std::vector<int32_t>& ages : state_ages_) std::fill(ages.begin(), ages.end(), kUnknownAge);
 }
 
 }  // namespace lockstep

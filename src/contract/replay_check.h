@@ -1,0 +1,56 @@
+// What a graph remembers of the step that it was captured from, and what every replay is held to: R1, R2, R5
+// and R7 without trusting what consumers declare.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "contract/binder.h"
+#include "contract/prepared_step.h"
+#include "device/graph.h"
+
+namespace lockstep {
+
+// Thread: one owner.
+class CapturedStep {
+ public:
+  CapturedStep() = default;
+  // Keeps what was prepared and bound, and the values that were read on the host.
+  CapturedStep(const StepPlan& plan, const PreparedStep& prepared, std::span<const Binding> bindings);
+
+  // Holds what was prepared for `plan` to what was captured. In this order: the same fields were bound (R1)
+  // at the same addresses, with the same extents; values read on the host are the captured ones, or within
+  // their bound (R2); decisions are the same (R5); every consumer prepared the same bytes (R2: it froze
+  // something that it does not declare, and the message says which live field has that value). Errors:
+  // kInternal, with a fault of moment kReplay. Cost: a few hundred ns.
+  Status check(const StepPlan& plan, const PreparedStep& prepared, std::span<const Binding> bindings) const;
+
+  std::span<const Binding> bindings() const { return bindings_; }
+
+ private:
+  Status check_values(const StepPlan& plan, const Binding& binding, size_t offset) const;
+  Status undeclared(const StepPlan& plan, const PreparedStep& prepared, size_t part) const;
+
+  PreparedStep prepared_;
+  std::vector<Binding> bindings_;
+  std::vector<std::byte> values_;  // of the kValue bindings, in their order
+  std::vector<std::byte> image_;   // the plan's, to name what was frozen
+};
+
+// Why a step may not be captured; empty: it may. A live field that is read by value and not as a bound would
+// be frozen, so its consumer stays out of graphs.
+std::string reason_against_capture(std::span<const Binding> bindings);
+
+// Holds recorded launches to what was bound (moment kCapture): an argument that a field feeds points at that
+// field in the device image (R1); no launch reads elsewhere in the image (L1) or writes to it (L4); every
+// operand lies inside one allocation (P6).
+struct LaunchCheck {
+  const StepPlan& plan;
+  const DeviceImage& image;
+  const MemoryMap& map;
+  std::span<const Binding> bindings;
+};
+Status check_launches(const Graph& graph, const LaunchCheck& check);
+
+}  // namespace lockstep

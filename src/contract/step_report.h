@@ -1,0 +1,78 @@
+// StepReport: what the device says it read. A small kernel before the step's first launch and one after its
+// last compute the digest of every plan field from the bytes that the kernels read, and one checks the
+// structure of those bytes; the host compares all of it with the plan before it accepts a token.
+#pragma once
+
+#include <vector>
+
+#include "base/digest.h"
+#include "contract/device_image.h"
+#include "device/arena.h"
+#include "device/stream.h"
+#include "kernels/common/launcher.h"
+
+namespace lockstep {
+
+class StepPlan;
+class StagingRing;
+
+// The page table of a paged group, as the device holds it.
+struct DeviceTable {
+  GroupId group;
+  TensorView pages;  // [R, M] i32
+};
+
+// Tables that are verified each step, of one group, beside those of the steps before and after.
+inline constexpr int32_t kTablesPerStep = 4;
+
+// Thread: one owner. Cost: two passes over the image on one thread.
+class StepReport {
+ public:
+  static int64_t footprint();
+  static Result<StepReport> create(const StepLimits& limits, Arena& arena);
+
+  // Tables whose rows are verified, a share of them each step.
+  void set_tables(std::vector<DeviceTable> tables) { tables_ = std::move(tables); }
+
+  // Enqueue, in this order: before the step, after it, and the way back to the host.
+  Status head(const StepPlan& plan, const DeviceImage& image, StagingRing& staging, const Launcher& on);
+  Status tail(const StepPlan& plan, const DeviceImage& image, bool all_tables, const Launcher& on);
+  Status download(Stream& stream);
+
+  // Holds the report to the plan; the stream has passed download().
+  // Errors: kInternal, with a fault of moment kCommit: the head saw another step (R3) or other bytes of a
+  // field (R3); the tail saw other bytes than the head: a kernel wrote them (R4); the structure does not hold
+  // on the device (R6). `image` is looked at to say which entry it is.
+  Status check(const StepPlan& plan, const DeviceImage& image) const;
+
+  uint64_t head_epoch() const { return host_[0]; }
+  std::span<const Digest> head_digests() const { return {host_.data() + 1, places_.size()}; }
+  std::span<const Digest> tail_digests() const { return {host_.data() + tail_at() + 1, places_.size()}; }
+
+ private:
+  struct Place {
+    FieldId field;
+    GroupId group;
+    int64_t offset = 0;
+    int64_t bytes = 0;
+  };
+  size_t tail_at() const { return static_cast<size_t>(kMost) + 1; }
+  static constexpr int64_t kMost = int64_t{kNumFields} * kMaxGroups;
+
+  void lay_out(const StepPlan& plan);
+  Status compare(const StepPlan& plan, const DeviceImage& image, size_t place, bool tail) const;
+  Status check_structure(const StepPlan& plan) const;
+
+  StepLimits limits_;
+  std::vector<DeviceTable> tables_;
+  std::vector<Place> places_;  // of the layout that the ranges on the device are for
+  int32_t image_bytes_ = -1;
+  Bucket bucket_;
+  TensorView ranges_;     // [kMost, 2] i64
+  TensorView report_;     // [2 * (kMost + 1)] u64: head, tail; the epoch first
+  TensorView structure_;  // [kMaxGroups, 4] i64
+  std::vector<uint64_t> host_;
+  std::vector<int64_t> host_structure_;
+};
+
+}  // namespace lockstep

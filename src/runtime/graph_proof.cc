@@ -1,0 +1,234 @@
+#include "runtime/graph_proof.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+
+#include "base/digest.h"
+#include "base/fault.h"
+#include "base/math.h"
+
+namespace lockstep {
+namespace {
+
+std::vector<PageTables*> tables_of(const StepLimits& limits, PageTables& pages) {
+  std::vector<PageTables*> tables(static_cast<size_t>(limits.num_groups), nullptr);
+  tables[static_cast<size_t>(kKvGroup.get())] = &pages;
+  return tables;
+}
+
+}  // namespace
+
+GraphProof::GraphProof(Executor& executor, Epoch epoch, uint64_t seed)
+    : executor_(executor),
+      limits_(executor.options().limits),
+      epoch_(epoch),
+      state_(seed),
+      tables_(limits_.group(kKvGroup).table_rows, limits_.group(kKvGroup).max_pages_per_seq),
+      builder_(limits_, tables_of(limits_, tables_)),
+      validator_(limits_) {}
+
+int32_t GraphProof::pick(int32_t low, int32_t high) {
+  state_ = mix64(state_, 0x9E3779B97F4A7C15u);
+  return low + static_cast<int32_t>(state_ % static_cast<uint64_t>(high - low + 1));
+}
+
+Status GraphProof::take(StepPlan& plan, const StepRequest& request) {
+  validator_.forget_states();  // sequences begin in their middle, with the state of another
+  LS_TRY(builder_.build(request, plan));
+  LS_TRY(validator_.validate(plan));
+  builder_.accepted();
+  return {};
+}
+
+// Runs a prompt through the model, so that the pages and the state which everybody begins with hold what a
+// model writes there.
+Status GraphProof::fill_source() {
+  const CacheGroup& group = limits_.group(kKvGroup);
+  const int32_t rows = std::min({group.page_tokens, limits_.max_rows, limits_.max_seq_len, 64});
+  tables_.append(TableRow(1), source_page_);
+  tokens_.clear();
+  for (int32_t i = 0; i < rows; ++i) tokens_.emplace_back(pick(0, limits_.vocab_size - 1));
+  SequenceStep step{.tokens = tokens_,
+                    .last_token_source = TokenSource::literal(),
+                    .computed = TokenCount(0),
+                    .prompt_len = TokenCount(rows),
+                    .state_slot = source_state_,
+                    .wants_logits = true,
+                    .sampling = {}};
+  step.table_rows[static_cast<size_t>(kKvGroup.get())] = TableRow(1);
+  StepPlan plan;
+  epoch_ = Epoch(epoch_.get() + 1);
+  LS_TRY(take(plan,
+              {.epoch = epoch_,
+               .source_epoch = Epoch(0),
+               .sequences = {&step, 1},
+               .bucket = {.rows = PaddedRows(rows), .seqs = PaddedSeqs(1), .logits_rows = PaddedRows(1)}}));
+  Outcome outcome;
+  LS_TRY(run(plan, outcome));
+  tables_.clear(TableRow(1));
+  return {};
+}
+
+Status GraphProof::set_up() {
+  const CacheGroup& pages = limits_.group(kKvGroup);
+  const bool recurrent = limits_.num_groups > kStateGroup.get();
+  int32_t most = std::min({limits_.max_seqs, pages.table_rows - 1, pages.num_pages - 2, limits_.max_copies});
+  if (recurrent) most = std::min(most, limits_.group(kStateGroup).num_pages - 2);
+  if (most < 1) {
+    return error(Code::kUnimplemented, "graphs: ", pages.num_pages - 1,
+                 " pages leave none for a proof; expected at least 2, so decode runs without graphs");
+  }
+  source_state_ = StateSlot(recurrent ? limits_.group(kStateGroup).num_pages - 1 : 0);
+  LS_TRY(fill_source());
+  for (int32_t i = 0; i < most; ++i) {
+    Member member{.row = TableRow(i + 1), .pages = 1, .own = PageId(i + 2)};
+    const int32_t longest = std::min(pages.max_pages_per_seq, limits_.max_seq_len / pages.page_tokens + 1);
+    member.pages = i == 0 ? longest : pick(1, std::min(longest, 6));
+    for (int32_t page = 1; page < member.pages; ++page) {
+      LS_TRY(push_edits(1));
+      tables_.append(member.row, source_page_);
+    }
+    LS_TRY(push_edits(1));
+    tables_.append(member.row, member.own);
+    members_.push_back(member);
+  }
+  ready_ = true;
+  return {};
+}
+
+// A plan carries at most max_edits edits: a small step takes those that are pending to the device when `room`
+// more would not fit.
+Status GraphProof::push_edits(int32_t room) {
+  if (static_cast<int32_t>(tables_.pending_edits().size()) + room <= limits_.max_edits) return {};
+  StepPlan plan;
+  epoch_ = Epoch(epoch_.get() + 1);
+  LS_TRY(
+      take(plan, {.epoch = epoch_,
+                  .source_epoch = Epoch(0),
+                  .sequences = {},
+                  .bucket = {.rows = PaddedRows(1), .seqs = PaddedSeqs(1), .logits_rows = PaddedRows(1)}}));
+  Outcome outcome;
+  return run(plan, outcome);
+}
+
+// A decode step of the given members in which every one begins with the same page and state. Ragged: at any
+// length of its last page, drawn in any way; else at its first token, greedily.
+Status GraphProof::build(int32_t size, std::span<const int32_t> members, bool ragged, StepPlan& plan) {
+  const CacheGroup& group = limits_.group(kKvGroup);
+  std::vector<SequenceStep> steps;
+  std::vector<PageCopy> page_copies, state_copies;
+  tokens_.clear();
+  tokens_.reserve(members.size());
+  for (const int32_t index : members) {
+    const Member& member = members_[static_cast<size_t>(index)];
+    const int32_t before = (member.pages - 1) * group.page_tokens;
+    const int32_t room = std::min(group.page_tokens, limits_.max_seq_len - before);
+    const int32_t length = before + (ragged ? pick(1, room) : 1);
+    tokens_.emplace_back(pick(0, limits_.vocab_size - 1));
+    SequenceStep step{.tokens = {&tokens_.back(), 1},
+                      .last_token_source = TokenSource::literal(),
+                      .computed = TokenCount(length - 1),
+                      .prompt_len = TokenCount(std::max(1, length - 1)),
+                      .wants_logits = true,
+                      .sampling = {}};
+    step.table_rows[static_cast<size_t>(kKvGroup.get())] = member.row;
+    page_copies.push_back({.source = source_page_, .target = member.own});
+    if (limits_.num_groups > kStateGroup.get()) {
+      step.state_slot = StateSlot(index + 1);
+      state_copies.push_back({.source = PageId(source_state_.get()), .target = PageId(index + 1)});
+    }
+    if (ragged) {
+      step.sampling = {.temperature = static_cast<float>(pick(0, 3)) * 0.5f,
+                       .top_k = pick(0, 40),
+                       .top_p = 0.5f + 0.1f * static_cast<float>(pick(0, 5)),
+                       .seed = static_cast<uint64_t>(pick(0, 1 << 30)),
+                       .logprobs = pick(-1, 5)};
+    }
+    steps.push_back(step);
+  }
+  epoch_ = Epoch(epoch_.get() + 1);
+  StepRequest request{
+      .epoch = epoch_,
+      .source_epoch = Epoch(0),
+      .sequences = steps,
+      .bucket = {.rows = PaddedRows(size), .seqs = PaddedSeqs(size), .logits_rows = PaddedRows(size)}};
+  request.copies[static_cast<size_t>(kKvGroup.get())] = page_copies;
+  if (!state_copies.empty()) request.copies[static_cast<size_t>(kStateGroup.get())] = state_copies;
+  return take(plan, request);
+}
+
+Status GraphProof::run(const StepPlan& plan, Outcome& outcome) {
+  const int32_t rows = plan.scalar(field::num_logits_rows).get();
+  const TensorView logits = executor_.logits(plan.bucket().logits_rows.get());
+  // What an earlier step left must not pass for this one's.
+  std::fill_n(logits.as<float>(), logits.elements(), std::numeric_limits<float>::quiet_NaN());
+  LS_TRY(executor_.run(plan, outcome.result));
+  const float* values = logits.as<float>();
+  outcome.logits.assign(values, values + rows * logits.dim(1));
+  return {};
+}
+
+Status GraphProof::compare(const StepPlan& plan, const Outcome& eager, const Outcome& replayed) const {
+  const size_t bytes = eager.logits.size() * sizeof(float);
+  if (std::memcmp(eager.logits.data(), replayed.logits.data(), bytes) == 0 &&
+      eager.result.tokens == replayed.result.tokens)
+    return {};
+  size_t at = 0;
+  while (at < eager.logits.size() && std::memcmp(&eager.logits[at], &replayed.logits[at], sizeof(float)) == 0)
+    ++at;
+  const size_t width = eager.logits.size() / eager.result.tokens.size();
+  return broken({.check = "R2",
+                 .moment = Moment::kCapture,
+                 .consumer = concat("graph of ", describe(graph_key(plan))),
+                 .field = at < eager.logits.size() ? "logits" : "tokens",
+                 .row = static_cast<int64_t>(at / width),
+                 .step = plan.scalar(field::epoch).get(),
+                 .expected = at < eager.logits.size() ? concat(eager.logits[at], ", as without the graph")
+                                                      : "those without the graph",
+                 .found = at < eager.logits.size() ? concat(replayed.logits[at]) : "others"});
+}
+
+Status GraphProof::prove_pair(int32_t size, std::span<const int32_t> members) {
+  StepPlan plan;
+  LS_TRY(build(size, members, true, plan));
+  LS_TRY(executor_.recapture(plan));
+  Outcome eager, replayed;
+  executor_.runner().set_eager("graph proof");
+  Status status = run(plan, eager);
+  executor_.runner().set_eager("");
+  if (status.ok()) status = run(plan, replayed);
+  if (!status.ok()) return status;
+  return compare(plan, eager, replayed);
+}
+
+GraphOutcome GraphProof::prove(int32_t size) {
+  GraphOutcome outcome{.size = size, .status = {}};
+  if (!ready_) outcome.status = set_up();
+  if (!outcome.status.ok()) return outcome;
+  const int32_t all = std::min(size, static_cast<int32_t>(members_.size()));
+  std::vector<int32_t> members(members_.size());
+  std::iota(members.begin(), members.end(), 0);
+  const auto shuffle = [&] {
+    for (size_t i = members.size() - 1; i > 0; --i)
+      std::swap(members[i], members[static_cast<size_t>(pick(0, static_cast<int32_t>(i)))]);
+  };
+  StepPlan minimal;
+  const int32_t last = static_cast<int32_t>(members_.size()) - 1;
+  outcome.status = build(size, {&last, 1}, false, minimal);
+  Outcome first;  // its edits must reach the device
+  if (outcome.status.ok()) outcome.status = run(minimal, first);
+  if (outcome.status.ok()) outcome.status = executor_.capture(minimal);
+  if (!outcome.status.ok()) return outcome;
+  // Everybody, the longest sequence among them; then half, in another order, with pad rows behind.
+  outcome.status = prove_pair(size, std::span(members).first(static_cast<size_t>(all)));
+  shuffle();
+  if (outcome.status.ok())
+    outcome.status = prove_pair(size, std::span(members).first(static_cast<size_t>(ceil_div(all, 2))));
+  if (!outcome.status.ok()) executor_.runner().refuse(graph_key(minimal), outcome.status.message());
+  return outcome;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,203 @@
+#include "runtime/step_runner.h"
+
+#include <cstring>
+
+#include "base/fault.h"
+#include "plan/step_plan.h"
+
+namespace lockstep {
+namespace {
+
+constexpr int32_t kStagingSlots = 4;  // a step's image, its derived fields, and those of the step before
+
+int64_t largest_image(const StepLimits& limits) {
+  const ImageLayout largest(limits, {.rows = PaddedRows(limits.max_rows),
+                                     .seqs = PaddedSeqs(limits.max_seqs),
+                                     .logits_rows = PaddedRows(limits.max_logits_rows)});
+  return largest.bytes();
+}
+
+int64_t staging_bytes(const RunnerOptions& options) {
+  int64_t bytes = std::max(largest_image(options.limits), StepReport::footprint());
+  for (const DerivedSpec* spec : options.derived) bytes = std::max(bytes, 4 * spec->capacity(options.limits));
+  return bytes;
+}
+
+constexpr std::string_view kPhases[] = {"idle steps", "decode steps of no captured size", "prefill steps",
+                                        "mixed steps"};
+
+}  // namespace
+
+std::string_view name_of(GuardLevel level) {
+  constexpr std::string_view kNames[] = {"plan", "replay", "full"};
+  return kNames[static_cast<size_t>(level)];
+}
+
+GraphKey graph_key(const StepPlan& plan) {
+  GraphKey key;
+  size_t next = 0;
+  for (const FieldInfo& info : kFields) {
+    if (info.life != Life::kFrozen) continue;
+    LS_CHECK(next < GraphKey::kFacts && info.element == Element::kI32, info.name);
+    std::memcpy(&key.facts[next++], plan.image().data() + plan.layout().place(info.id).offset,
+                sizeof(int32_t));
+  }
+  return key;
+}
+
+std::string describe(const GraphKey& key) {
+  std::string text;
+  size_t next = 0;
+  for (const FieldInfo& info : kFields) {
+    if (info.life != Life::kFrozen) continue;
+    text += concat(text.empty() ? "" : ", ", info.name, " ", key.facts[next++]);
+  }
+  return text;
+}
+
+StepRunner::StepRunner(const RunnerOptions& options, Stream& stream, const MemoryMap& map, DeviceImage image,
+                       int64_t bytes)
+    : options_(options),
+      stream_(stream),
+      map_(map),
+      image_(std::move(image)),
+      staging_(kStagingSlots + static_cast<int32_t>(options.derived.size()), bytes) {}
+
+int64_t StepRunner::footprint(const RunnerOptions& options) {
+  return Arena::footprint(DType::kU8, {largest_image(options.limits)}) + StepReport::footprint() +
+         DerivedFields::footprint(options.derived, options.limits);
+}
+
+Result<std::unique_ptr<StepRunner>> StepRunner::create(const RunnerOptions& options, Stream& stream,
+                                                       const MemoryMap& map, Arena& arena) {
+  DeviceImage image = LS_TRY(DeviceImage::create(options.limits, arena));
+  std::unique_ptr<StepRunner> runner(
+      new StepRunner(options, stream, map, std::move(image), staging_bytes(options)));
+  runner->derived_ = LS_TRY(DerivedFields::create(options.derived, options.limits, arena));
+  runner->report_ = LS_TRY(StepReport::create(options.limits, arena));
+  return runner;
+}
+
+Status StepRunner::prepare(const StepPlan& plan, const StepProgram& program) {
+  bindings_.clear();
+  prepared_.clear();
+  const Binder binder(plan, image_, &bindings_, &derived_);
+  LS_TRY(program.prepare(binder, prepared_));
+  return binder.check_host_made();
+}
+
+Status StepRunner::run(const StepPlan& plan, const StepProgram& program, const Launcher& on) {
+  const bool reports = options_.level != GuardLevel::kPlan;
+  const auto found = eager_.empty() ? graphs_.find(graph_key(plan)) : graphs_.end();
+  last_ = {.replayed = found != graphs_.end()};
+  // At level plan a replay trusts its graph, unless consumers derive something on the host.
+  if (reports || !last_.replayed || !options_.derived.empty()) LS_TRY(prepare(plan, program));
+  if (last_.replayed && reports) {
+    LS_TRY(found->second.graph.check_leases());
+    LS_TRY(found->second.captured.check(plan, prepared_, bindings_));
+  }
+  LS_TRY(image_.refresh(plan, stream_, staging_));
+  LS_TRY(derived_.refresh(stream_, staging_));
+  if (reports) LS_TRY(report_.head(plan, image_, staging_, on));
+  if (last_.replayed) {
+    ++replays_;
+    LS_TRY(stream_.replay(found->second.graph));
+  } else {
+    const auto refused = refused_.find(graph_key(plan));
+    const auto phase = static_cast<size_t>(plan.scalar(field::phase));
+    count_eager(!eager_.empty()             ? std::string_view(eager_)
+                : refused != refused_.end() ? std::string_view(refused->second)
+                                            : kPhases[phase]);
+    LS_TRY(program.enqueue(prepared_, on));
+  }
+  if (reports) {
+    LS_TRY(report_.tail(plan, image_, options_.level == GuardLevel::kFull, on));
+    LS_TRY(report_.download(stream_));
+  }
+  return {};
+}
+
+void StepRunner::count_eager(std::string_view reason) {
+  auto found = eager_steps_.find(reason);
+  if (found == eager_steps_.end()) found = eager_steps_.emplace(std::string(reason), 0).first;
+  ++found->second;
+  last_.eager_reason = found->first;
+}
+
+Status StepRunner::finish(const StepPlan& plan) {
+  stream_.synchronize();
+  if (options_.level == GuardLevel::kPlan) return {};
+  LS_TRY(report_.check(plan, image_));
+  return check_derived_on_device(plan);
+}
+
+// What kernels derived, held to its rule on the bytes that the next kernels read.
+Status StepRunner::check_derived_on_device(const StepPlan& plan) {
+  const uint64_t epoch = plan.scalar(field::epoch).get();
+  for (const DerivedFields::Entry& entry : derived_.entries()) {
+    if (entry.spec->maker != DerivedMaker::kDevice || entry.stamp.epoch != epoch) continue;
+    DerivedCheck check{.consumer = "derived",
+                       .moment = Moment::kCommit,
+                       .values = {entry.values.as<int32_t>(), static_cast<size_t>(entry.stamp.entries)},
+                       .of = {}};
+    if (entry.spec->of != nullptr) {
+      if (const DerivedFields::Entry* of = derived_.find(*entry.spec->of))
+        check.of = {of->values.as<int32_t>(), static_cast<size_t>(of->stamp.entries)};
+    }
+    LS_TRY(check_derived(*entry.spec, options_.limits, plan, check));
+  }
+  return {};
+}
+
+Status StepRunner::record(const StepPlan& plan, const StepProgram& program, const Launcher& on,
+                          Graph& graph) {
+  LS_TRY(prepare(plan, program));
+  LS_TRY(stream_.begin_capture(graph));
+  const Status status = program.enqueue(prepared_, on);
+  stream_.end_capture();
+  return status;
+}
+
+Status StepRunner::capture(const StepPlan& plan, const StepProgram& program, const Launcher& on) {
+  const GraphKey key = graph_key(plan);
+  Graph graph;
+  LS_TRY(record(plan, program, on, graph));
+  if (const std::string reason = reason_against_capture(bindings_); !reason.empty()) {
+    refuse(key, reason);
+    return error(Code::kUnimplemented, "graph of ", describe(key), ": ", reason,
+                 "; expected it by address or as a bound, so these steps run without a graph");
+  }
+  LS_TRY(check_launches(graph, {.plan = plan, .image = image_, .map = map_, .bindings = bindings_}));
+  LS_TRY(graph.lease(map_));
+  graphs_.insert_or_assign(key, Entry{std::move(graph), CapturedStep(plan, prepared_, bindings_)});
+  return {};
+}
+
+void StepRunner::refuse(const GraphKey& key, std::string reason) {
+  graphs_.erase(key);
+  refused_[key] = std::move(reason);
+}
+
+Status StepRunner::recapture(const StepPlan& plan, const StepProgram& program, const Launcher& on) {
+  const auto found = graphs_.find(graph_key(plan));
+  if (found == graphs_.end()) {
+    return error(Code::kInternal, "graph of ", describe(graph_key(plan)),
+                 ": never captured; expected a capture first");
+  }
+  Graph again;
+  LS_TRY(record(plan, program, on, again));
+  const LaunchDifference difference = Graph::compare(found->second.graph, again);
+  if (difference.launch >= 0) {
+    LS_TRY(broken({.check = "R2",
+                   .moment = Moment::kCapture,
+                   .consumer = concat(difference.site.op(), " (", difference.site.stage, ", layer ",
+                                      difference.site.layer, ")"),
+                   .field = difference.argument.empty() ? "launch" : difference.argument,
+                   .step = plan.scalar(field::epoch).get(),
+                   .expected = concat(difference.first, ", as recorded under another plan of the same key"),
+                   .found = difference.second}));
+  }
+  return found->second.captured.check(plan, prepared_, bindings_);
+}
+
+}  // namespace lockstep

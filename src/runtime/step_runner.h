@@ -1,0 +1,118 @@
+// StepRunner: takes one validated plan to the device and runs a program for it, replaying a captured graph
+// where there is one, and holds what happened to the plan: bindings before, the device's own report after.
+#pragma once
+
+#include <array>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "contract/device_image.h"
+#include "contract/replay_check.h"
+#include "contract/step_report.h"
+#include "device/graph.h"
+#include "runtime/step_program.h"
+
+namespace lockstep {
+
+// How much is checked while serving.
+enum class GuardLevel : uint8_t {
+  kPlan,    // the plan, on the host
+  kReplay,  // and what every replay binds, and what the device read
+  kFull,    // and all page tables, probes, poison: for finding faults
+};
+std::string_view name_of(GuardLevel level);
+
+// Every frozen fact of a plan, in the order of the field table: two plans of one key may share a graph.
+struct GraphKey {
+  static constexpr size_t kFacts = 8;
+  std::array<int32_t, kFacts> facts{};
+  auto operator<=>(const GraphKey&) const = default;
+};
+GraphKey graph_key(const StepPlan& plan);
+std::string describe(const GraphKey& key);  // "phase 1, num_rows_padded 4, ..."
+
+struct RunnerOptions {
+  StepLimits limits;
+  GuardLevel level = GuardLevel::kReplay;
+  std::vector<const DerivedSpec*> derived;  // all that consumers derive
+};
+
+// How a step was run.
+struct StepRun {
+  bool replayed = false;
+  std::string_view eager_reason;  // when not replayed; lives as long as the runner
+};
+
+// Thread: one owner. Borrows stream and memory map.
+class StepRunner {
+ public:
+  static int64_t footprint(const RunnerOptions& options);
+  static Result<std::unique_ptr<StepRunner>> create(const RunnerOptions& options, Stream& stream,
+                                                    const MemoryMap& map, Arena& arena);
+
+  // Enqueues the plan's image, the program and the device's report. Errors: as Binder and
+  // CapturedStep::check; nothing of the program has been enqueued then.
+  Status run(const StepPlan& plan, const StepProgram& program, const Launcher& on);
+  // Waits for the step and holds the device's report to the plan: no result of the step may be used before
+  // this says ok. Errors: kInternal, with a fault of moment kCommit (R3, R4, R6).
+  Status finish(const StepPlan& plan);
+
+  // Records the program under `plan` and keeps the graph for plans of its key. Nothing runs.
+  // Errors: kInternal, with a fault of moment kCapture; kUnimplemented when a consumer may not be captured:
+  // steps of that key run eagerly then, for the reason in the message.
+  Status capture(const StepPlan& plan, const StepProgram& program, const Launcher& on);
+  // Records once more, under another plan, and compares. Errors: kInternal (R2), naming the first launch that
+  // differs, and its argument.
+  Status recapture(const StepPlan& plan, const StepProgram& program, const Launcher& on);
+  // Drops the graph of a key, if there is one: steps of that key run eagerly from now on, for this reason.
+  void refuse(const GraphKey& key, std::string reason);
+
+  bool has_graph(const GraphKey& key) const { return graphs_.count(key) > 0; }
+  size_t graphs() const { return graphs_.size(); }
+  void set_tables(std::vector<DeviceTable> tables) { report_.set_tables(std::move(tables)); }
+  void set_level(GuardLevel level) { options_.level = level; }
+  GuardLevel level() const { return options_.level; }
+  void set_eager(std::string reason) { eager_ = std::move(reason); }  // empty: replay where there is a graph
+
+  const StepRun& last() const { return last_; }
+  const std::vector<Binding>& bindings() const { return bindings_; }  // of the last step that was prepared
+  const StepReport& report() const { return report_; }
+  const DeviceImage& image() const { return image_; }
+  DerivedFields& derived() { return derived_; }
+  // Steps that ran without a graph, by reason.
+  const std::map<std::string, int64_t, std::less<>>& eager_steps() const { return eager_steps_; }
+  int64_t replays() const { return replays_; }
+
+ private:
+  struct Entry {
+    Graph graph;
+    CapturedStep captured;
+  };
+  StepRunner(const RunnerOptions& options, Stream& stream, const MemoryMap& map, DeviceImage image,
+             int64_t bytes);
+  Status prepare(const StepPlan& plan, const StepProgram& program);
+  Status record(const StepPlan& plan, const StepProgram& program, const Launcher& on, Graph& graph);
+  Status check_derived_on_device(const StepPlan& plan);
+  void count_eager(std::string_view reason);
+
+  RunnerOptions options_;
+  Stream& stream_;
+  const MemoryMap& map_;
+  DeviceImage image_;
+  DerivedFields derived_;
+  StepReport report_;
+  StagingRing staging_;
+  PreparedStep prepared_;
+  std::vector<Binding> bindings_;
+  std::map<GraphKey, Entry> graphs_;
+  std::map<GraphKey, std::string> refused_;
+  std::map<std::string, int64_t, std::less<>> eager_steps_;
+  std::string eager_;
+  StepRun last_;
+  int64_t replays_ = 0;
+  Event end_;
+};
+
+}  // namespace lockstep

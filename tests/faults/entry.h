@@ -1,0 +1,39 @@
+// One entry of the fault gallery: a fault of the field, done the way the field did it, and its right twin.
+// The gallery knows the checks only through what they say; no check knows an entry.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "base/fault.h"
+
+namespace lockstep::faults {
+
+// What must be said, and when. Empty texts and negative rows: anything.
+struct Expectation {
+  Moment moment = Moment::kPlan;
+  std::string_view check;     // "R2"
+  std::string_view field;     // "seq_lens"
+  std::string_view consumer;  // "paged_attention"
+  int64_t row = -1;
+  std::string_view expected;  // part of Fault::expected
+  std::string_view found;     // part of Fault::found
+};
+
+struct Entry {
+  std::string_view id;      // "A6", as in docs/faults.md
+  char fault_class = 'a';   // (a) to (n)
+  std::string_view title;   // "the longest key length is a host number, frozen by capture"
+  std::string_view thread;  // the public thread: "owner/repo#1"
+  Expectation expect;
+  Status (*wrong)() = nullptr;  // what was named, or ok: nobody noticed
+  Status (*twin)() = nullptr;   // the same done right: must be ok
+};
+
+// Every entry, by id.
+std::span<const Entry* const> all_entries();
+
+// Empty when `status` is what `expect` says; else what is missing, in words.
+std::string unmet(const Expectation& expect, const Status& status);
+
+}  // namespace lockstep::faults
