@@ -1,0 +1,232 @@
+// Random lives of sequences against a naive model.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <random>
+#include <set>
+
+#include "base/math.h"
+#include "plan/validate.h"
+#include "schedule/test_support.h"
+
+namespace lockstep {
+namespace {
+
+class Life {
+ public:
+  explicit Life(uint64_t seed)
+      : random_(seed),
+        options_(random_options()),
+        scheduler_(options_),
+        builder_(options_.limits, tables()),
+        validator_(options_.limits) {}
+
+  void run(int64_t requests) {
+    int64_t steps = 0;
+    for (; (requests > 0 || !live_.empty()) && !testing::Test::HasFailure(); ++steps) {
+      ASSERT_LT(steps, 20000) << "requests do not end";
+      while (requests > 0 && chance(0.3)) {
+        arrive();
+        --requests;
+      }
+      if (!live_.empty() && chance(0.02)) leave(pick(0, static_cast<int32_t>(live_.size()) - 1));
+      step();
+    }
+    EXPECT_TRUE(scheduler_.idle());
+    EXPECT_EQ(scheduler_.pages_used(), PageCount(0));
+    preemptions_ = scheduler_.preemptions();
+  }
+  int64_t preemptions() const { return preemptions_; }
+
+ private:
+  struct Live {
+    Sequence sequence;
+    int32_t end = 0;  // tokens after which it ends
+  };
+
+  int32_t pick(int32_t least, int32_t most) {
+    return std::uniform_int_distribution<int32_t>(least, most)(random_);
+  }
+  bool chance(double probability) { return std::bernoulli_distribution(probability)(random_); }
+
+  SchedulerOptions random_options() {
+    SchedulerOptions options = options_with(chance(0.5));
+    StepLimits& limits = options.limits;
+    options.max_rows = limits.max_rows = pick(4, 40);
+    options.chunk_size = pick(1, options.max_rows);
+    options.max_running = pick(1, std::min(8, options.max_rows));
+    limits.max_seqs = limits.max_logits_rows = std::max(options.max_running, 8);
+    limits.max_seq_len = pick(8, 60);
+    CacheGroup& pages = limits.groups[0];
+    pages.page_tokens = pages.kernel_page_tokens = 1 << pick(0, 4);
+    pages.max_pages_per_seq = ceil_div(limits.max_seq_len, pages.page_tokens);
+    pages.num_pages = pages.max_pages_per_seq + 1 + pick(0, 2 * pages.max_pages_per_seq);
+    pages.table_rows = options.max_running + 1;
+    limits.groups[1].num_pages = limits.num_groups == 2 ? pick(2, options.max_running + 1) : 0;
+    limits.penalty_slots = options.max_running + 1;
+    limits.max_edits = limits.max_rows + 2 * options.max_running + 1;
+    if (chance(0.5) && options.max_rows >= 8) options.decode_buckets = {2, 5, 8};
+    return options;
+  }
+  std::vector<PageTables*> tables() {
+    std::vector<PageTables*> tables(static_cast<size_t>(options_.limits.num_groups), nullptr);
+    tables[0] = &scheduler_.page_tables();
+    return tables;
+  }
+
+  void arrive() {
+    auto live = std::make_unique<Live>();
+    const int32_t longest = options_.limits.max_seq_len;
+    const int32_t prompt = pick(1, longest);
+    live->sequence = sequence_of(prompt, ++last_id_);
+    live->sequence.has_penalties = chance(0.3);
+    live->sequence.sampling.repetition_penalty = live->sequence.has_penalties ? 1.1f : 1.0f;
+    live->end = std::min(longest + 1, prompt + pick(1, 30));
+    ASSERT_TRUE(scheduler_.add(live->sequence, live->end - 1).ok());
+    live_.push_back(std::move(live));
+  }
+  void leave(int32_t i) {
+    scheduler_.remove(live_[static_cast<size_t>(i)]->sequence);
+    live_.erase(live_.begin() + i);
+  }
+
+  void step() {
+    const Epoch epoch(++epoch_);
+    std::map<const Sequence*, int32_t> computed;
+    for (const auto& live : live_) computed[&live->sequence] = live->sequence.computed;
+    const Batch& batch = scheduler_.next(epoch);
+    EXPECT_EQ(batch.empty(), live_.empty()) << "somebody always runs";
+    check_batch(batch, computed);
+    check_holdings();
+    mirror_edits(batch);
+    if (batch.empty()) return;
+    const Status built = builder_.build({.epoch = epoch,
+                                         .source_epoch = batch.source_epoch,
+                                         .sequences = batch.steps,
+                                         .bucket = batch.bucket},
+                                        plan_);
+    ASSERT_TRUE(built.ok()) << built.message();
+    const Status valid = validator_.validate(plan_);
+    ASSERT_TRUE(valid.ok()) << valid.message();
+    builder_.accepted();
+    commit(batch, epoch);
+  }
+
+  void check_batch(const Batch& batch, const std::map<const Sequence*, int32_t>& computed) {
+    int32_t rows = 0;
+    uint64_t before = 0;
+    ASSERT_EQ(batch.steps.size(), batch.sequences.size());
+    for (size_t i = 0; i < batch.steps.size(); ++i) {
+      const Sequence& sequence = *batch.sequences[i];
+      const SequenceStep& step = batch.steps[i];
+      const auto own = static_cast<int32_t>(step.tokens.size());
+      EXPECT_GT(sequence.id, before) << "order of arrival";
+      before = sequence.id;
+      EXPECT_EQ(step.computed.get(), computed.at(&sequence));
+      EXPECT_EQ(
+          own, next_share({.length = sequence.length(), .computed = sequence.computed}, options_.chunk_size));
+      EXPECT_TRUE(
+          std::equal(step.tokens.begin(), step.tokens.end(), sequence.tokens.begin() + sequence.computed));
+      EXPECT_EQ(step.wants_logits, sequence.computed + own == sequence.length());
+      EXPECT_EQ(step.table_rows[0], sequence.table_row);
+      EXPECT_EQ(step.penalty_slot.get() >= 0, sequence.has_penalties);
+      rows += own;
+    }
+    EXPECT_LE(rows, options_.max_rows);
+    EXPECT_GE(batch.bucket.rows.get(), rows);
+  }
+
+  // Whoever runs holds pages for what it has, and shares nothing; whoever waits holds nothing.
+  void check_holdings() {
+    std::set<PageId> pages;
+    std::set<TableRow> rows;
+    std::set<StateSlot> states;
+    std::set<PenaltySlot> penalties;
+    int32_t running = 0, held = 0;
+    bool waited = false;
+    for (const auto& live : live_) {
+      const Sequence& s = live->sequence;
+      EXPECT_FALSE(waited && s.running) << s.id << " runs while an older one waits";
+      waited = waited || !s.running;
+      held += static_cast<int32_t>(s.pages.size());
+      if (!s.running) {
+        EXPECT_TRUE(s.pages.empty() && s.computed == 0 && s.table_row == TableRow(0));
+        EXPECT_TRUE(s.state_slot == StateSlot(0) && s.penalty_slot == PenaltySlot(-1));
+        continue;
+      }
+      ++running;
+      EXPECT_TRUE(rows.insert(s.table_row).second && s.table_row.get() > 0);
+      for (const PageId page : s.pages) EXPECT_TRUE(pages.insert(page).second && page.get() > 0);
+      if (options_.limits.num_groups == 2) {
+        EXPECT_TRUE(states.insert(s.state_slot).second && s.state_slot.get() > 0);
+      }
+      if (s.has_penalties) {
+        EXPECT_TRUE(penalties.insert(s.penalty_slot).second && s.penalty_slot.get() >= 0);
+      }
+    }
+    EXPECT_LE(running, options_.max_running);
+    EXPECT_EQ(scheduler_.pages_used(), PageCount(held));
+  }
+
+  // A device that knows the edits alone finds every page of every sequence that runs in the step.
+  void mirror_edits(const Batch& batch) {
+    for (const TableEdit& edit : scheduler_.page_tables().pending_edits())
+      mirror_[{edit.row.get(), edit.index}] = edit.page;
+    const int32_t page_tokens = options_.limits.groups[0].page_tokens;
+    for (size_t i = 0; i < batch.steps.size(); ++i) {
+      const Sequence& sequence = *batch.sequences[i];
+      const int32_t tokens = sequence.computed + static_cast<int32_t>(batch.steps[i].tokens.size());
+      ASSERT_EQ(sequence.pages.size(), static_cast<size_t>(ceil_div(tokens, page_tokens)));
+      for (int32_t page = 0; page < static_cast<int32_t>(sequence.pages.size()); ++page) {
+        EXPECT_EQ((mirror_[{sequence.table_row.get(), page}]), sequence.pages[static_cast<size_t>(page)]);
+      }
+    }
+  }
+
+  void commit(const Batch& batch, Epoch epoch) {
+    StepResult result{.epoch = epoch};
+    std::vector<std::pair<Sequence*, TokenId>> drawn;
+    for (size_t i = 0; i < batch.steps.size(); ++i) {
+      if (!batch.steps[i].wants_logits) continue;
+      drawn.emplace_back(batch.sequences[i], TokenId(pick(0, 49)));
+      result.tokens.push_back(drawn.back().second);
+    }
+    scheduler_.commit(batch, result);
+    for (size_t row = 0; row < drawn.size(); ++row) {
+      const auto& [sequence, token] = drawn[row];
+      EXPECT_EQ(sequence->tokens.back(), token);
+      EXPECT_EQ(sequence->pending(), 1);
+      EXPECT_EQ(sequence->sampled_row, static_cast<int32_t>(row));
+    }
+    for (size_t i = live_.size(); i-- > 0;) {
+      if (live_[i]->sequence.length() >= live_[i]->end) leave(static_cast<int32_t>(i));
+    }
+  }
+
+  std::mt19937_64 random_;
+  SchedulerOptions options_;
+  Scheduler scheduler_;
+  PlanBuilder builder_;
+  PlanValidator validator_;
+  StepPlan plan_;
+  std::vector<std::unique_ptr<Live>> live_;
+  std::map<std::pair<int32_t, int32_t>, PageId> mirror_;  // table row, index
+  uint64_t last_id_ = 0, epoch_ = 0;
+  int64_t preemptions_ = 0;
+};
+
+TEST(Scheduler, LivesThroughRandomRequestsAsANaiveModelSays) {
+  int64_t preemptions = 0;
+  for (uint64_t seed = 1; seed <= 150 && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE(concat("seed ", seed));
+    Life life(seed);
+    life.run(30);
+    preemptions += life.preemptions();
+  }
+  EXPECT_GT(preemptions, 100);
+}
+
+}  // namespace
+}  // namespace lockstep
