@@ -1,0 +1,119 @@
+#include "guard/record.h"
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+namespace lockstep {
+namespace {
+
+template <typename Enum, size_t N>
+std::string_view name_in(const std::array<std::string_view, N>& names, Enum value) {
+  const auto at = static_cast<size_t>(value);
+  return at < N ? names[at] : std::string_view();
+}
+
+template <typename Entry>
+void append(std::vector<Entry>& all, std::vector<Entry>&& more) {
+  all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+}
+
+// Whether a bucket's image can be laid out at all: check_limits() has bounded every size within the limits.
+bool within(const StepLimits& limits, const Bucket& bucket) {
+  const auto fits = [](int32_t value, int32_t most) { return value >= 0 && value <= most; };
+  return fits(bucket.rows.get(), limits.max_rows) && fits(bucket.seqs.get(), limits.max_seqs) &&
+         fits(bucket.logits_rows.get(), limits.max_logits_rows);
+}
+
+}  // namespace
+
+std::string_view name_of(RunKind run) {
+  return name_in(std::to_array<std::string_view>({"eager", "captured", "replayed", "refused"}), run);
+}
+std::string_view name_of(Seen seen) {
+  return name_in(std::to_array<std::string_view>({"seen", "rerun"}), seen);
+}
+std::string_view name_of(LayerKind kind) {
+  return name_in(std::to_array<std::string_view>(
+                     {"softmax", "gated_delta", "moe", "dense", "embedding", "head", "other"}),
+                 kind);
+}
+std::string_view name_of(Side side) {
+  return name_in(std::to_array<std::string_view>({"input", "output"}), side);
+}
+std::string_view name_of(Owner owner) {
+  return name_in(std::to_array<std::string_view>({"live", "pad", "unowned"}), owner);
+}
+std::string_view name_of(Verdict verdict) {
+  return name_in(std::to_array<std::string_view>({"not recorded", "yes", "no"}), verdict);
+}
+
+Result<Record> merge(std::vector<Record> records) {
+  Record all;
+  std::set<int32_t> ranks;
+  for (Record& record : records) {
+    for (const RankEntry& entry : record.ranks) {
+      if (!ranks.insert(entry.rank).second) {
+        return error(Code::kInvalidArgument, "records: rank ", entry.rank,
+                     " comes twice; expected one record of each rank");
+      }
+    }
+    append(all.ranks, std::move(record.ranks));
+    append(all.steps, std::move(record.steps));
+    append(all.bindings, std::move(record.bindings));
+    append(all.ledger, std::move(record.ledger));
+    append(all.faults, std::move(record.faults));
+    append(all.launches, std::move(record.launches));
+    append(all.findings, std::move(record.findings));
+    append(all.first_bad_launch, std::move(record.first_bad_launch));
+    append(all.rerun, std::move(record.rerun));
+    append(all.times, std::move(record.times));
+  }
+  std::stable_sort(all.ranks.begin(), all.ranks.end(),
+                   [](const RankEntry& a, const RankEntry& b) { return a.rank < b.rank; });
+  std::stable_sort(all.steps.begin(), all.steps.end(), [](const StepEntry& a, const StepEntry& b) {
+    return a.rank != b.rank ? a.rank < b.rank : a.epoch < b.epoch;
+  });
+  return all;
+}
+
+std::optional<StepPlan> plan_of(const Record& record, const StepEntry& step) {
+  const RankEntry* rank = rank_entry(record, step.rank);
+  if (rank == nullptr || step.plan.bytes.empty()) return std::nullopt;
+  if (!check_limits(rank->limits).ok() || !within(rank->limits, step.bucket)) return std::nullopt;
+  if (image_bytes(rank->limits, step.bucket) != static_cast<int64_t>(step.plan.bytes.size()))
+    return std::nullopt;
+  StepPlan plan;
+  plan.reset(rank->limits, step.bucket);
+  const auto copy_field = [&]<typename T>(Field<T> f) {
+    for (int32_t g = 0; g < kMaxGroups; ++g) {
+      const std::span<T> values = plan.edit(f, GroupId(g));
+      if (values.empty()) continue;
+      const int32_t offset = plan.layout().place(f.id, GroupId(g)).offset;
+      std::memcpy(static_cast<void*>(values.data()), step.plan.bytes.data() + offset, values.size_bytes());
+    }
+  };
+#define LS_COPY_FIELD(name, ...) copy_field(field::name);
+  LS_PLAN_FIELDS(LS_COPY_FIELD)
+#undef LS_COPY_FIELD
+  plan.freeze();
+  return plan;
+}
+
+std::vector<ImagePlace> image_places(const StepLimits& limits) {
+  std::vector<ImagePlace> places;
+  for (const FieldInfo& info : kFields) {
+    for (int32_t g = 0; g < kMaxGroups; ++g) {
+      if (group_has_field(limits, info, GroupId(g))) places.push_back({info.id, GroupId(g)});
+    }
+  }
+  return places;
+}
+
+const RankEntry* rank_entry(const Record& record, int32_t rank) {
+  const auto at = std::find_if(record.ranks.begin(), record.ranks.end(),
+                               [rank](const RankEntry& entry) { return entry.rank == rank; });
+  return at == record.ranks.end() ? nullptr : &*at;
+}
+
+}  // namespace lockstep
