@@ -100,23 +100,23 @@ std::byte* FlightRecorder::at(size_t slot, int64_t place) const {
   return &memory_[slot * static_cast<size_t>(places_.slot_bytes) + static_cast<size_t>(place)];
 }
 
-// The oldest slot that no reader holds; its step, and those before it, are forgotten.
+// The oldest slot that no reader holds; its step, and those before it, are forgotten. A reader holds one slot
+// at a time, so a second try fails only when it has moved there in between, and there is a third slot then.
 size_t FlightRecorder::take_slot() {
-  const auto older = [](const Slot& a, const Slot& b) {
-    return a.serial.load(std::memory_order_relaxed) < b.serial.load(std::memory_order_relaxed);
-  };
-  auto oldest = std::min_element(slots_.begin(), slots_.end(), older);
-  if (!oldest->hold.try_write()) {
-    auto next = oldest == slots_.begin() ? oldest + 1 : slots_.begin();
-    for (auto slot = slots_.begin(); slot != slots_.end(); ++slot) {
-      if (slot != oldest && older(*slot, *next)) next = slot;
+  size_t taken = slots_.size(), held = slots_.size();
+  for (; taken == slots_.size();) {
+    size_t oldest = held == 0 ? 1 : 0;
+    for (size_t slot = 0; slot < slots_.size(); ++slot) {
+      const uint64_t serial = slots_[slot].serial.load(std::memory_order_relaxed);
+      if (slot != held && serial < slots_[oldest].serial.load(std::memory_order_relaxed)) oldest = slot;
     }
-    oldest = next;
-    const bool free = oldest->hold.try_write();
-    LS_CHECK(free, "more than one reader holds a slot of ", slots_.size());
+    if (slots_[oldest].hold.try_write())
+      taken = oldest;
+    else
+      held = oldest;
   }
-  forget_up_to(oldest->serial.load(std::memory_order_relaxed));
-  return static_cast<size_t>(oldest - slots_.begin());
+  forget_up_to(slots_[taken].serial.load(std::memory_order_relaxed));
+  return taken;
 }
 
 void FlightRecorder::forget_up_to(uint64_t serial) {
