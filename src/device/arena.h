@@ -57,6 +57,7 @@ class Arena {
   uint64_t replacements() const { return replacements_; }
 
   const std::string& name() const { return name_; }
+  const void* data() const { return base_; }
   int64_t used() const { return used_; }
   int64_t capacity() const { return capacity_; }
   bool contains(const void* address) const;

@@ -6,6 +6,26 @@
 #include "device/staging.h"
 
 namespace lockstep {
+namespace {
+
+// One run of a kernel, and all that it takes.
+struct Once {
+  ThreadPool& pool;
+  internal::Thunk thunk;
+  const void* packed;
+  Parts parts;
+
+  void run() const {
+    if (parts == Parts::kAll) {
+      pool.run(thunk, packed);
+    } else {
+      thunk(packed, Worker{0, 1});
+    }
+  }
+  static void call(const void* self) { static_cast<const Once*>(self)->run(); }
+};
+
+}  // namespace
 
 void Stream::enqueue(const LaunchSite& site, internal::Thunk thunk, const void* packed, int64_t bytes,
                      int64_t args_bytes, Parts parts) {
@@ -130,13 +150,11 @@ void Stream::run(const internal::LaunchNode& node) {
 void Stream::run_launch(const LaunchSite& site, internal::Thunk thunk, const void* packed, int64_t args_bytes,
                         Parts parts) {
   ++launches_;
-  const LaunchRecord record{.site = site, .args = packed, .args_bytes = args_bytes};
+  const Once once{pool_, thunk, packed, parts};
+  const LaunchRecord record{
+      .site = site, .args = packed, .args_bytes = args_bytes, .rerun = Once::call, .again = &once};
   if (observer_.before != nullptr) observer_.before(observer_.self, record);
-  if (parts == Parts::kAll) {
-    pool_.run(thunk, packed);
-  } else {
-    thunk(packed, Worker{0, 1});
-  }
+  once.run();
   if (observer_.after != nullptr) observer_.after(observer_.self, record);
 }
 

@@ -38,10 +38,13 @@ struct LaunchRecord {
   LaunchSite site;
   const void* args = nullptr;  // the copied bytes of the op's Args, as site.spec describes them
   int64_t args_bytes = 0;
+  // Does the launch once more, unobserved and uncounted: rerun(again). Null where a launch is only looked at.
+  void (*rerun)(const void* again) = nullptr;
+  const void* again = nullptr;
 };
 
 // The one slot through which tools watch launches (probes, recorder, timers). Null: nobody watches, no cost.
-// `rerun` does the launch once more, for whoever compares what it does to other inputs.
+// Between the two calls the launch runs; both may look at its memory, and after() may run it once more.
 struct LaunchObserver {
   void (*before)(void* self, const LaunchRecord& launch) = nullptr;
   void (*after)(void* self, const LaunchRecord& launch) = nullptr;

@@ -92,6 +92,26 @@ TEST(Stream, ShowsItsObserverTheArgsThatTheKernelReads) {
   EXPECT_EQ(seen.bytes, static_cast<int64_t>(sizeof(AddArgs)));
 }
 
+TEST(Stream, LetsItsObserverRunALaunchOnceMoreUnobservedAndUncounted) {
+  for (const int threads : {1, 2}) {
+    Stream stream(threads);
+    std::vector<int64_t> sums(2);
+    int calls = 0;
+    const auto after = [](void* self, const LaunchRecord& launch) {
+      ++*static_cast<int*>(self);
+      launch.rerun(launch.again);
+      launch.rerun(launch.again);
+    };
+    stream.set_observer({.after = after, .self = &calls});
+
+    launch(stream, kAdd, "test", add, AddArgs{sums.data(), 7});
+
+    for (int i = 0; i < threads; ++i) EXPECT_EQ(sums[static_cast<size_t>(i)], 21) << "thread " << i;
+    EXPECT_EQ(calls, 1);
+    EXPECT_EQ(stream.launches(), 1);
+  }
+}
+
 TEST(Stream, RunsWithoutAnObserverAndCountsItsLaunches) {
   Stream stream(2);
   std::vector<int64_t> sums(2);
