@@ -1,0 +1,53 @@
+#include <algorithm>
+#include <cmath>
+
+#include "conformance/attention_rig.h"
+
+namespace lockstep::conformance {
+namespace {
+
+// Rounding errors of a sum of n terms grow with sqrt(n) with a probability that nobody sees fail (Higham &
+// Mary 2019, A New Approach to Probabilistic Rounding Error Analysis); 4 standard deviations of half an ulp.
+double rounding(double terms) { return 4 * 0x1p-24 * (std::sqrt(terms) + 4); }
+
+}  // namespace
+
+// With p the softmax: an error e of a score moves p by a factor of at most exp(2 e), so the output moves by
+// 2 e times the largest value, beside what the weighted sum itself loses.
+void attend(const AttentionShape& shape, std::span<const float> q, const KeptKv& kv, int32_t n,
+            std::span<double> out, std::span<double> bound) {
+  const auto size = static_cast<size_t>(shape.head_dim), tokens = static_cast<size_t>(n);
+  const auto kv_heads = static_cast<size_t>(shape.kv_heads);
+  const size_t per_head = static_cast<size_t>(shape.heads) / kv_heads;
+  std::vector<double> scores(tokens);
+  for (size_t h = 0; h < static_cast<size_t>(shape.heads); ++h) {
+    const size_t begin = h / per_head * size, stride = kv_heads * size;
+    double most = -INFINITY, magnitude = 0, largest = 0;
+    for (size_t t = 0; t < tokens; ++t) {
+      double sum = 0, sizes = 0;
+      for (size_t d = 0; d < size; ++d) {
+        const double product = static_cast<double>(q[h * size + d]) * kv.keys[t * stride + begin + d];
+        sum += product;
+        sizes += std::abs(product);
+      }
+      scores[t] = sum * shape.scale;
+      most = std::max(most, scores[t]);
+      magnitude = std::max(magnitude, sizes * std::abs(shape.scale));
+    }
+    double total = 0;
+    for (double& score : scores) total += score = std::exp(score - most);
+    for (size_t d = 0; d < size; ++d) {
+      double sum = 0;
+      for (size_t t = 0; t < tokens; ++t) {
+        const double value = kv.values[t * stride + begin + d];
+        sum += scores[t] * value;
+        largest = std::max(largest, std::abs(value));
+      }
+      out[h * size + d] = sum / total;
+    }
+    bound[h] = largest *
+               (2 * magnitude * rounding(static_cast<double>(size)) + 2 * rounding(static_cast<double>(n)));
+  }
+}
+
+}  // namespace lockstep::conformance
