@@ -7,7 +7,7 @@
 
 #include "cli/commands.h"
 #include "cli/flags.h"
-#include "cli/table.h"
+#include "diag/table.h"
 #include "json/json_writer.h"
 
 namespace lockstep::cli {

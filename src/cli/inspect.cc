@@ -4,7 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/flags.h"
-#include "cli/table.h"
+#include "diag/table.h"
 #include "engine/facts.h"
 #include "json/json_writer.h"
 

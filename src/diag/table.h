@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace lockstep::cli {
+namespace lockstep {
 
 enum class Align : uint8_t { kLeft, kRight };
 
@@ -39,4 +39,4 @@ std::string count_text(double count);
 // Thousands apart: "151,936".
 std::string grouped(int64_t number);
 
-}  // namespace lockstep::cli
+}  // namespace lockstep

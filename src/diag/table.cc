@@ -1,10 +1,10 @@
-#include "cli/table.h"
+#include "diag/table.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 
-namespace lockstep::cli {
+namespace lockstep {
 namespace {
 
 // Code points: every byte but those that continue a character.
@@ -74,4 +74,4 @@ std::string grouped(int64_t number) {
   return text;
 }
 
-}  // namespace lockstep::cli
+}  // namespace lockstep
