@@ -15,4 +15,9 @@ std::string_view name_of(Code code) {
   return "unknown";
 }
 
+const std::string& Status::no_message() {
+  static const std::string kNone;
+  return kNone;
+}
+
 }  // namespace lockstep

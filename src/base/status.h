@@ -30,19 +30,25 @@ struct Fault;  // base/fault.h
 class [[nodiscard]] Status {
  public:
   Status() = default;
+  // Precondition: code is not kOk.
   Status(Code code, std::string message, std::shared_ptr<const Fault> fault = nullptr)
-      : code_(code), message_(std::move(message)), fault_(std::move(fault)) {}
+      : failure_(std::make_shared<const Failure>(Failure{code, std::move(message), std::move(fault)})) {}
 
-  bool ok() const { return code_ == Code::kOk; }
-  Code code() const { return code_; }
-  const std::string& message() const { return message_; }
+  bool ok() const { return failure_ == nullptr; }
+  Code code() const { return ok() ? Code::kOk : failure_->code; }
+  const std::string& message() const { return ok() ? no_message() : failure_->message; }
   // The broken rule, in parts; null for every other failure.
-  const Fault* fault() const { return fault_.get(); }
+  const Fault* fault() const { return ok() ? nullptr : failure_->fault.get(); }
 
  private:
-  Code code_ = Code::kOk;
-  std::string message_;
-  std::shared_ptr<const Fault> fault_;
+  struct Failure {
+    Code code;
+    std::string message;
+    std::shared_ptr<const Fault> fault;
+  };
+  static const std::string& no_message();
+
+  std::shared_ptr<const Failure> failure_;  // null: ok. One pointer to test, since every call returns one
 };
 
 // Concatenates anything that can be streamed.

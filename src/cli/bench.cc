@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/flags.h"
 #include "diag/table.h"
+#include "engine/guard_cost.h"
 #include "json/json_writer.h"
 
 namespace lockstep::cli {
@@ -21,6 +22,7 @@ struct BenchFlags {
   std::vector<int32_t> batches = {1};
   std::vector<int32_t> depths = {0};
   int32_t reps = 5;
+  int64_t level_steps = 0;
   bool profile = false;
   bool json = false;
 };
@@ -52,7 +54,7 @@ void write_result(const BenchResult& result, const Engine& engine, JsonWriter& j
       .member("depth", result.test.depth)
       .member("dtype", name_of(engine.model().weight_dtype))
       .member("device", "cpu")
-      .member("guard", "plan")
+      .member("guard", name_of(engine.config().guard))
       .member("tok_s", result.tok_s)
       .member("sd", result.sd)
       .member("reps", result.reps)
@@ -78,7 +80,17 @@ void write_result(const BenchResult& result, const Engine& engine, JsonWriter& j
   json.end_object();
 }
 
-void write_json(const BenchReport& report, const Engine& engine) {
+void write_ratios(const std::vector<LevelRatio>& ratios, JsonWriter& json) {
+  json.key("ratios").begin_array();
+  for (const LevelRatio& r : ratios) {
+    json.begin_object().member("of", name_of(r.of)).member("to", name_of(r.to)).member("batch", r.batch);
+    json.member("value", r.ratio).key("ci95").begin_array().value(r.low).value(r.high).end_array();
+    json.member("of_us", r.of_us).member("to_us", r.to_us).member("steps", r.steps).end_object();
+  }
+  json.end_array();
+}
+
+void write_json(const BenchReport& report, const std::vector<LevelRatio>& ratios, const Engine& engine) {
   JsonWriter json;
   json.begin_object().member("schema", "lockstep.bench/1");
   json.key("machine").begin_object();
@@ -92,7 +104,9 @@ void write_json(const BenchReport& report, const Engine& engine) {
   json.member("parameters", engine.model().spec.parameters()).end_object();
   json.key("results").begin_array();
   for (const BenchResult& result : report.results) write_result(result, engine, json);
-  json.end_array().key("ratios").begin_array().end_array().end_object();
+  json.end_array();
+  write_ratios(ratios, json);
+  json.end_object();
   std::cout << std::move(json).take() << "\n";
 }
 
@@ -159,6 +173,25 @@ void print_profile(const BenchResult& result) {
   std::cout << table.text();
 }
 
+void print_ratios(const std::vector<LevelRatio>& ratios) {
+  if (ratios.empty()) return;
+  std::cout << "\nGuard levels, alternating step by step in one process:\n";
+  Table table({{"levels", Align::kLeft},
+               {"batch"},
+               {"steps"},
+               {"µs"},
+               {"µs"},
+               {"more µs"},
+               {"ratio"},
+               {"95% interval"}});
+  for (const LevelRatio& r : ratios) {
+    table.row({concat(name_of(r.of), " to ", name_of(r.to)), std::to_string(r.batch), std::to_string(r.steps),
+               fixed(r.of_us, 1), fixed(r.to_us, 1), fixed(r.of_us - r.to_us, 1), fixed(r.ratio, 4),
+               fixed(r.low, 4) + " to " + fixed(r.high, 4)});
+  }
+  std::cout << table.text();
+}
+
 Status run(const BenchFlags& flags) {
   BenchOptions options{.tests = tests_of(flags),
                        .reps = flags.reps,
@@ -167,17 +200,29 @@ Status run(const BenchFlags& flags) {
                        .progress = {}};
   if (options.tests.empty())
     return error(Code::kInvalidArgument, "bench: nothing to measure; give --pp or --tg");
+  if (flags.level_steps < 0 || flags.level_steps == 1)
+    return error(Code::kInvalidArgument, "bench: --level-steps is ", flags.level_steps,
+                 "; expected 0 or at least 2");
   const EngineConfig given = LS_TRY(engine_config(flags.engine));
   const EngineConfig sized = LS_TRY(bench_config(given, flags.chosen, options.tests));
   const std::unique_ptr<Engine> engine = LS_TRY(Engine::create(sized));
   const BenchReport report = LS_TRY(run_bench(*engine, options));
+  std::vector<LevelRatio> ratios;
+  for (const int32_t batch : flags.level_steps > 0 ? flags.batches : std::vector<int32_t>{}) {
+    ratios.push_back(LS_TRY(guard_cost(*engine, {.batch = batch,
+                                                 .steps = flags.level_steps,
+                                                 .longest = engine->config().max_model_len,
+                                                 .seed = options.seed,
+                                                 .progress = {}})));
+  }
   if (flags.json) {
-    write_json(report, *engine);
+    write_json(report, ratios, *engine);
     return {};
   }
   print_machine(report, *engine);
   print_results(report);
   for (const BenchResult& result : report.results) print_profile(result);
+  print_ratios(ratios);
   return {};
 }
 
@@ -211,6 +256,11 @@ Command add_bench(CLI::App& parent) {
   list("-b,--batch", flags->batches, "Sequences at once, a list");
   list("-d,--depth", flags->depths, "Tokens that each sequence has before, a list");
   app->add_option("-r,--reps", flags->reps, "Repetitions that count")->capture_default_str();
+  app->add_option("--level-steps", flags->level_steps,
+                  "Also measure what the guard costs: that many decode steps per batch, alternating between "
+                  "the levels plan "
+                  "and replay; 0: not")
+      ->capture_default_str();
   app->add_flag("--profile", flags->profile, "Show where the time of a step goes, by op");
   app->add_flag("--json", flags->json, "One JSON document instead of tables");
   add_engine_flags(*app, flags->engine);

@@ -4,7 +4,7 @@
 
 #include "base/fault.h"
 #include "device/staging.h"
-#include "kernels/plan_check/plan_check.h"
+#include "kernels/table.h"
 #include "plan/step_plan.h"
 
 namespace lockstep {
@@ -26,22 +26,22 @@ FieldId field_of(StructureRule rule) {
 }  // namespace
 
 int64_t StepReport::footprint() {
-  return Arena::footprint(DType::kI64, {kMost, 2}) + Arena::footprint(DType::kU64, {2 * (kMost + 1)}) +
+  return Arena::footprint(DType::kI64, {kMost + 1, 2}) + Arena::footprint(DType::kU64, {kMost + 3}) +
          Arena::footprint(DType::kI64, {kMaxGroups, 4});
 }
 
 Result<StepReport> StepReport::create(const StepLimits& limits, Arena& arena) {
   StepReport report;
   report.limits_ = limits;
-  report.ranges_ = LS_TRY(arena.allocate("report ranges", DType::kI64, {kMost, 2}));
-  report.report_ = LS_TRY(arena.allocate("report digests", DType::kU64, {2 * (kMost + 1)}));
+  report.ranges_ = LS_TRY(arena.allocate("report ranges", DType::kI64, {kMost + 1, 2}));
+  report.report_ = LS_TRY(arena.allocate("report digests", DType::kU64, {kMost + 3}));
   report.structure_ = LS_TRY(arena.allocate("report structure", DType::kI64, {kMaxGroups, 4}));
-  report.host_.resize(static_cast<size_t>(2 * (kMost + 1)));
+  report.host_.resize(static_cast<size_t>(kMost + 3));
   report.host_structure_.resize(size_t{kMaxGroups} * 4);
   return report;
 }
 
-void StepReport::lay_out(const StepPlan& plan) {
+void StepReport::lay_out(const StepPlan& plan, const DeviceImage& image) {
   const ImageLayout& layout = plan.layout();
   places_.clear();
   for (const FieldInfo& info : kFields) {
@@ -53,61 +53,81 @@ void StepReport::lay_out(const StepPlan& plan) {
   }
   image_bytes_ = layout.bytes();
   bucket_ = plan.bucket();
+  const auto count = static_cast<int64_t>(places_.size());
+  head_ = {.image = image.bytes().rows(0, layout.bytes()),
+           .ranges = ranges_.rows(0, count),
+           .out = report_.rows(0, count + 1),
+           .epoch = static_cast<const Epoch*>(image.view(layout, FieldId::epoch, GroupId(0)).data)};
+  tail_ = head_;
+  tail_.ranges = ranges_.rows(count, 1);
+  tail_.out = report_.rows(kMost + 1, 2);
+  structures_.clear();
+  for (size_t i = 0; i < std::max<size_t>(tables_.size(), 1); ++i)
+    structures_.push_back(structure_args(plan, image, i));
+  fresh_ = true;
+}
+
+PlanStructureArgs StepReport::structure_args(const StepPlan& plan, const DeviceImage& image,
+                                             size_t table) const {
+  const auto view = [&](FieldId id, GroupId group = GroupId(0)) {
+    return image.view(plan.layout(), id, group);
+  };
+  PlanStructureArgs args{.query_start_loc = view(FieldId::query_start_loc),
+                         .seq_lens = view(FieldId::seq_lens),
+                         .table_rows = {},
+                         .table_digests = {},
+                         .page_table = {},
+                         .out = structure_.rows(static_cast<int64_t>(table), 1).reshaped({4}),
+                         .epoch = head_.epoch,
+                         .num_rows = static_cast<const LiveRows*>(view(FieldId::num_rows).data),
+                         .num_seqs = static_cast<const LiveSeqs*>(view(FieldId::num_seqs).data)};
+  if (tables_.empty()) return args;
+  const GroupId group = tables_[table].group;
+  args.table_rows = view(FieldId::table_rows, group);
+  args.table_digests = view(FieldId::table_digests, group);
+  args.page_table = tables_[table].pages;
+  args.page_tokens = limits_.group(group).page_tokens;
+  args.num_pages = limits_.group(group).num_pages;
+  return args;
 }
 
 Status StepReport::head(const StepPlan& plan, const DeviceImage& image, StagingRing& staging,
                         const Launcher& on) {
   if (image_bytes_ != plan.layout().bytes() || !(bucket_ == plan.bucket())) {
-    lay_out(plan);
-    const auto count = static_cast<int64_t>(places_.size());
+    lay_out(plan, image);
+    const auto count = static_cast<int64_t>(places_.size()) + 1;
     StagingLease lease = LS_TRY(staging.lease(on.stream, count * 2 * static_cast<int64_t>(sizeof(int64_t))));
     auto* words = reinterpret_cast<int64_t*>(lease.bytes().data());
     for (const Place& place : places_) {
       *words++ = place.offset;
       *words++ = place.bytes;
     }
+    *words++ = 0;
+    *words++ = image_bytes_;
     LS_TRY(on.stream.copy(ranges_.rows(0, count), std::move(lease)));
   }
-  const auto count = static_cast<int64_t>(places_.size());
-  const TensorView epoch = image.view(plan.layout(), FieldId::epoch, GroupId(0));
-  return plan_digest(on,
-                     {.image = image.bytes().rows(0, plan.layout().bytes()),
-                      .ranges = ranges_.rows(0, count),
-                      .out = report_.rows(0, count + 1),
-                      .epoch = static_cast<const Epoch*>(epoch.data)},
-                     "report_head");
+  constexpr std::string_view kStage = "report_head";
+  if (fresh_) return plan_digest(on, head_, kStage);
+  launch(on.stream, kPlanDigestSpec, kStage, on.table.plan_digest, head_, Parts::kOne);
+  return {};
 }
 
-Status StepReport::tail(const StepPlan& plan, const DeviceImage& image, bool all_tables, const Launcher& on) {
-  const ImageLayout& layout = plan.layout();
-  const auto view = [&](FieldId id, GroupId group = GroupId(0)) { return image.view(layout, id, group); };
-  const auto count = static_cast<int64_t>(places_.size());
-  const auto* epoch = static_cast<const Epoch*>(view(FieldId::epoch).data);
-  LS_TRY(plan_digest(on,
-                     {.image = image.bytes().rows(0, layout.bytes()),
-                      .ranges = ranges_.rows(0, count),
-                      .out = report_.rows(kMost + 1, count + 1),
-                      .epoch = epoch},
-                     "report_tail"));
-  PlanStructureArgs args{.query_start_loc = view(FieldId::query_start_loc),
-                         .seq_lens = view(FieldId::seq_lens),
-                         .out = structure_.rows(0, 1).reshaped({4}),
-                         .epoch = epoch,
-                         .num_rows = static_cast<const LiveRows*>(view(FieldId::num_rows).data),
-                         .num_seqs = static_cast<const LiveSeqs*>(view(FieldId::num_seqs).data)};
-  if (tables_.empty()) return plan_structure(on, args, "report_structure");
-  for (size_t i = 0; i < tables_.size(); ++i) {
-    const DeviceTable& table = tables_[i];
-    const CacheGroup& group = limits_.group(table.group);
-    args.table_rows = view(FieldId::table_rows, table.group);
-    args.table_digests = view(FieldId::table_digests, table.group);
-    args.page_table = table.pages;
-    args.out = structure_.rows(static_cast<int64_t>(i), 1).reshaped({4});
-    args.page_tokens = group.page_tokens;
-    args.num_pages = group.num_pages;
-    args.tables = all_tables ? plan.bucket().seqs.get() : kTablesPerStep;
-    LS_TRY(plan_structure(on, args, "report_structure"));
+Status StepReport::tail(const StepPlan& plan, bool all_tables, const Launcher& on) {
+  constexpr std::string_view kStage = "report_tail";
+  if (fresh_) {
+    LS_TRY(plan_digest(on, tail_, kStage));
+  } else {
+    launch(on.stream, kPlanDigestSpec, kStage, on.table.plan_digest, tail_, Parts::kOne);
   }
+  for (PlanStructureArgs& args : structures_) {
+    args.tables = all_tables ? plan.bucket().seqs.get() : kTablesPerStep;
+    if (fresh_) {
+      LS_TRY(plan_structure(on, args, kStage));
+    } else {
+      launch(on.stream, kPlanStructureSpec, kStage, on.table.plan_structure, args, Parts::kOne);
+    }
+  }
+  fresh_ = false;
   return {};
 }
 
@@ -115,50 +135,85 @@ Status StepReport::download(Stream& stream) {
   const auto count = static_cast<int64_t>(places_.size()) + 1;
   uint64_t* host = host_.data();
   LS_TRY(stream.download(report_.rows(0, count), dense_view(host, DType::kU64, {count})));
-  LS_TRY(stream.download(report_.rows(kMost + 1, count), dense_view(host + tail_at(), DType::kU64, {count})));
+  LS_TRY(stream.download(report_.rows(kMost + 1, 2), dense_view(host + tail_at(), DType::kU64, {2})));
   return stream.download(structure_, dense_view(host_structure_.data(), DType::kI64, {kMaxGroups, 4}));
 }
 
 Status StepReport::check(const StepPlan& plan, const DeviceImage& image) const {
-  const uint64_t epoch = plan.scalar(field::epoch).get();
-  for (const bool tail : {false, true}) {
-    const uint64_t seen = host_[tail ? tail_at() : 0];
-    if (seen != epoch) {
-      LS_TRY(broken({.check = "R3",
-                     .moment = Moment::kCommit,
-                     .consumer = tail ? "device at the step's end" : "device at the step's beginning",
-                     .field = "epoch",
-                     .step = epoch,
-                     .expected = concat(epoch, ", the step that the host planned"),
-                     .found = concat(seen)}));
-    }
-    for (size_t i = 0; i < places_.size(); ++i) LS_TRY(compare(plan, image, i, tail));
-  }
+  LS_TRY(check_epoch(plan, false));
+  LS_TRY(check_head(plan, image));
+  LS_TRY(check_epoch(plan, true));
+  LS_TRY(check_tail(plan, image));
   return check_structure(plan);
 }
 
-Status StepReport::compare(const StepPlan& plan, const DeviceImage& image, size_t place, bool tail) const {
-  const Place& at = places_[place];
-  const Digest want = plan.field_digest(at.field, at.group);
-  const Digest seen = tail ? tail_digests()[place] : head_digests()[place];
-  if (seen == want) return {};
-  Fault fault{.check = tail ? "R4" : "R3",
-              .moment = Moment::kCommit,
-              .consumer = tail ? "a kernel of the step" : "device at the step's beginning",
-              .field = std::string(name_of(at.field)),
-              .step = plan.scalar(field::epoch).get(),
-              .expected = concat("digest ", want, ", as planned"),
-              .found = concat("digest ", seen)};
-  // Which entry: as far as the bytes are still there.
-  const FieldInfo& info = info_of(at.field);
-  const std::byte* planned = plan.image().data() + at.offset;
-  const auto* device = static_cast<const std::byte*>(image.bytes().data) + at.offset;
+Status StepReport::check_epoch(const StepPlan& plan, bool tail) const {
+  const uint64_t epoch = plan.scalar(field::epoch).get();
+  const uint64_t seen = host_[tail ? tail_at() : 0];
+  if (seen == epoch) return {};
+  return broken({.check = "R3",
+                 .moment = Moment::kCommit,
+                 .consumer = tail ? "device at the step's end" : "device at the step's beginning",
+                 .field = "epoch",
+                 .step = epoch,
+                 .expected = concat(epoch, ", the step that the host planned"),
+                 .found = concat(seen)});
+}
+
+namespace {
+
+// The first entry of a field that differs from the plan's on the device, as far as its bytes are still there.
+void find_entry(const StepPlan& plan, const DeviceImage& image, FieldId id, GroupId group, Fault& fault) {
+  const FieldInfo& info = info_of(id);
+  const ImageLayout::Place& place = plan.layout().place(id, group);
+  const std::byte* planned = plan.image().data() + place.offset;
+  const auto* device = static_cast<const std::byte*>(image.bytes().data) + place.offset;
   const auto width = static_cast<int64_t>(info.element_bytes);
-  for (int64_t i = 0; i < at.bytes / width; ++i) {
+  for (int64_t i = 0; i < place.count; ++i) {
     if (std::memcmp(planned + i * width, device + i * width, static_cast<size_t>(width)) == 0) continue;
     fault.row = info.form == Form::kScalar ? -1 : i;
     fault.expected = concat(element_text(info, planned + i * width), ", as planned");
     fault.found = element_text(info, device + i * width);
+    return;
+  }
+}
+
+}  // namespace
+
+Status StepReport::check_head(const StepPlan& plan, const DeviceImage& image) const {
+  for (size_t i = 0; i < places_.size(); ++i) {
+    const Place& at = places_[i];
+    const Digest want = plan.field_digest(at.field, at.group), seen = head_digests()[i];
+    if (seen == want) continue;
+    Fault fault{.check = "R3",
+                .moment = Moment::kCommit,
+                .consumer = "device at the step's beginning",
+                .field = std::string(name_of(at.field)),
+                .step = plan.scalar(field::epoch).get(),
+                .expected = concat("digest ", want, ", as planned"),
+                .found = concat("digest ", seen)};
+    find_entry(plan, image, at.field, at.group, fault);
+    LS_TRY(broken(std::move(fault)));
+  }
+  return {};
+}
+
+Status StepReport::check_tail(const StepPlan& plan, const DeviceImage& image) const {
+  if (tail_digest() == plan.digest()) return {};
+  Fault fault{.check = "R4",
+              .moment = Moment::kCommit,
+              .consumer = "a kernel of the step",
+              .field = "plan",
+              .step = plan.scalar(field::epoch).get(),
+              .expected = concat("digest ", plan.digest(), ", as planned: nobody writes to the plan"),
+              .found = concat("digest ", tail_digest())};
+  for (const Place& at : places_) {
+    const std::byte* planned = plan.image().data() + at.offset;
+    if (std::memcmp(planned, static_cast<const std::byte*>(image.bytes().data) + at.offset,
+                    static_cast<size_t>(at.bytes)) == 0)
+      continue;
+    fault.field = name_of(at.field);
+    find_entry(plan, image, at.field, at.group, fault);
     break;
   }
   return broken(std::move(fault));

@@ -1,6 +1,7 @@
-// StepReport: what the device says it read. A small kernel before the step's first launch and one after its
-// last compute the digest of every plan field from the bytes that the kernels read, and one checks the
-// structure of those bytes; the host compares all of it with the plan before it accepts a token.
+// StepReport: what the device says it read. Before the step's first launch a small kernel computes the digest
+// of every plan field from the bytes that the kernels will read; after its last one another computes that of
+// the whole image, and a third checks the structure of those bytes. The host compares all of it with the plan
+// before it accepts a token.
 #pragma once
 
 #include <vector>
@@ -10,6 +11,7 @@
 #include "device/arena.h"
 #include "device/stream.h"
 #include "kernels/common/launcher.h"
+#include "kernels/plan_check/plan_check.h"
 
 namespace lockstep {
 
@@ -32,11 +34,14 @@ class StepReport {
   static Result<StepReport> create(const StepLimits& limits, Arena& arena);
 
   // Tables whose rows are verified, a share of them each step.
-  void set_tables(std::vector<DeviceTable> tables) { tables_ = std::move(tables); }
+  void set_tables(std::vector<DeviceTable> tables) {
+    tables_ = std::move(tables);
+    image_bytes_ = -1;  // lay out anew
+  }
 
   // Enqueue, in this order: before the step, after it, and the way back to the host.
   Status head(const StepPlan& plan, const DeviceImage& image, StagingRing& staging, const Launcher& on);
-  Status tail(const StepPlan& plan, const DeviceImage& image, bool all_tables, const Launcher& on);
+  Status tail(const StepPlan& plan, bool all_tables, const Launcher& on);
   Status download(Stream& stream);
 
   // Holds the report to the plan; the stream has passed download().
@@ -47,7 +52,7 @@ class StepReport {
 
   uint64_t head_epoch() const { return host_[0]; }
   std::span<const Digest> head_digests() const { return {host_.data() + 1, places_.size()}; }
-  std::span<const Digest> tail_digests() const { return {host_.data() + tail_at() + 1, places_.size()}; }
+  Digest tail_digest() const { return host_[tail_at() + 1]; }
 
  private:
   struct Place {
@@ -56,11 +61,14 @@ class StepReport {
     int64_t offset = 0;
     int64_t bytes = 0;
   };
-  size_t tail_at() const { return static_cast<size_t>(kMost) + 1; }
+  static constexpr size_t tail_at() { return static_cast<size_t>(kMost) + 1; }
   static constexpr int64_t kMost = int64_t{kNumFields} * kMaxGroups;
 
-  void lay_out(const StepPlan& plan);
-  Status compare(const StepPlan& plan, const DeviceImage& image, size_t place, bool tail) const;
+  void lay_out(const StepPlan& plan, const DeviceImage& image);
+  PlanStructureArgs structure_args(const StepPlan& plan, const DeviceImage& image, size_t table) const;
+  Status check_epoch(const StepPlan& plan, bool tail) const;
+  Status check_head(const StepPlan& plan, const DeviceImage& image) const;
+  Status check_tail(const StepPlan& plan, const DeviceImage& image) const;
   Status check_structure(const StepPlan& plan) const;
 
   StepLimits limits_;
@@ -68,9 +76,13 @@ class StepReport {
   std::vector<Place> places_;  // of the layout that the ranges on the device are for
   int32_t image_bytes_ = -1;
   Bucket bucket_;
-  TensorView ranges_;     // [kMost, 2] i64
-  TensorView report_;     // [2 * (kMost + 1)] u64: head, tail; the epoch first
+  TensorView ranges_;     // [kMost + 1, 2] i64: of each field, then of the whole image
+  TensorView report_;     // [kMost + 3] u64: head and tail, each with its epoch first
   TensorView structure_;  // [kMaxGroups, 4] i64
+  PlanDigestArgs head_;   // of this layout, and so for every plan of its bucket
+  PlanDigestArgs tail_;
+  std::vector<PlanStructureArgs> structures_;  // of each table; one without a table where there is none
+  bool fresh_ = false;                         // the layout is new: the ops' front doors have yet to see it
   std::vector<uint64_t> host_;
   std::vector<int64_t> host_structure_;
 };

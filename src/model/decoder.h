@@ -35,9 +35,9 @@ class Decoder {
   // The logits of the plan's logits rows are in logits() of the same number of rows afterwards.
   Status run(const PreparedStep& step, const TensorView& sampled, const Launcher& on) const;
 
-  TensorView logits(int64_t logits_rows) const { return act_.at(0, logits_rows).logits; }
+  TensorView logits(int64_t logits_rows) const { return act_.logits.rows(0, logits_rows); }
   // The step's tokens with sources resolved, for whoever counts them.
-  TensorView tokens(int64_t rows) const { return act_.at(rows, 0).tokens; }
+  TensorView tokens(int64_t rows) const { return act_.tokens.rows(0, rows); }
 
  private:
   Decoder(const DecoderSpec& spec, const DecoderWeights& weights, const DecoderOptions& options,

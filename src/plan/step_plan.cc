@@ -78,7 +78,7 @@ void StepPlan::reset(const StepLimits& limits, const Bucket& bucket) {
 }
 
 void StepPlan::freeze() {
-  digest_ = 0;
+  digest_ = digest_bytes(image_.data(), image_.size());
   for (size_t id = 0; id < kFields.size(); ++id) {
     for (int32_t g = 0; g < std::max(layout_.num_groups(), 1); ++g) {
       const ImageLayout::Place& place = layout_.place(kFields[id].id, GroupId(g));
@@ -89,7 +89,6 @@ void StepPlan::freeze() {
       }
       digest = digest_bytes(image_.data() + place.offset, static_cast<size_t>(place.count) *
                                                               static_cast<size_t>(kFields[id].element_bytes));
-      digest_ = mix64(digest_, digest);
     }
   }
 }

@@ -111,7 +111,7 @@ Status StepRunner::run(const StepPlan& plan, const StepProgram& program, const L
     LS_TRY(program.enqueue(prepared_, on));
   }
   if (reports) {
-    LS_TRY(report_.tail(plan, image_, options_.level == GuardLevel::kFull, on));
+    LS_TRY(report_.tail(plan, options_.level == GuardLevel::kFull, on));
     LS_TRY(report_.download(stream_));
   }
   return {};

@@ -216,7 +216,7 @@ TEST(NonFinite, EndsItsRequestAloneAndLeavesNothingBehind) {
     ASSERT_EQ(std::count(clean.prompt_ids.begin(), clean.prompt_ids.end(), kBad), 0);
     const std::vector<int32_t> alone = run_alone(*engine, clean).tokens;
     ASSERT_EQ(std::count(alone.begin(), alone.end(), kBad), 0) << "choose another seed";
-    const int64_t steps = engine->stats().steps;
+    const uint64_t last = engine->last_plan().scalar(field::epoch).get();
 
     const uint64_t good = *engine->add(clean);
     const uint64_t bad = *engine->add(greedy({1, 2, kBad, 4}, 10));
@@ -224,7 +224,7 @@ TEST(NonFinite, EndsItsRequestAloneAndLeavesNothingBehind) {
 
     EXPECT_EQ(transcripts[bad].finish, FinishReason::kError);
     EXPECT_EQ(transcripts[bad].error,
-              concat("request ", bad, ": 259 logits are NaN or infinite at position 4 in step ", steps + 1,
+              concat("request ", bad, ": 259 logits are NaN or infinite at position 4 in step ", last + 1,
                      "; expected finite numbers"));
     EXPECT_TRUE(transcripts[bad].tokens.empty());
     EXPECT_EQ(transcripts[good].tokens, alone) << family;
