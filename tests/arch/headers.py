@@ -22,7 +22,8 @@ def complaints(root, compiler, scratch):
         name = path.relative_to(root / 'src').as_posix()
         source = scratch / (name.replace('/', '.') + '.cc')
         source.write_text(f'#include "{name}"\n')
-        done = subprocess.run([*compiler.split(), *FLAGS, '-I', root / 'src', '-c', source, '-o', f'{source}.o'],
+        folders = ['-I', root / 'src', '-I', root / 'include']
+        done = subprocess.run([*compiler.split(), *FLAGS, *folders, '-c', source, '-o', f'{source}.o'],
                               capture_output=True, text=True)
         error = re.search(r'error: .*', done.stderr)
         return f'src/{name}:1: header: {error.group() if error else done.stderr}' if done.returncode else None
