@@ -292,18 +292,21 @@ std::string disagreement_table(std::span<const RankFacts> facts, RankGroup group
     name_width = std::max(name_width, topic.name.size());
     for (size_t r = 0; r < facts.size(); ++r) widths[r] = std::max(widths[r], topic.said[r].size());
   }
-  std::ostringstream out;
-  out << std::left << std::setw(static_cast<int>(name_width)) << name_of(group);
-  for (size_t r = 0; r < facts.size(); ++r)
-    out << "  " << std::setw(static_cast<int>(widths[r])) << concat("rank ", facts[r].rank);
+  const auto line = [&](std::string_view name, std::string_view mark, const auto& column) {
+    std::ostringstream out;
+    out << std::left << std::setw(static_cast<int>(name_width)) << name;
+    for (size_t r = 0; r < facts.size(); ++r)
+      out << "  " << std::setw(static_cast<int>(widths[r])) << column(r);
+    const std::string text = concat(out.str(), mark);
+    return text.substr(0, text.find_last_not_of(' ') + 1);
+  };
+  std::string table = line(name_of(group), "", [&](size_t r) { return concat("rank ", facts[r].rank); });
   for (const Topic& topic : topics) {
     if (!shown(topic)) continue;
-    out << "\n" << std::setw(static_cast<int>(name_width)) << topic.name;
-    for (size_t r = 0; r < facts.size(); ++r)
-      out << "  " << std::setw(static_cast<int>(widths[r])) << topic.said[r];
-    if (topic.must_agree && differs(topic)) out << "  differs";
+    const std::string_view mark = topic.must_agree && differs(topic) ? "  differs" : "";
+    table += concat("\n", line(topic.name, mark, [&](size_t r) { return topic.said[r]; }));
   }
-  return std::move(out).str();
+  return table;
 }
 
 }  // namespace lockstep

@@ -55,11 +55,11 @@ TEST(Agreement, TellsWhoSaidWhat) {
   EXPECT_EQ(status.code(), Code::kInternal);
   EXPECT_EQ(status.message(),
             "step 17: G1 participation is idle on rank 1; expected active-decode, as on rank 0\n"
-            "tensor-parallel  rank 0         rank 1  rank 2       \n"
+            "tensor-parallel  rank 0         rank 1  rank 2\n"
             "participation    active-decode  idle    active-decode  differs\n"
-            "epoch            17             17      17           \n"
+            "epoch            17             17      17\n"
             "num_rows         26             30      26             differs\n"
-            "num_rows_padded  30             30      30           \n"
+            "num_rows_padded  30             30      30\n"
             "graph_key        graph abc      eager   graph abc      differs");
   ASSERT_NE(status.fault(), nullptr);
   EXPECT_EQ(status.fault()->check, "G1");
@@ -180,13 +180,13 @@ TEST(Agreement, SaysTheSameOnEveryRank) {
 
   EXPECT_EQ(agree(facts, RankGroup::kData).message(),
             "step 17: G1 config is digest ff on rank 1; expected digest 0, as on rank 0\n"
-            "data-parallel    rank 0         rank 1       \n"
+            "data-parallel    rank 0         rank 1\n"
             "participation    active-decode  active-decode\n"
-            "epoch            17             17           \n"
+            "epoch            17             17\n"
             "config           digest 0       digest ff      differs\n"
-            "num_rows         26             26           \n"
-            "num_rows_padded  30             30           \n"
-            "graph_key        graph abc      graph abc    ");
+            "num_rows         26             26\n"
+            "num_rows_padded  30             30\n"
+            "graph_key        graph abc      graph abc");
 }
 
 TEST(Agreement, TakesItsFactsFromThePlan) {
