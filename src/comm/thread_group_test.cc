@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <latch>
 #include <thread>
 
 #include "base/fault.h"
@@ -30,8 +31,15 @@ std::vector<int64_t> values_of(const std::vector<std::byte>& bytes) {
 // Runs `rank(r)` for each of `ranks` on a thread of its own, to the end.
 template <typename Rank>
 void on_threads(std::initializer_list<int32_t> ranks, Rank rank) {
+  std::latch start(
+      static_cast<std::ptrdiff_t>(ranks.size()));  // so that no deadline runs while threads are made
   std::vector<std::jthread> threads;
-  for (const int32_t r : ranks) threads.emplace_back([&rank, r] { rank(r); });
+  for (const int32_t r : ranks) {
+    threads.emplace_back([&start, &rank, r] {
+      start.arrive_and_wait();
+      rank(r);
+    });
+  }
 }
 
 TEST(ThreadGroup, GivesEveryRankWhatAllHaveBroughtInOrderOfRanks) {
@@ -61,7 +69,7 @@ TEST(ThreadGroup, OfOneRankWaitsForNobody) {
 }
 
 TEST(ThreadGroup, NamesTheRanksThatDoNotCome) {
-  ThreadGroup group(4, milliseconds(50));
+  ThreadGroup group(4, milliseconds(300));
   std::vector<std::string> said(4);
 
   on_threads({0, 1, 2, 3}, [&](int32_t rank) {
@@ -71,7 +79,7 @@ TEST(ThreadGroup, NamesTheRanksThatDoNotCome) {
 
   EXPECT_EQ(
       said[0],
-      "rank 1, rank 2 did not arrive at exchange 2; expected all 4 ranks within 50 ms; the group is closed");
+      "rank 1, rank 2 did not arrive at exchange 2; expected all 4 ranks within 300 ms; the group is closed");
   EXPECT_EQ(said[3], said[0]);
   const Outcome late = group.exchange(1, {});
   EXPECT_EQ(late.status().code(), Code::kDevice);
