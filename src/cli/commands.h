@@ -18,5 +18,6 @@ Command add_generate(CLI::App& parent);
 Command add_bench(CLI::App& parent);
 Command add_inspect(CLI::App& parent);
 Command add_devices(CLI::App& parent);
+Command add_explain(CLI::App& parent);
 
 }  // namespace lockstep::cli

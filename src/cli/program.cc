@@ -14,6 +14,7 @@ namespace {
 constexpr int kExitError = 1;
 constexpr int kExitUsage = 2;
 constexpr int kExitDeviceLost = 70;
+constexpr int kExitGuardFault = 73;
 constexpr size_t kMaxMessage = 1000;
 
 constexpr const char* kFooter =
@@ -36,6 +37,7 @@ void print_error(std::string_view message) {
 int exit_code(const Status& status) {
   if (status.ok()) return 0;
   print_error(status.message());
+  if (status.fault() != nullptr) return kExitGuardFault;
   return status.code() == Code::kDevice ? kExitDeviceLost : kExitError;
 }
 
@@ -81,7 +83,8 @@ int run_command(const Command& command, const std::vector<std::string>& words) {
 }
 
 std::vector<Command> add_commands(CLI::App& app) {
-  std::vector<Command> commands = {add_generate(app), add_bench(app), add_inspect(app), add_devices(app)};
+  std::vector<Command> commands = {add_generate(app), add_bench(app), add_inspect(app), add_devices(app),
+                                   add_explain(app)};
   app.footer(kFooter);
   for (const Command& command : commands) {
     command.app->allow_extras();

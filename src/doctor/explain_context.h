@@ -1,0 +1,66 @@
+// What all answers to one record share: the step they are about, and what was first there.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "doctor/explanation.h"
+#include "guard/record.h"
+
+namespace lockstep {
+
+// Which rows of a step have which owner, from its plan alone.
+struct RowOwners {
+  std::vector<RowMark> rows;
+  int64_t count(Owner owner) const;
+};
+RowOwners owners_of(const StepPlan& plan);
+
+// What the rules say of one rank's recorded plans.
+struct PlanVerdict {
+  enum class Kind : uint8_t { kNotRecorded, kValid, kBroken };
+  Kind kind = Kind::kNotRecorded;
+  std::string text;    // of the broken rule, or why nothing can be said
+  std::string check;   // "P1"
+  uint64_t epoch = 0;  // of the broken plan
+  int64_t plans = 0;   // held to the rules
+};
+PlanVerdict verdict_on_plans(const Record& record, const RankEntry& rank);
+
+struct ExplainContext {
+  const Record& record;
+  int32_t rank = 0;
+  uint64_t step = 0;
+  const Finding* first = nullptr;          // the first of all ranks: null where no probe found anything
+  const FirstBadLaunch* launch = nullptr;  // of that place; null: not recorded
+  const RerunEntry* rerun = nullptr;       // of that rank and step
+  const StepEntry* entry = nullptr;        // of rank and step
+  std::optional<StepPlan> plan;            // of rank and step
+  std::vector<PlanVerdict> plans;          // by Record::ranks
+};
+
+// "rank 0, step 41, layer 3 (softmax), attention, paged_attention"
+std::string place_text(const LaunchPlace& place);
+bool same_launch(const LaunchPlace& a, const LaunchPlace& b);
+Source source_of(Seen seen);
+const StepEntry* step_entry(const Record& record, int32_t rank, uint64_t epoch);
+// "26..29"; "1, 4, 9 and 3 more".
+std::string rows_text(const std::vector<int32_t>& rows, int64_t all);
+std::string counted(int64_t count, std::string_view noun);  // "1 row", "2 rows"
+std::string digits(double number);                          // as short as it reads back
+
+// Answers, in the order in which they are printed.
+Answer answer_first(const ExplainContext& context);
+Answer answer_phase(const ExplainContext& context);
+Answer answer_input(const ExplainContext& context);
+Answer answer_rows(const ExplainContext& context);
+Answer answer_stage(const ExplainContext& context);
+Answer answer_carried(const ExplainContext& context);
+Answer answer_plan(const ExplainContext& context);
+Answer answer_oracle(const ExplainContext& context);
+Answer answer_f32(const ExplainContext& context);
+Answer answer_bindings(const ExplainContext& context);
+Answer answer_device(const ExplainContext& context);
+Answer answer_ranks(const ExplainContext& context);
+
+}  // namespace lockstep

@@ -1,0 +1,228 @@
+// Answers about the plan: whether it holds, who was bound to what, what the device read, what other ranks
+// did.
+#include <algorithm>
+#include <iomanip>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "diag/table.h"
+#include "doctor/explain_context.h"
+
+namespace lockstep {
+namespace {
+
+constexpr size_t kMostBindings = 200;  // shown; a step has some sixty
+
+Answer ask(std::string id, std::string question) {
+  return {.id = std::move(id), .question = std::move(question), .answer = "not recorded"};
+}
+
+std::string hex_text(Digest digest) {
+  std::ostringstream text;
+  text << std::hex << std::setw(16) << std::setfill('0') << digest;
+  return std::move(text).str();
+}
+
+std::string list_text(const std::vector<int64_t>& numbers) {
+  std::string text = "[";
+  for (size_t i = 0; i < numbers.size(); ++i) text += concat(i > 0 ? ", " : "", numbers[i]);
+  return text + "]";
+}
+
+// Fields whose digest on the device is not the one that it should be, by name.
+std::string differing(const StepLimits& limits, const std::vector<Digest>& found,
+                      const std::vector<Digest>& expected) {
+  const std::vector<ImagePlace> places = image_places(limits);
+  std::string names;
+  for (size_t i = 0; i < std::min({found.size(), expected.size(), places.size()}); ++i) {
+    if (found[i] == expected[i]) continue;
+    names += (names.empty() ? "" : ", ") + std::string(name_of(places[i].field));
+    if (info_of(places[i].field).scope != Scope::kPlan) names += concat(" of group ", places[i].group);
+  }
+  return names;
+}
+
+// The digests of a plan's fields, in the order of image_places().
+std::vector<Digest> planned_digests(const StepPlan& plan, const StepLimits& limits) {
+  std::vector<Digest> digests;
+  for (const ImagePlace& place : image_places(limits)) {
+    const ImageLayout::Place& at = plan.layout().place(place.field, place.group);
+    const auto bytes =
+        static_cast<size_t>(at.count) * static_cast<size_t>(info_of(place.field).element_bytes);
+    digests.push_back(digest_bytes(plan.image().data() + at.offset, bytes));
+  }
+  return digests;
+}
+
+// The newest collective that a rank entered.
+const LedgerEntry* last_collective(const Record& record, int32_t rank) {
+  const LedgerEntry* last = nullptr;
+  for (const LedgerEntry& entry : record.ledger) {
+    if (entry.rank == rank && (last == nullptr || entry.sequence > last->sequence)) last = &entry;
+  }
+  return last;
+}
+
+std::string collective_text(const LedgerEntry& entry) {
+  return concat(entry.op, " over ", entry.group, " of ", entry.count, " ", entry.dtype);
+}
+
+// The first collective that two ranks entered differently, or that one of them never entered.
+std::string ledger_difference(const Record& record) {
+  std::map<uint64_t, std::map<int32_t, const LedgerEntry*>> by_sequence;
+  for (const LedgerEntry& entry : record.ledger) by_sequence[entry.sequence][entry.rank] = &entry;
+  std::set<int32_t> ranks;
+  for (const LedgerEntry& entry : record.ledger) ranks.insert(entry.rank);
+  for (const auto& [sequence, entries] : by_sequence) {
+    const LedgerEntry& said = *entries.begin()->second;
+    for (const auto& [rank, entry] : entries) {
+      if (collective_text(*entry) == collective_text(said)) continue;
+      return concat("collective ", sequence, ": rank ", said.rank, " entered ", collective_text(said),
+                    ", rank ", rank, " entered ", collective_text(*entry));
+    }
+    for (const int32_t rank : ranks) {
+      const LedgerEntry* last = last_collective(record, rank);
+      if (entries.count(rank) == 0 && last->sequence < sequence)
+        return concat("collective ", sequence, ": rank ", said.rank, " entered ", collective_text(said),
+                      ", rank ", rank, " never came; its last was ", last->sequence);
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+Answer answer_plan(const ExplainContext& context) {
+  Answer answer = ask("plan", "Is the plan valid, and if not, which rule is broken?");
+  std::string broken;
+  bool all_valid = true;
+  for (size_t r = 0; r < context.plans.size(); ++r) {
+    const PlanVerdict& verdict = context.plans[r];
+    const int32_t rank = context.record.ranks[r].rank;
+    all_valid &= verdict.kind == PlanVerdict::Kind::kValid;
+    if (verdict.kind == PlanVerdict::Kind::kBroken) {
+      broken += concat(broken.empty() ? "no: on rank " : "; on rank ", rank, ", ", verdict.text);
+    } else if (verdict.kind == PlanVerdict::Kind::kValid) {
+      answer.evidence.push_back(
+          concat("rank ", rank, ": ", counted(verdict.plans, "plan"), " held to every rule, none broken"));
+    } else {
+      answer.evidence.push_back(concat("rank ", rank, ": not recorded: ", verdict.text));
+    }
+  }
+  if (!broken.empty() || (all_valid && !context.plans.empty())) {
+    answer.source = Source::kSeen;
+    answer.answer = broken.empty() ? "yes: every recorded plan keeps every rule" : broken;
+  }
+  for (const FaultEntry& fault : context.record.faults)
+    answer.evidence.push_back("stopped with: " + fault.message);
+  if (!context.plan) return answer;
+  const StepPlan& plan = *context.plan;
+  if (context.entry->plan_digest != plan.digest()) {
+    answer.evidence.push_back(concat("the recorded image has digest ", hex_text(plan.digest()),
+                                     ", the plan was frozen as ", hex_text(context.entry->plan_digest)));
+  }
+  std::ostringstream listing;
+  print_plan(plan, rank_entry(context.record, context.rank)->limits, listing);
+  answer.listing = concat("rank ", context.rank, ", ", std::move(listing).str());
+  return answer;
+}
+
+Answer answer_bindings(const ExplainContext& context) {
+  Answer answer = ask("bindings", "Who was bound to what?");
+  const uint64_t set = context.entry == nullptr ? 0 : context.entry->binding_set;
+  EvidenceTable table{
+      .title = concat("bindings of step ", context.step, " on rank ", context.rank),
+      .columns = {"consumer", "field", "group", "by", "shape", "strides", "where", "generation"},
+      .right = {false, false, true, false, false, false, false, true}};
+  size_t all = 0;
+  std::set<std::string> consumers;
+  for (const BindingEntry& each : context.record.bindings) {
+    if (set == 0 || each.rank != context.rank || each.set != set) continue;
+    consumers.insert(each.consumer);
+    if (++all > kMostBindings) continue;
+    const bool decision = each.feed == "decision";
+    const bool placed = !each.arena.empty();
+    table.rows.push_back({each.consumer, each.field, concat(each.group), each.feed,
+                          decision ? concat("= ", each.value) : list_text(each.shape),
+                          decision ? "" : list_text(each.strides),
+                          placed ? concat(each.arena, "/", each.allocation, "+", each.offset) : "host",
+                          placed ? concat(each.generation) : "-"});
+  }
+  if (all == 0) return answer;
+  answer.source = Source::kSeen;
+  answer.answer = concat(counted(static_cast<int64_t>(consumers.size()), "consumer"), ", ",
+                         counted(static_cast<int64_t>(all), "binding"), " in all");
+  if (all > kMostBindings) answer.evidence.push_back(concat(all - kMostBindings, " more are not shown"));
+  answer.tables.push_back(std::move(table));
+  return answer;
+}
+
+Answer answer_device(const ExplainContext& context) {
+  Answer answer = ask("device", "What did the device read, before and after?");
+  if (context.entry == nullptr || !context.plan || context.entry->head.empty()) return answer;
+  const StepEntry& entry = *context.entry;
+  const StepLimits& limits = rank_entry(context.record, context.rank)->limits;
+  const std::string head = differing(limits, entry.head, planned_digests(*context.plan, limits));
+  const std::string tail = differing(limits, entry.tail, entry.head);
+  answer.source = Source::kSeen;
+  answer.answer = !head.empty() ? concat("the device read other bytes than the plan's: ", head)
+                  : !tail.empty()
+                      ? concat("a kernel wrote to the plan: ", tail)
+                      : "the device read the plan's bytes, and they were the same after the last launch";
+  answer.evidence.push_back(concat("head: ", counted(static_cast<int64_t>(entry.head.size()), "field"),
+                                   " of step ", entry.head_epoch,
+                                   head.empty() ? ", all as planned" : ", not as planned: " + head));
+  if (entry.head_epoch != entry.epoch)
+    answer.evidence.push_back(
+        concat("the device saw step ", entry.head_epoch, " while the host ran step ", entry.epoch));
+  answer.evidence.push_back(
+      entry.tail.empty()
+          ? std::string("tail: not recorded")
+          : concat("tail: ", tail.empty() ? "all as at the head" : "changed since the head: " + tail));
+  return answer;
+}
+
+Answer answer_ranks(const ExplainContext& context) {
+  Answer answer = ask("ranks", "What did the ranks do side by side?");
+  if (context.record.ranks.empty()) return answer;
+  EvidenceTable table{.title = concat("step ", context.step),
+                      .columns = {"rank", "place", "phase", "rows", "bucket", "sequences", "run",
+                                  "plan digest", "last collective"},
+                      .right = {true, false, false, true, true, true, false, false, false}};
+  std::set<int32_t> buckets;
+  bool recorded = false;
+  for (const RankEntry& rank : context.record.ranks) {
+    const StepEntry* entry = step_entry(context.record, rank.rank, context.step);
+    const std::optional<StepPlan> plan = entry == nullptr ? std::nullopt : plan_of(context.record, *entry);
+    const LedgerEntry* last = last_collective(context.record, rank.rank);
+    const std::string collective =
+        last == nullptr ? "-" : concat(last->sequence, ": ", collective_text(*last));
+    if (!plan) {
+      table.rows.push_back(
+          {concat(rank.rank), rank.place, "not recorded", "-", "-", "-", "-", "-", collective});
+      continue;
+    }
+    recorded = true;
+    buckets.insert(entry->bucket.rows.get());
+    table.rows.push_back({concat(rank.rank), rank.place,
+                          std::string(name_of(static_cast<Phase>(plan->scalar(field::phase)))),
+                          concat(plan->scalar(field::num_rows)), concat(entry->bucket.rows),
+                          concat(plan->scalar(field::num_seqs)),
+                          concat(name_of(entry->run), entry->ended ? "" : ", not ended"),
+                          hex_text(entry->plan_digest), collective});
+    if (!entry->reason.empty())
+      answer.evidence.push_back(concat("rank ", rank.rank, ": ", name_of(entry->run), ", ", entry->reason));
+  }
+  if (!recorded && context.record.ledger.empty()) return answer;
+  answer.source = Source::kSeen;
+  const std::string difference = ledger_difference(context.record);
+  answer.answer = !difference.empty()                ? difference
+                  : context.record.ranks.size() == 1 ? "one rank is recorded"
+                  : buckets.size() > 1               ? "the ranks ran buckets of different size"
+                                       : "the ranks ran buckets of one size, and no two collectives differ";
+  answer.tables.push_back(std::move(table));
+  return answer;
+}
+
+}  // namespace lockstep
