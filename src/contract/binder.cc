@@ -141,7 +141,7 @@ Result<DerivedFields::Entry*> Binder::derived_entry(const ConsumerSpec& consumer
 
 Result<std::span<int32_t>> Binder::derive(const ConsumerSpec& consumer, const DerivedSpec& spec) const {
   DerivedFields::Entry* entry = LS_TRY(derived_entry(consumer, spec, consumer.derives));
-  const int64_t live = spec.live(plan_);
+  const int64_t live = spec.live(derived_->limits(), plan_);
   if (live > entry->values.elements()) {
     return Result<std::span<int32_t>>(
         Status(broken({.check = "P10",
@@ -163,7 +163,7 @@ Result<TensorView> Binder::derive_on_device(const ConsumerSpec& consumer, const 
   DerivedFields::Entry* entry = LS_TRY(derived_entry(consumer, spec, consumer.derives));
   entry->stamp = {.epoch = plan_.scalar(field::epoch).get(),
                   .sources = source_digest(spec, plan_),
-                  .entries = spec.live(plan_)};
+                  .entries = spec.live(derived_->limits(), plan_)};
   return entry->values;
 }
 
@@ -194,7 +194,7 @@ Status Binder::check_host_made() const {
     if (spec.maker != DerivedMaker::kHost || entry.stamp.epoch != epoch) continue;
     const auto live = static_cast<size_t>(entry.stamp.entries);
     std::vector<int32_t> want(live);
-    spec.reference(plan_, want);
+    spec.reference(derived_->limits(), plan_, want);
     for (size_t i = 0; i < live; ++i) {
       if (entry.host[i] == want[i]) continue;
       LS_TRY(broken({.check = "P8",

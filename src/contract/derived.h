@@ -52,8 +52,8 @@ struct DerivedSpec {
   };
   Range (*range)(const StepLimits& limits, const StepPlan& plan) = nullptr;
   // Live entries of this plan, and (kHost) what they must be: the naive way. `out` has live entries.
-  int64_t (*live)(const StepPlan& plan) = nullptr;
-  void (*reference)(const StepPlan& plan, std::span<int32_t> out) = nullptr;
+  int64_t (*live)(const StepLimits& limits, const StepPlan& plan) = nullptr;
+  void (*reference)(const StepLimits& limits, const StepPlan& plan, std::span<int32_t> out) = nullptr;
 };
 
 // What a derived field was made from.
