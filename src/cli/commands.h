@@ -19,5 +19,6 @@ Command add_bench(CLI::App& parent);
 Command add_inspect(CLI::App& parent);
 Command add_devices(CLI::App& parent);
 Command add_explain(CLI::App& parent);
+Command add_doctor(CLI::App& parent);
 
 }  // namespace lockstep::cli
