@@ -133,6 +133,16 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
           ->capture_default_str());
   group(command.add_option("--kv-layout", c.kv_layout, "apart|interleaved / token|head|shuffled8 [/ shared]")
             ->capture_default_str());
+  group(command
+            .add_option("--graph-sizes", c.graph_sizes,
+                        "Decode steps are padded to these and replayed; default: 1, 2, 4, 8, 16, ...")
+            ->delimiter(',')
+            ->type_name(kListType));
+  group(command.add_flag("--enforce-eager", c.enforce_eager, "No padding, no graphs"));
+  group(
+      command.add_option("--guard", flags.guard, "How much is checked: the plan, every replay, every launch")
+          ->check(CLI::IsMember({"plan", "replay", "full"}))
+          ->capture_default_str());
   group(command.add_option("--isa", c.isa,
                            "reference, avx2, avx512 or avx512bf16; default: the best this CPU has"));
   // CLI11 would take -1 for the largest number.
@@ -147,6 +157,8 @@ Result<EngineConfig> engine_config(const EngineFlags& flags) {
   const bool dummy = flags.load_format == "dummy";
   config.model.format = dummy ? LoadFormat::kDummy : LoadFormat::kSafetensors;
   config.model.path = dummy && !flags.model.empty() ? flags.model : LS_TRY(find_model(flags.model));
+  if (flags.guard == "plan") config.guard = GuardLevel::kPlan;
+  if (flags.guard == "full") config.guard = GuardLevel::kFull;
   if (flags.dtype == "float32") config.model.dtype = ComputeDType::kFloat32;
   if (flags.dtype == "bfloat16") config.model.dtype = ComputeDType::kBFloat16;
   if (flags.dtype == "float16") config.model.dtype = ComputeDType::kFloat16;

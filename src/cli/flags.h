@@ -17,6 +17,7 @@ struct EngineFlags {
   std::string dtype = "auto";
   std::string device = "cpu";
   std::string load_format = "auto";
+  std::string guard = "replay";
 };
 
 // Adds the flags of every command that makes an engine.

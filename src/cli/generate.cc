@@ -44,6 +44,7 @@ struct Story {
   std::vector<TokenLogprobs> logprobs;
   FinishReason finish = FinishReason::kNone;
   std::string error;
+  Status failure;  // of the step that ended it
 };
 
 struct Figures {
@@ -165,6 +166,7 @@ Status run(const GenerateFlags& flags) {
       story.logprobs.insert(story.logprobs.end(), output.logprobs.begin(), output.logprobs.end());
       story.finish = output.finish;
       story.error = output.error;
+      story.failure = output.failure;
     }
     show(stories, flags);
   }
@@ -176,6 +178,7 @@ Status run(const GenerateFlags& flags) {
   }
   print_figures(figures, *engine);
   for (const Story& story : stories) {
+    if (!story.failure.ok()) return story.failure;
     if (story.finish == FinishReason::kError) return error(Code::kInternal, story.error);
   }
   return {};

@@ -29,6 +29,12 @@ SamplingFacts sampling_facts(const Request& request) {
           .logprobs = request.logprobs};
 }
 
+std::vector<uint64_t> ids_of(const Batch& batch) {
+  std::vector<uint64_t> ids;
+  for (const Sequence* sequence : batch.sequences) ids.push_back(sequence->id);
+  return ids;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
@@ -56,6 +62,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
   engine->builder_ = std::make_unique<PlanBuilder>(sizes.limits, std::move(tables));
   engine->validator_ = std::make_unique<PlanValidator>(sizes.limits);
   engine->prove_graphs();
+  engine->executor_->watch(sizes.config.guard == GuardLevel::kFull);
   return engine;
 }
 
@@ -127,6 +134,7 @@ std::vector<RequestOutput> Engine::step() {
       plan_);
   if (status.ok()) status = validator_->validate(plan_);
   if (status.ok()) builder_->accepted();
+  if (executor_->guard() != nullptr) executor_->name_sequences(ids_of(batch));
   if (status.ok()) status = executor_->run(plan_, result_);
   if (!status.ok()) return fail(batch, status);
   scheduler_->commit(batch, result_);
@@ -200,7 +208,8 @@ std::vector<RequestOutput> Engine::fail(const Batch& batch, const Status& status
   scheduler_->step_ended(epoch_);
   std::vector<RequestOutput> outputs;
   for (const Sequence* sequence : batch.sequences) {
-    outputs.push_back({.id = sequence->id, .finish = FinishReason::kError, .error = status.message()});
+    outputs.push_back(
+        {.id = sequence->id, .finish = FinishReason::kError, .error = status.message(), .failure = status});
   }
   for (const RequestOutput& output : outputs) end(output.id);
   return outputs;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/status.h"
 #include "base/units.h"
 #include "plan/plan_builder.h"
 
@@ -46,6 +47,7 @@ struct RequestOutput {
   std::vector<TokenLogprobs> logprobs;
   FinishReason finish = FinishReason::kNone;
   std::string error;  // with kError: what happened, in a sentence
+  Status failure;     // of the step, where that is what ended the request: its fault says which rule broke
 };
 
 // Holds a request's sampling numbers to their ranges.

@@ -55,6 +55,15 @@ SamplerLimits sampler_limits(const DecoderSpec& spec, const ExecutorOptions& opt
           .threads = options.threads};
 }
 
+std::vector<LayerKinds> layer_kinds(const DecoderSpec& spec) {
+  std::vector<LayerKinds> kinds;
+  for (const LayerSpec& layer : spec.layers) {
+    kinds.push_back({.mixer = layer.mixer == Mixer::kSoftmax ? LayerKind::kSoftmax : LayerKind::kGatedDelta,
+                     .mlp = layer.mlp == Mlp::kMoe ? LayerKind::kMoe : LayerKind::kDense});
+  }
+  return kinds;
+}
+
 RunnerOptions runner_options(const ExecutorOptions& options) {
   return {.limits = options.limits, .level = options.guard, .derived = {}};
 }
@@ -130,10 +139,29 @@ Status Executor::finish(Arena& work) {
       model_.spec, model_.weights, decoder_options(model_.input, options_), *attention_, *recurrent_, work)));
   sampler_ = std::make_unique<Sampler>(LS_TRY(Sampler::create(sampler_limits(model_.spec, options_), work)));
   if (storage_.page_table()) runner_->set_tables({{kKvGroup, storage_.page_table()}});
+  if (options_.guard == GuardLevel::kFull) {
+    guard_ =
+        std::make_unique<Guard>(GuardOptions{.limits = options_.limits, .layers = layer_kinds(model_.spec)},
+                                map_, runner_->image().bytes());
+  }
   return {};
 }
 
+void Executor::watch(bool on) {
+  watched_ = on && guard_ != nullptr;
+  stream_.set_observer(watched_ ? guard_->observer() : LaunchObserver{});
+}
+
 Status Executor::run(const StepPlan& plan, StepResult& result) {
+  if (!watched_) return run_unwatched(plan, result);
+  guard_->begin_step(plan, sequence_ids_);
+  Status status = run_unwatched(plan, result);
+  // The launch at which it began says more than what it led to.
+  LS_TRY(guard_->end_step());
+  return status;
+}
+
+Status Executor::run_unwatched(const StepPlan& plan, StepResult& result) {
   const int64_t start = now_ns();
   LS_TRY(runner_->run(plan, *this, launcher()));
   const auto rows = plan.scalar(field::num_logits_rows).get();

@@ -9,6 +9,7 @@
 #include "attention/storage.h"
 #include "contract/binder.h"
 #include "device/stream.h"
+#include "guard/guard.h"
 #include "kernels/table.h"
 #include "model/decoder.h"
 #include "model/model.h"
@@ -53,6 +54,12 @@ class Executor final : public StepProgram {
   // the device read or left behind other bytes than the plan's; no token of the step counts then.
   Status run(const StepPlan& plan, StepResult& result);
 
+  // At the level full: whether every launch is watched from now on. Off at first, so that nothing is said
+  // about the proof of graphs. Ids of the sequences of the next step, for whoever reads what was found.
+  void watch(bool on);
+  void name_sequences(std::span<const uint64_t> ids) { sequence_ids_.assign(ids.begin(), ids.end()); }
+  Guard* guard() { return guard_.get(); }  // null at other levels
+
   // Records a graph for plans of the key of `plan`, which need not be run. Errors: as StepRunner::capture.
   Status capture(const StepPlan& plan) { return runner_->capture(plan, *this, launcher()); }
   Status recapture(const StepPlan& plan) { return runner_->recapture(plan, *this, launcher()); }
@@ -74,6 +81,7 @@ class Executor final : public StepProgram {
  private:
   Executor(const Model& model, const ExecutorOptions& options, CacheStorage storage, Arena cache, Arena work);
   Status finish(Arena& work);
+  Status run_unwatched(const StepPlan& plan, StepResult& result);
   Launcher launcher() { return {kernel_table(options_.isa), stream_}; }
   struct CacheUpdate;
   // Page-table edits and copies: what must be done before anything reads a cache.
@@ -92,6 +100,9 @@ class Executor final : public StepProgram {
   Stream stream_;
   MemoryMap map_;
   std::unique_ptr<StepRunner> runner_;
+  std::unique_ptr<Guard> guard_;
+  bool watched_ = false;
+  std::vector<uint64_t> sequence_ids_;
   StepTimes times_;
 };
 

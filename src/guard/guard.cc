@@ -1,0 +1,42 @@
+#include "guard/guard.h"
+
+#include "guard/ids.h"
+
+namespace lockstep {
+
+LaunchObserver Guard::observer() {
+  return {.before = [](void* self, const LaunchRecord& launch) { static_cast<Guard*>(self)->before(launch); },
+          .after = [](void* self, const LaunchRecord& launch) { static_cast<Guard*>(self)->after(launch); },
+          .self = this};
+}
+
+void Guard::begin_step(const StepPlan& plan, std::span<const uint64_t> sequence_ids) {
+  owners_.read(plan);
+  step_.reset(new StepView{.plan = plan,
+                           .limits = options_.limits,
+                           .map = map_,
+                           .image = reinterpret_cast<uintptr_t>(image_.data),
+                           .owners = owners_});
+  status_ = {};
+  probe_.begin_step(*step_, sequence_ids);
+}
+
+Status Guard::end_step() {
+  step_.reset();
+  return std::exchange(status_, Status());
+}
+
+void Guard::before(const LaunchRecord& launch) {
+  if (step_ == nullptr) return;
+  if (status_.ok()) status_ = check_ids(*step_, launch);
+  probe_.before(*step_, launch);
+  if (options_.poison && status_.ok()) poison_.before(*step_, launch);
+}
+
+void Guard::after(const LaunchRecord& launch) {
+  if (step_ == nullptr) return;
+  probe_.after(*step_, launch);
+  if (options_.poison && status_.ok()) status_ = poison_.after(*step_, launch);
+}
+
+}  // namespace lockstep
