@@ -2,6 +2,7 @@
 #pragma once
 
 #include "conformance/attention_rig.h"
+#include "conformance/sparse_pages.h"
 
 namespace lockstep::conformance {
 
@@ -9,6 +10,10 @@ namespace lockstep::conformance {
 std::vector<Case> attention_graph_cases(const AttentionCandidate& candidate);
 // Addresses: strides past 32 bits, and the width of index that a backend declares.
 std::vector<Case> attention_reach_cases(const AttentionCandidate& candidate);
+
+// The candidate of sparse_pages.h, and what it comes to when its sums lie in the plan: not ok.
+AttentionCandidate sparse_candidate(SumsIn sums);
+Status sparse_sums_in_the_plan(Mode mode);
 
 Status cross_pages(AttentionRig& rig, int32_t page_tokens);
 // Errors: kInternal, naming the first byte of the caches that changed and is in no slot of the last plan.

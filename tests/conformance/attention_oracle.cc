@@ -50,4 +50,34 @@ void attend(const AttentionShape& shape, std::span<const float> q, const KeptKv&
   }
 }
 
+KeptKv best_pages(const AttentionShape& shape, std::span<const float> q, const KeptKv& kv,
+                  int32_t page_tokens, int32_t top) {
+  const auto size = static_cast<size_t>(shape.head_dim), kv_heads = static_cast<size_t>(shape.kv_heads);
+  const size_t per_head = static_cast<size_t>(shape.heads) / kv_heads, stride = kv_heads * size;
+  const size_t tokens = kv.keys.size() / stride, page = static_cast<size_t>(page_tokens);
+  std::vector<std::pair<double, size_t>> scored;  // minus the score, and the page's first token
+  for (size_t first = 0; first < tokens; first += page) {
+    const size_t last = std::min(first + page, tokens);
+    double score = 0;
+    for (size_t d = 0; d < q.size(); ++d) {
+      double mean = 0;
+      for (size_t t = first; t < last; ++t)
+        mean +=
+            kv.keys[t * stride + d / size / per_head * size + d % size] / static_cast<double>(last - first);
+      score += q[d] * mean;
+    }
+    scored.emplace_back(-score, first);
+  }
+  std::sort(scored.begin(), scored.end());
+  scored.resize(std::min(scored.size(), static_cast<size_t>(top)));
+  KeptKv best;
+  for (const auto& [score, first] : scored) {
+    const auto begin = static_cast<int64_t>(first * stride);
+    const auto end = static_cast<int64_t>(std::min(first + page, tokens) * stride);
+    best.keys.insert(best.keys.end(), kv.keys.begin() + begin, kv.keys.begin() + end);
+    best.values.insert(best.values.end(), kv.values.begin() + begin, kv.values.begin() + end);
+  }
+  return best;
+}
+
 }  // namespace lockstep::conformance

@@ -100,7 +100,7 @@ Result<std::unique_ptr<AttentionRig>> AttentionRig::create(const AttentionCandid
                  .level = options.level,
                  .work_bytes = 3 * input + (int64_t{64} << 20),
                  .staging_bytes = 2 * input,
-                 .derived = {}};
+                 .derived = options.derived};
   rig.limits.num_groups = 1;  // states between the pages are there for their size alone
   std::unique_ptr<AttentionRig> made(new AttentionRig(options, LS_TRY(Rig::create(rig))));
   made->backend_ = LS_TRY(candidate.make(made->rig_->storage()));
@@ -202,9 +202,16 @@ Status AttentionRig::compare_row(int32_t sequence, int32_t position, int32_t lay
   std::vector<double> want(heads * size), bound(heads);
   const AttentionShape shape{options_.heads, options_.kv_heads, options_.head_dim,
                              1.0f / std::sqrt(static_cast<float>(options_.head_dim))};
-  const float* q = in_.data() + (int64_t{layer} * options_.max_rows + row) * width();
-  attend(shape, {q, heads * size}, kept_[static_cast<size_t>(sequence)][static_cast<size_t>(layer)],
-         position + 1, want, bound);
+  const float* data = in_.data() + (int64_t{layer} * options_.max_rows + row) * width();
+  const std::span<const float> q(data, heads * size);
+  const KeptKv& kept = kept_[static_cast<size_t>(sequence)][static_cast<size_t>(layer)];
+  if (options_.top_pages > 0) {
+    const KeptKv best = best_pages(shape, q, kept, options_.page_tokens, options_.top_pages);
+    const auto tokens = static_cast<int32_t>(best.keys.size()) / (options_.kv_heads * options_.head_dim);
+    attend(shape, q, best, tokens, want, bound);
+  } else {
+    attend(shape, q, kept, position + 1, want, bound);
+  }
   const std::span<const float> got = row_of(layer, row);
   for (size_t i = 0; i < want.size(); ++i) {
     if (std::abs(got[i] - want[i]) <= bound[i / size]) continue;

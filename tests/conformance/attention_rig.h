@@ -22,6 +22,8 @@ struct AttentionOptions {
   int threads = 2;
   Pace pace = Pace::kAtOnce;
   GuardLevel level = GuardLevel::kReplay;
+  std::vector<const DerivedSpec*> derived{};  // what the backend derives
+  int32_t top_pages = 0;                      // > 0: a row attends to its best pages alone (sparse_pages.h)
   StateGeometry behind_pages;  // slots > 0: states of this size lie between the pages of a shared pool
 };
 
@@ -41,6 +43,11 @@ struct AttentionShape {
 };
 void attend(const AttentionShape& shape, std::span<const float> q, const KeptKv& kv, int32_t n,
             std::span<double> out, std::span<double> bound);
+
+// The tokens of the `top` pages whose mean keys have the largest sums of products with q [H, D], by all
+// heads.
+KeptKv best_pages(const AttentionShape& shape, std::span<const float> q, const KeptKv& kv,
+                  int32_t page_tokens, int32_t top);
 
 // Thread: one owner.
 class AttentionRig {
