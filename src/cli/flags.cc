@@ -99,6 +99,7 @@ std::string expectation(const CLI::Option& option) {
 
 void add_engine_flags(CLI::App& command, EngineFlags& flags) {
   EngineConfig& c = flags.config;
+  c.record_dir = ".";
   const auto group = [](CLI::Option* option) { option->group("Engine"); };
   group(command.add_option(
       "-m,--model", flags.model,
@@ -139,6 +140,10 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
             ->delimiter(',')
             ->type_name(kListType));
   group(command.add_flag("--enforce-eager", c.enforce_eager, "No padding, no graphs"));
+  group(command
+            .add_option("--record-dir", c.record_dir,
+                        "Folder for the record that a fault leaves, and SIGUSR1; empty: none")
+            ->capture_default_str());
   group(
       command.add_option("--guard", flags.guard, "How much is checked: the plan, every replay, every launch")
           ->check(CLI::IsMember({"plan", "replay", "full"}))

@@ -1,6 +1,7 @@
 // lockstep generate: prompts in, text out, as it is drawn.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -10,6 +11,7 @@
 #include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
+#include "cli/record_signal.h"
 #include "engine/engine.h"
 #include "json/json_writer.h"
 
@@ -33,6 +35,7 @@ struct GenerateFlags {
   bool ignore_eos = false;
   bool echo = false;
   bool json = false;
+  bool chose_seqs = false;
 };
 
 // One prompt and what came of it.
@@ -135,19 +138,24 @@ void write_json(const std::vector<Story>& stories, const Engine& engine, const F
 
 void print_figures(const Figures& figures, const Engine& engine) {
   const double after_first = figures.seconds - figures.first_token_s;
-  std::fprintf(stderr,
-               "%lld tokens in %.2f s, %.1f tok/s, first token after %.0f ms (%s, %s, %d threads, %s)\n",
-               static_cast<long long>(figures.tokens), figures.seconds,
-               after_first > 0 ? static_cast<double>(figures.tokens - 1) / after_first : 0.0,
-               figures.first_token_s * 1e3, engine.model().name.c_str(),
-               std::string(name_of(engine.model().weight_dtype)).c_str(), engine.config().threads,
-               engine.config().isa.c_str());
+  std::fprintf(
+      stderr, "%lld tokens in %.2f s, %.1f tok/s, first token after %.0f ms (%s, %s, %d threads, %s)\n",
+      static_cast<long long>(figures.tokens), figures.seconds,
+      figures.tokens > 1 && after_first > 0 ? static_cast<double>(figures.tokens - 1) / after_first : 0.0,
+      figures.first_token_s * 1e3, engine.model().name.c_str(),
+      std::string(name_of(engine.model().weight_dtype)).c_str(), engine.config().threads,
+      engine.config().isa.c_str());
 }
 
 Status run(const GenerateFlags& flags) {
   const std::vector<std::string> prompts = LS_TRY(read_prompts(flags));
   EngineConfig config = LS_TRY(engine_config(flags.engine));
+  // No more graphs are proven than these prompts can use.
+  if (!flags.chose_seqs)
+    config.max_num_seqs = static_cast<int32_t>(std::clamp<size_t>(prompts.size(), 1, 64));
+  RecordSignal signal;
   const std::unique_ptr<Engine> engine = LS_TRY(Engine::create(config));
+  signal.serve(*engine);
   std::vector<Story> stories;
   std::map<uint64_t, size_t> by_id;
   for (const std::string& prompt : prompts) {
@@ -178,7 +186,7 @@ Status run(const GenerateFlags& flags) {
   }
   print_figures(figures, *engine);
   for (const Story& story : stories) {
-    if (!story.failure.ok()) return story.failure;
+    if (!story.failure.ok()) return story.failure.with_message(story.error);
     if (story.finish == FinishReason::kError) return error(Code::kInternal, story.error);
   }
   return {};
@@ -211,7 +219,10 @@ Command add_generate(CLI::App& parent) {
   app->add_flag("--echo", flags->echo, "Print the prompt first");
   app->add_flag("--json", flags->json, "One JSON document at the end instead of text");
   add_engine_flags(*app, flags->engine);
-  return {.app = app, .run = [flags] { return run(*flags); }};
+  return {.app = app, .run = [app, flags] {
+            flags->chose_seqs = app->count("--max-num-seqs") > 0;
+            return run(*flags);
+          }};
 }
 
 }  // namespace lockstep::cli

@@ -27,6 +27,7 @@ struct EngineConfig {
                                      // 4, 8 and every multiple of 8 up to max_num_seqs
   bool enforce_eager = false;        // no padding, no graphs
   GuardLevel guard = GuardLevel::kReplay;
+  std::string record_dir;     // where faults leave a record, after a rerun of their sequences; empty: nowhere
   Pace pace = Pace::kAtOnce;  // kLate: the device does everything as late as it may, for tests
   std::string isa;            // "reference", "avx2", ...; empty: the best this CPU has
 };

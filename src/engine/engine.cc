@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/fault.h"
 #include "diag/progress.h"
 
 namespace lockstep {
@@ -27,12 +28,6 @@ SamplingFacts sampling_facts(const Request& request) {
           .frequency_penalty = request.frequency_penalty,
           .seed = request.seed,
           .logprobs = request.logprobs};
-}
-
-std::vector<uint64_t> ids_of(const Batch& batch) {
-  std::vector<uint64_t> ids;
-  for (const Sequence* sequence : batch.sequences) ids.push_back(sequence->id);
-  return ids;
 }
 
 }  // namespace
@@ -62,6 +57,8 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
   engine->builder_ = std::make_unique<PlanBuilder>(sizes.limits, std::move(tables));
   engine->validator_ = std::make_unique<PlanValidator>(sizes.limits);
   engine->prove_graphs();
+  engine->records_ =
+      std::make_unique<FaultRecords>(*engine->model_, *engine->executor_, sizes.config.record_dir);
   engine->executor_->watch(sizes.config.guard == GuardLevel::kFull);
   return engine;
 }
@@ -129,16 +126,26 @@ Result<uint64_t> Engine::add(const Request& request) {
 std::vector<RequestOutput> Engine::step() {
   const Batch& batch = scheduler_->next(epoch_ = Epoch(epoch_.get() + 1));
   if (batch.empty()) return {};
-  Status status = builder_->build(
-      {.epoch = epoch_, .source_epoch = batch.source_epoch, .sequences = batch.steps, .bucket = batch.bucket},
-      plan_);
-  if (status.ok()) status = validator_->validate(plan_);
-  if (status.ok()) builder_->accepted();
-  if (executor_->guard() != nullptr) executor_->name_sequences(ids_of(batch));
-  if (status.ok()) status = executor_->run(plan_, result_);
-  if (!status.ok()) return fail(batch, status);
+  if (const Status status = run_step(batch); !status.ok()) return fail(batch, status);
   scheduler_->commit(batch, result_);
   return collect(batch);
+}
+
+// Build, validate, run; each is on record before the next begins.
+Status Engine::run_step(const Batch& batch) {
+  LS_TRY(builder_->build(
+      {.epoch = epoch_, .source_epoch = batch.source_epoch, .sequences = batch.steps, .bucket = batch.bucket},
+      plan_));
+  step_ids_.clear();
+  for (const Sequence* sequence : batch.sequences) step_ids_.push_back(sequence->id);
+  const Status valid = validator_->validate(plan_);
+  records_->recorder().begin({.plan = plan_, .sequence_ids = step_ids_, .refused = !valid.ok()});
+  if (!valid.ok()) return valid;
+  builder_->accepted();
+  executor_->name_sequences(step_ids_);
+  LS_TRY(executor_->run(plan_, result_));
+  records_->end(result_);
+  return {};
 }
 
 std::vector<RequestOutput> Engine::collect(const Batch& batch) {
@@ -151,6 +158,10 @@ std::vector<RequestOutput> Engine::collect(const Batch& batch) {
     Live& live = live_.at(batch.sequences[i]->id);
     outputs.push_back(output_of(live, result_, logits_row++));
   }
+  if (const auto bad = std::find_if(outputs.begin(), outputs.end(),
+                                    [](const RequestOutput& o) { return o.failure.fault() != nullptr; });
+      bad != outputs.end())
+    bad->error += put_on_record(batch, bad->failure);
   for (const RequestOutput& output : outputs) {
     if (output.finish != FinishReason::kNone) end(output.id);
   }
@@ -166,6 +177,14 @@ RequestOutput Engine::output_of(Live& live, const StepResult& result, int32_t lo
     output.error = concat("request ", output.id, ": ", result.non_finite[row],
                           " logits are NaN or infinite at position ", live.sequence.length() - 1, " in step ",
                           result.epoch, "; expected finite numbers");
+    output.failure = broken({.check = "N0",
+                             .moment = Moment::kCommit,
+                             .consumer = "sampler",
+                             .field = "logits",
+                             .row = logits_row,
+                             .step = result.epoch.get(),
+                             .expected = "finite numbers",
+                             .found = concat(result.non_finite[row], " NaN or infinite numbers")});
     return output;
   }
   ++stats_.tokens;
@@ -206,13 +225,36 @@ RequestOutput Engine::output_of(Live& live, const StepResult& result, int32_t lo
 
 std::vector<RequestOutput> Engine::fail(const Batch& batch, const Status& status) {
   scheduler_->step_ended(epoch_);
+  const std::string where = put_on_record(batch, status);
   std::vector<RequestOutput> outputs;
   for (const Sequence* sequence : batch.sequences) {
-    outputs.push_back(
-        {.id = sequence->id, .finish = FinishReason::kError, .error = status.message(), .failure = status});
+    outputs.push_back({.id = sequence->id,
+                       .finish = FinishReason::kError,
+                       .error = status.message() + where,
+                       .failure = status});
   }
   for (const RequestOutput& output : outputs) end(output.id);
   return outputs;
+}
+
+// Before anything is freed. What to add to the message: where the record is.
+std::string Engine::put_on_record(const Batch& batch, const Status& status) {
+  if (config_.record_dir.empty()) return "";
+  std::vector<RerunSequence> sequences;
+  for (size_t i = 0; i < batch.sequences.size(); ++i) {
+    const Sequence& sequence = *batch.sequences[i];
+    const int32_t computed = batch.steps[i].computed.get();
+    const auto rows = static_cast<int32_t>(batch.steps[i].tokens.size());
+    sequences.push_back({.id = sequence.id,
+                         .tokens = std::span(sequence.tokens).first(static_cast<size_t>(computed + rows)),
+                         .prompt_len = sequence.prompt_len,
+                         .computed = computed,
+                         .rows = rows,
+                         .wants_logits = batch.steps[i].wants_logits});
+  }
+  const Result<std::string> path = records_->write(status, sequences, plan_);
+  if (!path.ok()) return concat("; no record was written: ", path.status().message());
+  return concat("; the record is ", *path, ", which lockstep explain reads");
 }
 
 void Engine::end(uint64_t id) {

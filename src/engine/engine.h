@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/config.h"
+#include "engine/fault_records.h"
 #include "engine/request.h"
 #include "engine/stop_matcher.h"
 #include "plan/plan_builder.h"
@@ -58,6 +59,8 @@ class Engine {
   const StepPlan& last_plan() const { return plan_; }
   const std::vector<GraphOutcome>& graphs() const { return graphs_; }  // one per graph size
   Executor& executor() { return *executor_; }
+  // Always on; a record may be asked for from any thread.
+  const FaultRecords& records() const { return *records_; }
 
  private:
   struct Live {
@@ -74,6 +77,8 @@ class Engine {
   RequestOutput output_of(Live& live, const StepResult& result, int32_t logits_row);
   std::vector<RequestOutput> collect(const Batch& batch);
   std::vector<RequestOutput> fail(const Batch& batch, const Status& status);
+  Status run_step(const Batch& batch);
+  std::string put_on_record(const Batch& batch, const Status& status);
   void end(uint64_t id);
 
   EngineConfig config_;
@@ -90,6 +95,8 @@ class Engine {
   uint64_t next_id_ = 1;
   Epoch epoch_;
   std::vector<GraphOutcome> graphs_;
+  std::unique_ptr<FaultRecords> records_;
+  std::vector<uint64_t> step_ids_;  // of the sequences of the step at hand
   EngineStats stats_;
 };
 

@@ -136,7 +136,8 @@ Status Executor::finish(Arena& work) {
   if (model_.loaded) map_.add(model_.loaded->arena);
   runner_ = LS_TRY(StepRunner::create(runner_options(options_), stream_, map_, work));
   decoder_ = std::make_unique<Decoder>(LS_TRY(Decoder::create(
-      model_.spec, model_.weights, decoder_options(model_.input, options_), *attention_, *recurrent_, work)));
+      model_.spec, model_.weights, decoder_options(options_.input.value_or(model_.input), options_),
+      *attention_, *recurrent_, work)));
   sampler_ = std::make_unique<Sampler>(LS_TRY(Sampler::create(sampler_limits(model_.spec, options_), work)));
   if (storage_.page_table()) runner_->set_tables({{kKvGroup, storage_.page_table()}});
   if (options_.guard == GuardLevel::kFull) {

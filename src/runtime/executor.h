@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "attention/attention_backend.h"
@@ -27,6 +28,7 @@ struct ExecutorOptions {
   Isa isa = Isa::kReference;
   GuardLevel guard = GuardLevel::kReplay;
   Pace pace = Pace::kAtOnce;
+  std::optional<MatmulInput> input;  // nothing: as the model was loaded for
 };
 
 // Bytes that an executor takes, by part.

@@ -88,10 +88,18 @@ Status StepRunner::prepare(const StepPlan& plan, const StepProgram& program) {
 
 Status StepRunner::run(const StepPlan& plan, const StepProgram& program, const Launcher& on) {
   const bool reports = options_.level != GuardLevel::kPlan;
-  const auto found = eager_.empty() ? graphs_.find(graph_key(plan)) : graphs_.end();
+  const GraphKey key = graph_key(plan);
+  const auto found = eager_.empty() ? graphs_.find(key) : graphs_.end();
   last_ = {.replayed = found != graphs_.end()};
+  if (!last_.replayed) count_eager(eager_reason(plan, key));
   // At level plan a replay trusts its graph, unless consumers derive something on the host.
   if (reports || !last_.replayed || !options_.derived.empty()) LS_TRY(prepare(plan, program));
+  if (recorder_ != nullptr) {
+    recorder_->prepared({.run = last_.replayed ? RunKind::kReplayed : RunKind::kEager,
+                         .reason = last_.eager_reason,
+                         .graph_key = digest_bytes(key.facts.data(), sizeof(key.facts)),
+                         .bindings = bindings_});
+  }
   if (last_.replayed && reports) {
     LS_TRY(found->second.graph.check_leases());
     LS_TRY(found->second.captured.check(plan, prepared_, bindings_));
@@ -103,18 +111,18 @@ Status StepRunner::run(const StepPlan& plan, const StepProgram& program, const L
     ++replays_;
     LS_TRY(stream_.replay(found->second.graph));
   } else {
-    const auto refused = refused_.find(graph_key(plan));
-    const auto phase = static_cast<size_t>(plan.scalar(field::phase));
-    count_eager(!eager_.empty()             ? std::string_view(eager_)
-                : refused != refused_.end() ? std::string_view(refused->second)
-                                            : kPhases[phase]);
     LS_TRY(program.enqueue(prepared_, on));
   }
-  if (reports) {
-    LS_TRY(report_.tail(plan, options_.level == GuardLevel::kFull, on));
-    LS_TRY(report_.download(stream_));
-  }
-  return {};
+  if (!reports) return {};
+  LS_TRY(report_.tail(plan, options_.level == GuardLevel::kFull, on));
+  return report_.download(stream_);
+}
+
+std::string_view StepRunner::eager_reason(const StepPlan& plan, const GraphKey& key) const {
+  if (!eager_.empty()) return eager_;
+  const auto refused = refused_.find(key);
+  if (refused != refused_.end()) return refused->second;
+  return kPhases[static_cast<size_t>(plan.scalar(field::phase))];
 }
 
 void StepRunner::count_eager(std::string_view reason) {

@@ -12,6 +12,7 @@
 #include "contract/replay_check.h"
 #include "contract/step_report.h"
 #include "device/graph.h"
+#include "guard/flight_recorder.h"
 #include "runtime/step_program.h"
 
 namespace lockstep {
@@ -72,6 +73,8 @@ class StepRunner {
   bool has_graph(const GraphKey& key) const { return graphs_.count(key) > 0; }
   size_t graphs() const { return graphs_.size(); }
   void set_tables(std::vector<DeviceTable> tables) { report_.set_tables(std::move(tables)); }
+  // Borrowed; told of every step before it is enqueued. Null: nobody.
+  void set_recorder(FlightRecorder* recorder) { recorder_ = recorder; }
   void set_level(GuardLevel level) { options_.level = level; }
   GuardLevel level() const { return options_.level; }
   void set_eager(std::string reason) { eager_ = std::move(reason); }  // empty: replay where there is a graph
@@ -95,6 +98,7 @@ class StepRunner {
   Status prepare(const StepPlan& plan, const StepProgram& program);
   Status record(const StepPlan& plan, const StepProgram& program, const Launcher& on, Graph& graph);
   Status check_derived_on_device(const StepPlan& plan);
+  std::string_view eager_reason(const StepPlan& plan, const GraphKey& key) const;
   void count_eager(std::string_view reason);
 
   RunnerOptions options_;
@@ -111,6 +115,7 @@ class StepRunner {
   std::map<std::string, int64_t, std::less<>> eager_steps_;
   std::string eager_;
   StepRun last_;
+  FlightRecorder* recorder_ = nullptr;
   int64_t replays_ = 0;
   Event end_;
 };
