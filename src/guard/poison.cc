@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <charconv>
 #include <cstring>
 
 namespace lockstep {
@@ -44,16 +45,24 @@ uint64_t low_bits(uint64_t value, DType dtype) {
   return bits == 64 ? value : value & ((uint64_t{1} << bits) - 1);
 }
 
+// The shortest text that is this number and no other.
+template <typename T>
+std::string shortest(T value) {
+  std::array<char, 32> text{};
+  const auto end = std::to_chars(text.data(), text.data() + text.size(), value).ptr;
+  return {text.data(), end};
+}
+
 std::string print(uint64_t bits, DType dtype) {
   switch (dtype) {
-    case DType::kF32: return concat(std::bit_cast<float>(static_cast<uint32_t>(bits)));
-    case DType::kF64: return concat(std::bit_cast<double>(bits));
+    case DType::kF32: return shortest(std::bit_cast<float>(static_cast<uint32_t>(bits)));
+    case DType::kF64: return shortest(std::bit_cast<double>(bits));
     case DType::kBF16: {
       BFloat16 value;
       value.bits = static_cast<uint16_t>(bits);
-      return concat(static_cast<float>(value));
+      return shortest(static_cast<float>(value));
     }
-    case DType::kF16: return concat(Float16::from_bits(static_cast<uint16_t>(bits)));
+    case DType::kF16: return shortest(Float16::from_bits(static_cast<uint16_t>(bits)));
     case DType::kI32: return concat(static_cast<int32_t>(bits));
     default: return concat(static_cast<int64_t>(bits));
   }
@@ -126,7 +135,7 @@ Status Poison::check_run(const StepView& step, const LaunchRecord& launch, const
     const std::string zero = run.is(kIsSkip) ? "-1 in rows of nobody" : "0 in rows of nobody";
     if (unwritten) {
       report.check = "L3";
-      report.found = concat("not written at element ", at / size, " of a run of ", run.bytes / size);
+      report.found = concat("not written at element ", at / size, " of ", run.bytes / size);
       report.expected = run.is(kStaysSame) ? "every element written" : zero;
     } else if (run.is(kStaysSame)) {
       report.check = "N1";
