@@ -71,6 +71,11 @@ Result<std::unique_ptr<Rig>> Rig::create(const RigOptions& options) {
   rig->runner_ = LS_TRY(StepRunner::create(runner, rig->stream_, rig->map_, rig->work_));
   if (options.limits.groups[0].kind == GroupKind::kPaged)
     rig->runner_->set_tables({{kPages, rig->storage_.page_table()}});
+  if (options.level == GuardLevel::kFull) {
+    const GuardOptions guard{.limits = options.limits, .layers = {}};
+    rig->guard_ = std::make_unique<Guard>(guard, rig->map_, rig->runner_->image().bytes());
+    rig->stream_.set_observer(rig->guard_->observer());
+  }
   return rig;
 }
 
@@ -78,12 +83,14 @@ Status Rig::run(const StepPlan& plan, const StepProgram& program, Mode mode) {
   runner_->set_eager(mode == Mode::kEager ? "the case asks for it" : "");
   if (mode == Mode::kGraph && !runner_->has_graph(graph_key(plan)))
     LS_TRY(runner_->capture(plan, program, launcher()));
+  if (guard_ != nullptr) guard_->begin_step(plan);
   LS_TRY(runner_->run(plan, program, launcher()));
   if (mode == Mode::kGraph && !runner_->last().replayed) {
     return error(Code::kUnimplemented, "graphs: the step ran without one: ", runner_->last().eager_reason,
                  "; expected a replay");
   }
-  return runner_->finish(plan);
+  LS_TRY(runner_->finish(plan));
+  return guard_ == nullptr ? Status() : guard_->end_step();
 }
 
 Status Rig::upload(const TensorView& target, const void* bytes) {

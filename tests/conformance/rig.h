@@ -9,6 +9,7 @@
 #include "attention/storage.h"
 #include "conformance/planner.h"
 #include "device/memory_map.h"
+#include "guard/guard.h"
 #include "runtime/step_runner.h"
 
 namespace lockstep::conformance {
@@ -36,7 +37,8 @@ class Rig {
   static Result<std::unique_ptr<Rig>> create(const RigOptions& options);
 
   // Runs the step and holds the device's report to the plan. Mode kGraph captures keys that have no graph.
-  // Errors: as StepRunner; kUnimplemented where the program may not be captured.
+  // At the level full the guard watches every launch. Errors: as StepRunner and Guard; kUnimplemented where
+  // the program may not be captured.
   Status run(const StepPlan& plan, const StepProgram& program, Mode mode);
   // Memory to and from the device, in the order of the stream; download() waits for it.
   Status upload(const TensorView& target, const void* bytes);
@@ -65,6 +67,7 @@ class Rig {
   StagingRing staging_;
   MemoryMap map_;
   std::unique_ptr<StepRunner> runner_;
+  std::unique_ptr<Guard> guard_;  // at the level full
   int64_t cache_used_;
 };
 

@@ -6,6 +6,14 @@
 namespace lockstep {
 namespace {
 
+// The seal is the house's own: a consumer beside the plugin.
+constexpr const OpSpec* kSealOps[] = {&kPluginSealSpec};
+constexpr FieldUse kSealUses[] = {{.field = FieldId::num_rows, .argument = "plugin_seal.num_rows"}};
+constexpr ConsumerSpec kSeal{.name = "plugin_seal", .ops = kSealOps, .fields = kSealUses};
+struct SealLaunch {
+  const LiveRows* num_rows = nullptr;
+};
+
 int64_t report_bytes(int threads) { return threads * static_cast<int64_t>(sizeof(PluginReport)); }
 
 // The numbers of a field that the plugin reads on the host, as 64-bit integers.
@@ -44,6 +52,7 @@ int64_t PluginBackend::workspace_bytes(int threads, int32_t /*heads*/, int32_t /
 Status PluginBackend::prepare(const Binder& binder, GroupId group, PreparedStep& step) const {
   if (const Status failed = plugin_->failure().status(); !failed.ok())
     return error(failed.code(), "backend ", plugin_->name(), ": run: ", failed.message());
+  step.add<SealLaunch>(kSeal, group).num_rows = LS_TRY(binder.scalar_address(kSeal, field::num_rows));
   PluginLaunch& launch = step.add<PluginLaunch>(plugin_->spec(), group);
   const std::vector<FieldUse>& uses = plugin_->fields();
   std::vector<lockstep_bound> bound(uses.size());
@@ -104,7 +113,9 @@ Status PluginBackend::run(const PreparedStep& step, GroupId group, const Attenti
     launch(on.stream, stage->spec, "attention", &plugin_run, args,
            stage->parallel ? Parts::kAll : Parts::kOne);
   }
-  const PluginSealArgs seal{.out = tensors.out, .reports = args.reports, .plugin = plugin_.get()};
+  const SealLaunch& sealed = *LS_TRY(step.get<SealLaunch>(kSeal, group));
+  const PluginSealArgs seal{
+      .out = tensors.out, .reports = args.reports, .plugin = plugin_.get(), .num_rows = sealed.num_rows};
   launch(on.stream, kPluginSealSpec, "attention_seal", &plugin_seal, seal, Parts::kOne);
   return {};
 }

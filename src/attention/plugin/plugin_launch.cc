@@ -82,13 +82,15 @@ OpArg value_arg(std::string_view name, size_t offset, size_t bytes) {
 }
 
 constexpr OpArg kSealArgs[] = {
-    {LS_ARG(PluginSealArgs, out), .access = Access::kReadWrite, .dims = "THD", .any_stride = true},
+    {LS_ARG(PluginSealArgs, out), .access = Access::kReadWrite, .dims = "THD", .rows = RowsTouched::kLive,
+     .pad = PadRows::kUntouched, .any_stride = true},
     {LS_ARG(PluginSealArgs, reports), .access = Access::kRead, .dims = "W", .rows = RowsTouched::kNone},
     {.name = "plugin",
      .kind = ArgKind::kValue,
      .offset = offsetof(PluginSealArgs, plugin),
      .bytes = sizeof(PluginSealArgs::plugin),
      .rows = RowsTouched::kNone},
+    {LS_ARG(PluginSealArgs, num_rows), .rows = RowsTouched::kNone},
 };
 
 }  // namespace
@@ -170,7 +172,7 @@ void plugin_seal(const PluginSealArgs& args, Worker worker) {
   for (int64_t i = 0; i < count; ++i) {
     if (reports[i].code == 0) continue;
     args.plugin->failure().set(reports[i].code, plugin_text(reports[i].message));
-    for (int64_t t = 0; t < args.out.dim(0); ++t) {
+    for (int64_t t = 0; t < args.num_rows->get() && t < args.out.dim(0); ++t) {
       for (int64_t h = 0; h < args.out.dim(1); ++h) {
         float* row = args.out.as<float>() + t * args.out.stride(0) + h * args.out.stride(1);
         for (int64_t d = 0; d < args.out.dim(2); ++d) row[d] = std::numeric_limits<float>::quiet_NaN();

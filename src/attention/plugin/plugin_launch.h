@@ -1,5 +1,5 @@
 // What a plugin's launches carry, and the two kernels that run them: one part of a stage, and the seal behind
-// the last stage, which makes a failed run's outputs not a number.
+// the last stage, which makes the live rows of a failed run not a number.
 #pragma once
 
 #include <lockstep/backend.h>
@@ -7,6 +7,7 @@
 #include <array>
 
 #include "attention/plugin/plugin.h"
+#include "base/units.h"
 #include "device/stream.h"
 #include "kernels/kv_cache/kv_view.h"
 
@@ -46,6 +47,7 @@ struct PluginSealArgs {
   TensorView out;      // [T, H, D]
   TensorView reports;  // u8
   const Plugin* plugin = nullptr;
+  const LiveRows* num_rows = nullptr;
 };
 extern const OpSpec kPluginSealSpec;
 
