@@ -96,7 +96,11 @@ Answer answer_first(const ExplainContext& context) {
 Answer answer_phase(const ExplainContext& context) {
   Answer answer = ask("phase", "Prefill or decode?");
   if (!context.plan) {
-    answer.answer = "not recorded";
+    const bool known = context.first != nullptr && !context.first->at.phase.empty();
+    answer.answer = known
+                        ? concat(context.first->at.phase, ", step ", context.step, " of rank ", context.rank)
+                        : "not recorded";
+    if (known) answer.source = source_of(context.first->source);
     return answer;
   }
   const StepPlan& plan = *context.plan;

@@ -120,6 +120,13 @@ TEST(Explain, SaysThatTheInputWasNotClean) {
   EXPECT_EQ(said(record, "input"), "the inputs that were looked at were clean; not all were [seen]");
 }
 
+TEST(Explain, KnowsThePhaseOfABadLaunchWhosePlanIsGone) {
+  Record record = field_report::record();
+  record.steps.clear();
+
+  EXPECT_EQ(said(record, "phase"), "prefill, step 1 of rank 0 [seen]");
+}
+
 TEST(Explain, LabelsWhatTheRerunFound) {
   Record record = field_report::record();
   for (Finding& finding : record.findings) finding.source = Seen::kRerun;

@@ -139,6 +139,7 @@ inline void add_launches(Record& record, int32_t rank, uint64_t step, int32_t ba
   const auto add = [&](int32_t layer, LayerKind kind, const Each& each) {
     record.launches.push_back({.at = {.rank = rank,
                                       .step = step,
+                                      .phase = step == 1 ? "prefill" : "decode",
                                       .order = order,
                                       .layer = layer,
                                       .layer_kind = kind,

@@ -113,6 +113,7 @@ void Probe::after(const StepView& step, const LaunchRecord& launch) {
 LaunchPlace Probe::place_of(const StepView& step, const LaunchRecord& launch) {
   return {.rank = rank_,
           .step = step.plan.scalar(field::epoch).get(),
+          .phase = std::string(name_of(static_cast<Phase>(step.plan.scalar(field::phase)))),
           .order = order_++,
           .layer = launch.site.layer,
           .layer_kind = kind_of(launch),

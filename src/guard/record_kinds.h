@@ -43,6 +43,7 @@ std::string_view name_of(Verdict verdict);
 struct LaunchPlace {
   int32_t rank = 0;
   uint64_t step = 0;
+  std::string phase;   // of the step: "prefill"
   int32_t order = 0;   // of the launch within its step, from 0
   int32_t layer = -1;  // -1: outside the layers
   LayerKind layer_kind = LayerKind::kOther;
@@ -52,6 +53,7 @@ struct LaunchPlace {
   static void members(auto& self, auto&& each) {
     each("rank", self.rank);
     each("step", self.step);
+    each("phase", self.phase);
     each("order", self.order);
     each("layer", self.layer);
     each("layer_kind", self.layer_kind);

@@ -17,6 +17,7 @@ RecordTensor tensor(DType dtype, std::vector<int64_t> shape, const std::vector<T
 
 inline LaunchPlace place() {
   return {.step = 7,
+          .phase = "prefill",
           .order = 31,
           .layer = 3,
           .layer_kind = LayerKind::kSoftmax,
