@@ -26,6 +26,8 @@ class FaultRecords {
   // one fault tends to bring many. Gives the path. Errors: as write_record(); kResourceExhausted past that.
   Result<std::string> write(const Status& fault, std::span<const RerunSequence> sequences,
                             const StepPlan& plan);
+  // The last steps. From any thread.
+  Record snapshot() const { return recorder_->snapshot(); }
   // Writes the last steps as they are, without a fault. May be called while the engine is stuck in a step.
   Result<std::string> request() const;
 
