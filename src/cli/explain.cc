@@ -72,10 +72,10 @@ Command add_explain(CLI::App& parent) {
   CLI::App* app = parent.add_subcommand("explain", "Say what a recorded fault was, and where it began");
   const auto flags = std::make_shared<ExplainFlags>();
   app->footer(kFooter);
-  app->add_option("FILE", flags->files, "Record files, one per rank")->required();
+  app->add_option("FILE", flags->files, "Record files, one per rank")->required()->type_name("");
   app->add_flag("--json", flags->json, "One JSON document instead of text");
   app->add_option("--html", flags->html, "Write one page to OUT that needs nothing else")->type_name("OUT");
-  app->add_option("--step", flags->step, "Look at this step instead of where the fault was")->type_name("N");
+  app->add_option("--step", flags->step, "Look at this step instead of where the fault was");
   return {.app = app, .run = [flags] { return run(*flags); }};
 }
 

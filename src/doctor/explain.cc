@@ -4,7 +4,6 @@
 #include <set>
 
 #include "doctor/explain_context.h"
-#include "json/json_writer.h"
 
 namespace lockstep {
 namespace {
@@ -26,6 +25,15 @@ const Finding* first_finding(const Record& record, std::optional<uint64_t> step)
   return first;
 }
 
+// "41..43"; "no step".
+std::string steps_text(const Record& record) {
+  if (record.steps.empty()) return "no step";
+  const auto [first, last] =
+      std::minmax_element(record.steps.begin(), record.steps.end(),
+                          [](const StepEntry& x, const StepEntry& y) { return x.epoch < y.epoch; });
+  return concat(first->epoch, "..", last->epoch);
+}
+
 Result<ExplainContext> context_of(const Record& record, const ExplainOptions& options) {
   ExplainContext context{.record = record, .first = first_finding(record, options.step)};
   if (!record.ranks.empty()) context.rank = record.ranks.front().rank;
@@ -43,8 +51,8 @@ Result<ExplainContext> context_of(const Record& record, const ExplainOptions& op
     const auto has = [&](const StepEntry& entry) { return entry.epoch == *options.step; };
     const auto found = std::find_if(record.steps.begin(), record.steps.end(), has);
     if (found == record.steps.end())
-      return error(Code::kNotFound, "explain: step ", *options.step, " is not in the record; expected ",
-                   record.steps.empty() ? "none: it has no steps" : "one of those it lists without --step");
+      return error(Code::kNotFound, "explain: step ", *options.step,
+                   " is not in the record; expected one of ", steps_text(record));
     if (step_entry(record, context.rank, context.step) == nullptr) context.rank = found->rank;
   }
   context.entry = step_entry(record, context.rank, context.step);
@@ -64,7 +72,7 @@ std::string title_of(const Record& record) {
   std::set<uint64_t> epochs;
   for (const StepEntry& step : record.steps) epochs.insert(step.epoch);
   title += ", " + counted(static_cast<int64_t>(epochs.size()), "step");
-  if (!epochs.empty()) title += concat(" (", *epochs.begin(), "..", *epochs.rbegin(), ")");
+  if (!epochs.empty()) title += concat(" (", steps_text(record), ")");
   if (!record.ranks.empty() && !record.ranks.front().model.empty())
     title += ", " + record.ranks.front().model;
   if (!record.ranks.empty() && !record.ranks.front().device.empty())

@@ -67,8 +67,7 @@ TEST(Explain, LooksAtTheStepThatItIsToldTo) {
   EXPECT_EQ(said(record, "phase", {.step = 2}), "decode, step 2 of rank 1 [seen]");
   EXPECT_EQ(said(record, "input", {.step = 2}), "not recorded [not recorded]");
   const Result<Explanation> missing = explain(record, {.step = 99});
-  EXPECT_EQ(missing.status().message(),
-            "explain: step 99 is not in the record; expected one of those it lists without --step");
+  EXPECT_EQ(missing.status().message(), "explain: step 99 is not in the record; expected one of 1..2");
 }
 
 TEST(Explain, NamesARankThatNeverCameToACollective) {
