@@ -115,6 +115,13 @@ Status poison(const AttentionCandidate& candidate) {
   return {};
 }
 
+// Every launch again over spoiled inputs, and every byte that it may not write: by the guard.
+Status guarded(const AttentionCandidate& candidate) {
+  for (const KvLayout& layout : all_kv_layouts())
+    LS_TRY(run_mixed(candidate, {.layout = layout, .level = GuardLevel::kFull}));
+  return run_mixed(candidate, {.page_tokens = 1, .heads = 14, .num_pages = 64, .level = GuardLevel::kFull});
+}
+
 // A row's bits follow from its own sequence, whoever shares the batch.
 Status batch_mates(const AttentionCandidate& candidate) {
   const auto together = LS_TRY(AttentionRig::create(candidate, {}));
@@ -213,6 +220,7 @@ std::vector<Case> attention_cases(const AttentionCandidate& candidate) {
   };
   take(shapes(candidate));
   cases.push_back({"poison", [=] { return poison(candidate); }});
+  cases.push_back({"guarded", [=] { return guarded(candidate); }});
   cases.push_back({"batch_mates", [=] { return batch_mates(candidate); }});
   cases.push_back({"canaries", [=] { return canaries(candidate); }});
   take(attention_graph_cases(candidate));

@@ -148,6 +148,7 @@ RecurrentCandidate delta_candidate() {
 std::vector<Case> recurrent_cases(const RecurrentCandidate& candidate) {
   std::vector<Case> cases = shapes(candidate);
   cases.push_back({"poison", [=] { return poison(candidate); }});
+  cases.push_back({"guarded", [=] { return run_mixed(candidate, {.level = GuardLevel::kFull}); }});
   cases.push_back({"batch_mates", [=] { return batch_mates(candidate); }});
   cases.push_back({"canaries", [=] { return canaries(candidate); }});
   cases.push_back({"wide_strides", [=] { return wide_strides(candidate); }});
