@@ -47,15 +47,16 @@ class PreparedStep {
   }
 
   // What `maker` prepared for `group`.
-  // Errors: kInternal (L2) when this step was prepared by somebody else: a plan made for one variant is not
-  // launched with another.
+  // Errors: kInternal (L2, moment kLaunch) when this step was prepared by somebody else: a plan made for one
+  // variant is not launched with another.
   template <typename T>
   Result<const T*> get(const ConsumerSpec& maker, GroupId group = GroupId(0)) const {
     for (const Part& part : parts()) {
       if (part.maker == &maker && part.group == group)
         return std::launder(reinterpret_cast<const T*>(bytes_.data() + part.offset));
     }
-    return not_prepared(maker, group);
+    if (Status status = not_prepared(maker, group); !status.ok()) return status;
+    return std::launder(reinterpret_cast<const T*>(bytes_.data()));
   }
 
   std::span<const Part> parts() const { return {parts_.data(), static_cast<size_t>(count_)}; }
