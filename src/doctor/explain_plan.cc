@@ -164,11 +164,11 @@ Answer answer_device(const ExplainContext& context) {
   const StepEntry& entry = *context.entry;
   const StepLimits& limits = rank_entry(context.record, context.rank)->limits;
   const std::string head = differing(limits, entry.head, planned_digests(*context.plan, limits));
-  const std::string tail = differing(limits, entry.tail, entry.head);
+  const bool written = entry.tail != 0 && entry.tail != entry.plan_digest;
   answer.source = Source::kSeen;
   answer.answer = !head.empty() ? concat("the device read other bytes than the plan's: ", head)
-                  : !tail.empty()
-                      ? concat("a kernel wrote to the plan: ", tail)
+                  : written
+                      ? "a kernel wrote to the plan"
                       : "the device read the plan's bytes, and they were the same after the last launch";
   answer.evidence.push_back(concat("head: ", counted(static_cast<int64_t>(entry.head.size()), "field"),
                                    " of step ", entry.head_epoch,
@@ -177,9 +177,8 @@ Answer answer_device(const ExplainContext& context) {
     answer.evidence.push_back(
         concat("the device saw step ", entry.head_epoch, " while the host ran step ", entry.epoch));
   answer.evidence.push_back(
-      entry.tail.empty()
-          ? std::string("tail: not recorded")
-          : concat("tail: ", tail.empty() ? "all as at the head" : "changed since the head: " + tail));
+      entry.tail == 0 ? std::string("tail: not recorded")
+                      : concat("tail: the whole image, ", written ? "not as planned" : "as planned"));
   return answer;
 }
 

@@ -114,7 +114,7 @@ inline StepEntry step_of(int32_t rank, const StepPlan& plan, std::vector<int32_t
         plan.image().data() + at.offset,
         static_cast<size_t>(at.count) * static_cast<size_t>(info_of(place.field).element_bytes)));
   }
-  step.tail = step.head;
+  step.tail = step.plan_digest;
   for (uint64_t id = 1; id <= 4; ++id) step.sequence_ids.push_back(static_cast<uint64_t>(rank) * 100 + id);
   for (const int32_t token : tokens) step.non_finite.push_back(token < 0 ? 100 : 0);
   step.tokens = std::move(tokens);

@@ -29,11 +29,10 @@ FaultRecords::FaultRecords(const Model& model, Executor& executor, std::string f
 void FaultRecords::end(const StepResult& result) {
   FlightRecorder::Ended ended{.tokens = result.tokens, .non_finite = result.non_finite};
   const StepReport& report = executor_.runner().report();
-  const Digest tail[] = {report.tail_digest()};
   if (executor_.runner().level() != GuardLevel::kPlan) {
     ended.head_epoch = report.head_epoch();
     ended.head = report.head_digests();
-    ended.tail = tail;
+    ended.tail = report.tail_digest();
   }
   recorder_->end(ended);
 }

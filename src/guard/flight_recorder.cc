@@ -71,7 +71,6 @@ FlightRecorder::Places FlightRecorder::places_for(const StepLimits& limits) {
                                             .logits_rows = PaddedRows(limits.max_logits_rows)}));
   places.ids = place(int64_t{8} * limits.max_seqs);
   places.head = place(digest_bytes);
-  places.tail = place(digest_bytes);
   places.tokens = place(token_bytes);
   places.non_finite = place(token_bytes);
   return places;
@@ -219,7 +218,7 @@ void FlightRecorder::end(const Ended& step) {
   Slot& slot = slots_[current_];
   slot.head_epoch = step.head_epoch;
   slot.heads = copy_front(step.head, places_.most_digests, at(current_, places_.head));
-  slot.tails = copy_front(step.tail, places_.most_digests, at(current_, places_.tail));
+  slot.tail = step.tail;
   const int64_t rows = options_.rank.limits.max_logits_rows;
   slot.tokens = copy_front(step.tokens, rows, at(current_, places_.tokens));
   slot.non_finite = copy_front(step.non_finite, rows, at(current_, places_.non_finite));
@@ -249,7 +248,7 @@ bool FlightRecorder::read_slot(size_t index, uint64_t& serial, StepEntry& step, 
   step.ended = true;
   step.head_epoch = slot.head_epoch;
   step.head = copied<Digest>(at(index, places_.head), slot.heads);
-  step.tail = copied<Digest>(at(index, places_.tail), slot.tails);
+  step.tail = slot.tail;
   step.tokens = copied<int32_t>(at(index, places_.tokens), slot.tokens);
   step.non_finite = copied<int32_t>(at(index, places_.non_finite), slot.non_finite);
   time.took_ns = slot.took_ns;

@@ -76,7 +76,7 @@ class FlightRecorder {
   struct Ended {
     uint64_t head_epoch = 0;
     std::span<const Digest> head;
-    std::span<const Digest> tail;
+    Digest tail = 0;
     std::span<const TokenId> tokens;
     std::span<const int32_t> non_finite;
   };
@@ -123,7 +123,8 @@ class FlightRecorder {
     uint64_t binding_set = 0;
 
     uint64_t head_epoch = 0;
-    int64_t heads = 0, tails = 0, tokens = 0, non_finite = 0;
+    Digest tail = 0;
+    int64_t heads = 0, tokens = 0, non_finite = 0;
     int64_t took_ns = 0;
   };
   struct BindingSet {
@@ -142,7 +143,7 @@ class FlightRecorder {
   };
   // Where each part of a slot lies in memory_.
   struct Places {
-    int64_t image = 0, ids = 0, head = 0, tail = 0, tokens = 0, non_finite = 0, slot_bytes = 0;
+    int64_t image = 0, ids = 0, head = 0, tokens = 0, non_finite = 0, slot_bytes = 0;
     int64_t most_digests = 0;
   };
   static Places places_for(const StepLimits& limits);

@@ -32,7 +32,7 @@ struct StepEntry {
   RecordTensor plan;                   // [bytes] u8: the image
   std::vector<uint64_t> sequence_ids;  // of the live sequences, in the plan's order
   std::vector<Digest> head;     // of each field as the device read it before the first launch; image_places()
-  std::vector<Digest> tail;     // after the last one
+  Digest tail = 0;              // of the whole image after the last one; 0: no report
   std::vector<int32_t> tokens;  // of the live logits rows; -1: not finite
   std::vector<int32_t> non_finite;  // logits of each of them
 
@@ -347,7 +347,7 @@ Result<Record> merge(std::vector<Record> records);
 // limits, or the image another size than limits and bucket give it.
 std::optional<StepPlan> plan_of(const Record& record, const StepEntry& step);
 
-// Which field and group each digest of a step's head and tail is of.
+// Which field and group each digest of a step's head is of.
 struct ImagePlace {
   FieldId field;
   GroupId group;

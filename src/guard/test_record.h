@@ -69,7 +69,7 @@ inline void add_step(Record& record) {
                           .plan = tensor<uint8_t>(DType::kU8, {3}, {1, 2, 3}),
                           .sequence_ids = {5, uint64_t{1} << 60},
                           .head = {~Digest{0}, 1},
-                          .tail = {2, 3},
+                          .tail = 3,
                           .tokens = {-1, 4},
                           .non_finite = {100, 0}});
   record.bindings.push_back({.set = 12,
