@@ -149,6 +149,19 @@ void print_results(const BenchReport& report) {
   std::cout << table.text();
 }
 
+// How steps reached the device, the proof of graphs left out.
+void print_graphs(const Engine& engine, int64_t proof_replays) {
+  const StepRunner& runner = engine.runner();
+  std::cout << "\n" << grouped(runner.replays() - proof_replays) << " steps were replayed";
+  std::string_view separator = "; without a graph: ";
+  for (const auto& [reason, steps] : runner.eager_steps()) {
+    if (reason == kGraphProof) continue;
+    std::cout << separator << grouped(steps) << " " << reason;
+    separator = ", ";
+  }
+  std::cout << "\n";
+}
+
 void print_profile(const BenchResult& result) {
   if (result.profile.empty()) return;
   std::cout << "\n"
@@ -206,6 +219,7 @@ Status run(const BenchFlags& flags) {
   const EngineConfig given = LS_TRY(engine_config(flags.engine));
   const EngineConfig sized = LS_TRY(bench_config(given, flags.chosen, options.tests));
   const std::unique_ptr<Engine> engine = LS_TRY(Engine::create(sized));
+  const int64_t proof_replays = engine->runner().replays();
   const BenchReport report = LS_TRY(run_bench(*engine, options));
   std::vector<LevelRatio> ratios;
   for (const int32_t batch : flags.level_steps > 0 ? flags.batches : std::vector<int32_t>{}) {
@@ -221,6 +235,7 @@ Status run(const BenchFlags& flags) {
   }
   print_machine(report, *engine);
   print_results(report);
+  print_graphs(*engine, proof_replays);
   for (const BenchResult& result : report.results) print_profile(result);
   print_ratios(ratios);
   return {};

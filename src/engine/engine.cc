@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iostream>
 
 #include "base/fault.h"
 #include "diag/progress.h"
@@ -68,6 +69,9 @@ void Engine::prove_graphs() {
   GraphProof proof(*executor_, epoch_, config_.model.seed);
   for (const int32_t size : config_.graph_sizes) {
     graphs_.push_back(proof.prove(size));
+    if (const Status& status = graphs_.back().status; !status.ok())
+      std::cerr << "lockstep: decode steps of " << size << " run without a graph: " << status.message()
+                << "\n";
     progress.advance(1);
   }
   epoch_ = proof.epoch();

@@ -59,6 +59,7 @@ class Engine {
   const StepPlan& last_plan() const { return plan_; }
   const std::vector<GraphOutcome>& graphs() const { return graphs_; }  // one per graph size
   Executor& executor() { return *executor_; }
+  const StepRunner& runner() const { return executor_->runner(); }  // how steps reached the device, and why
   // Always on; a record may be asked for from any thread.
   const FaultRecords& records() const { return *records_; }
 

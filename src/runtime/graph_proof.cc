@@ -196,18 +196,22 @@ Status GraphProof::prove_pair(int32_t size, std::span<const int32_t> members) {
   LS_TRY(build(size, members, true, plan));
   LS_TRY(executor_.recapture(plan));
   Outcome eager, replayed;
-  executor_.runner().set_eager("graph proof");
-  Status status = run(plan, eager);
+  LS_TRY(run(plan, eager));
   executor_.runner().set_eager("");
-  if (status.ok()) status = run(plan, replayed);
-  if (!status.ok()) return status;
-  return compare(plan, eager, replayed);
+  const Status status = run(plan, replayed);
+  executor_.runner().set_eager(std::string(kGraphProof));
+  return status.ok() ? compare(plan, eager, replayed) : status;
 }
 
 GraphOutcome GraphProof::prove(int32_t size) {
-  GraphOutcome outcome{.size = size, .status = {}};
-  if (!ready_) outcome.status = set_up();
-  if (!outcome.status.ok()) return outcome;
+  executor_.runner().set_eager(std::string(kGraphProof));
+  GraphOutcome outcome{.size = size, .status = prove_size(size)};
+  executor_.runner().set_eager("");
+  return outcome;
+}
+
+Status GraphProof::prove_size(int32_t size) {
+  if (!ready_) LS_TRY(set_up());
   const int32_t all = std::min(size, static_cast<int32_t>(members_.size()));
   std::vector<int32_t> members(members_.size());
   std::iota(members.begin(), members.end(), 0);
@@ -217,18 +221,16 @@ GraphOutcome GraphProof::prove(int32_t size) {
   };
   StepPlan minimal;
   const int32_t last = static_cast<int32_t>(members_.size()) - 1;
-  outcome.status = build(size, {&last, 1}, false, minimal);
+  LS_TRY(build(size, {&last, 1}, false, minimal));
   Outcome first;  // its edits must reach the device
-  if (outcome.status.ok()) outcome.status = run(minimal, first);
-  if (outcome.status.ok()) outcome.status = executor_.capture(minimal);
-  if (!outcome.status.ok()) return outcome;
+  LS_TRY(run(minimal, first));
+  LS_TRY(executor_.capture(minimal));
   // Everybody, the longest sequence among them; then half, in another order, with pad rows behind.
-  outcome.status = prove_pair(size, std::span(members).first(static_cast<size_t>(all)));
+  Status status = prove_pair(size, std::span(members).first(static_cast<size_t>(all)));
   shuffle();
-  if (outcome.status.ok())
-    outcome.status = prove_pair(size, std::span(members).first(static_cast<size_t>(ceil_div(all, 2))));
-  if (!outcome.status.ok()) executor_.runner().refuse(graph_key(minimal), outcome.status.message());
-  return outcome;
+  if (status.ok()) status = prove_pair(size, std::span(members).first(static_cast<size_t>(ceil_div(all, 2))));
+  if (!status.ok()) executor_.runner().refuse(graph_key(minimal), status.message());
+  return status;
 }
 
 }  // namespace lockstep

@@ -13,6 +13,9 @@
 
 namespace lockstep {
 
+// Why a step of the proof runs without a graph, as the runner counts it.
+inline constexpr std::string_view kGraphProof = "graph proof";
+
 // How a graph size fared.
 struct GraphOutcome {
   int32_t size = 0;
@@ -47,6 +50,7 @@ class GraphProof {
   Status push_edits(int32_t room);
   Status build(int32_t size, std::span<const int32_t> members, bool ragged, StepPlan& plan);
   Status run(const StepPlan& plan, Outcome& outcome);
+  Status prove_size(int32_t size);
   Status prove_pair(int32_t size, std::span<const int32_t> members);
   Status take(StepPlan& plan, const StepRequest& request);
   Status compare(const StepPlan& plan, const Outcome& eager, const Outcome& replayed) const;
