@@ -1,5 +1,5 @@
 // lockstep explain: what a record says about a fault.
-#include "doctor/explain.h"
+#include "explain/explain.h"
 
 #include <cerrno>
 #include <cstdio>

@@ -10,7 +10,7 @@ import sys
 from cpp_scan import Scan, without_comments
 
 FOLDERS = ('src', 'tests', 'include', 'bench', 'examples', 'tools', 'docs', 'cmake', 'web')
-SEES_STEP_PLAN = {'plan', 'contract', 'schedule', 'runtime', 'guard', 'engine', 'doctor'}
+SEES_STEP_PLAN = {'plan', 'contract', 'schedule', 'runtime', 'guard', 'engine', 'explain', 'doctor'}
 DOORS = {'cli', 'serve', 'python'}  # they hold an engine, whose headers know the plan
 GALLERIES = ('faults/entry.h', 'conformance/conformance.h')  # of tests/: what the doctor runs
 REGISTRIES = ('src/device/registry.cc', 'src/kernels/table.cc', 'src/comm/registry.cc')
@@ -36,7 +36,7 @@ class House:
 
     def _table(self):
         text, layers = self.texts['src/CMakeLists.txt'], {}
-        for match in re.finditer(r'^lockstep_layer\((\w+)([^)]*)\)', text, re.M):
+        for match in re.finditer(r'^ *lockstep_layer\((\w+)([^)]*)\)', text, re.M):
             lists = {'DEPENDS': set(), 'PACKAGES': set(), 'TEST_DEPENDS': set()}
             for word in match.group(2).split():
                 current = lists[word] if word in lists else current

@@ -7,7 +7,7 @@
 #include "../support/engines.h"
 #include "../support/golden_file.h"
 #include "../support/model_folder.h"
-#include "doctor/explain.h"
+#include "explain/explain.h"
 
 namespace lockstep::testing {
 namespace {

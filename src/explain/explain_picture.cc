@@ -1,4 +1,4 @@
-#include "doctor/explain_picture.h"
+#include "explain/explain_picture.h"
 
 #include <algorithm>
 

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "diag/table.h"
-#include "doctor/explain_context.h"
+#include "explain/explain_context.h"
 
 namespace lockstep {
 namespace {

@@ -2,9 +2,9 @@
 #include <algorithm>
 
 #include "base/status.h"
-#include "doctor/explain_picture.h"
-#include "doctor/explain_style.h"
-#include "doctor/explanation.h"
+#include "explain/explain_picture.h"
+#include "explain/explain_style.h"
+#include "explain/explanation.h"
 
 namespace lockstep {
 namespace {

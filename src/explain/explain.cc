@@ -1,9 +1,9 @@
-#include "doctor/explain.h"
+#include "explain/explain.h"
 
 #include <algorithm>
 #include <set>
 
-#include "doctor/explain_context.h"
+#include "explain/explain_context.h"
 
 namespace lockstep {
 namespace {

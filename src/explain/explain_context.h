@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "doctor/explanation.h"
+#include "explain/explanation.h"
 #include "guard/record.h"
 
 namespace lockstep {

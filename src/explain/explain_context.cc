@@ -1,4 +1,4 @@
-#include "doctor/explain_context.h"
+#include "explain/explain_context.h"
 
 #include <algorithm>
 #include <charconv>

@@ -1,5 +1,5 @@
 // An explanation for machines.
-#include "doctor/explanation.h"
+#include "explain/explanation.h"
 #include "json/json_writer.h"
 
 namespace lockstep {

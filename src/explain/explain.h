@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "base/status.h"
-#include "doctor/explanation.h"
+#include "explain/explanation.h"
 #include "guard/record.h"
 
 namespace lockstep {

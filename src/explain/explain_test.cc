@@ -1,12 +1,12 @@
-#include "doctor/explain.h"
+#include "explain/explain.h"
 
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <iterator>
 
-#include "doctor/field_report.h"
 #include "engine/record_file.h"
+#include "explain/field_report.h"
 
 namespace lockstep {
 namespace {
@@ -34,7 +34,7 @@ std::string said(const Record& record, std::string_view id, ExplainOptions optio
   return concat(answer.answer, " [", name_of(answer.source), "]");
 }
 
-// To take over a text that changed on purpose: LOCKSTEP_WRITE_GOLDEN=1 doctor_test.
+// To take over a text that changed on purpose: LOCKSTEP_WRITE_GOLDEN=1 explain_test.
 TEST(Explain, TellsTheSecondFieldReportFromOneRecord) {
   const std::string path = std::string(LOCKSTEP_SOURCE_DIR) + "/tests/golden/explain/field_report.txt";
   const std::string text = explanation_text(explained(field_report::record()), kName);

@@ -7,7 +7,7 @@
 #include <sstream>
 
 #include "diag/table.h"
-#include "doctor/explain_context.h"
+#include "explain/explain_context.h"
 
 namespace lockstep {
 namespace {

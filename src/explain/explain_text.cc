@@ -3,7 +3,7 @@
 
 #include "base/status.h"
 #include "diag/table.h"
-#include "doctor/explanation.h"
+#include "explain/explanation.h"
 
 namespace lockstep {
 namespace {

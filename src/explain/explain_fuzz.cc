@@ -3,9 +3,9 @@
 #include <cstdint>
 
 #include "base/check.h"
-#include "doctor/explain.h"
-#include "doctor/field_report.h"
 #include "engine/record_file.h"
+#include "explain/explain.h"
+#include "explain/field_report.h"
 
 namespace lockstep {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "doctor/explanation.h"
+#include "explain/explanation.h"
 
 namespace lockstep {
 
