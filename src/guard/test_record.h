@@ -87,15 +87,15 @@ inline void add_step(Record& record) {
                              .epoch = 7});
   record.ledger.push_back(
       {.sequence = 3, .epoch = 7, .op = "all_gather", .group = "ep", .dtype = "bf16", .count = 30});
-  record.faults.push_back({.fault = {.check = "P1",
-                                     .moment = Moment::kPlan,
-                                     .consumer = "plan",
-                                     .field = "query_start_loc",
-                                     .row = 4,
-                                     .step = 7,
-                                     .expected = "30",
-                                     .found = "26"},
-                           .message = "plan 7: P1 \"rows\" belong to no sequence"});
+  FaultEntry& entry = record.faults.emplace_back();
+  entry.fault.check = "P1";
+  entry.fault.consumer = "plan";
+  entry.fault.field = "query_start_loc";
+  entry.fault.row = 4;
+  entry.fault.step = 7;
+  entry.fault.expected = "30";
+  entry.fault.found = "26";
+  entry.message = "plan 7: P1 \"rows\" belong to no sequence";
 }
 
 // Every member of every entry has a value of its own.

@@ -75,17 +75,22 @@ Status GraphProof::fill_source() {
 Status GraphProof::set_up() {
   const CacheGroup& pages = limits_.group(kKvGroup);
   const bool recurrent = limits_.num_groups > kStateGroup.get();
-  int32_t most = std::min({limits_.max_seqs, pages.table_rows - 1, pages.num_pages - 2, limits_.max_copies});
+  // One page is its own source: then a step writes again what it wrote before.
+  const bool single = pages.num_pages == 2;
+  int32_t most = std::min(
+      {limits_.max_seqs, pages.table_rows - 1, single ? 1 : pages.num_pages - 2, limits_.max_copies});
   if (recurrent) most = std::min(most, limits_.group(kStateGroup).num_pages - 2);
   if (most < 1) {
-    return error(Code::kUnimplemented, "graphs: ", pages.num_pages - 1,
-                 " pages leave none for a proof; expected at least 2, so decode runs without graphs");
+    return error(Code::kUnimplemented, "graphs: ", pages.num_pages - 1, " pages and ",
+                 recurrent ? limits_.group(kStateGroup).num_pages - 1 : 0,
+                 " states leave none for a proof; expected at least 1 page and 2 states");
   }
   source_state_ = StateSlot(recurrent ? limits_.group(kStateGroup).num_pages - 1 : 0);
   LS_TRY(fill_source());
   for (int32_t i = 0; i < most; ++i) {
-    Member member{.row = TableRow(i + 1), .pages = 1, .own = PageId(i + 2)};
-    const int32_t longest = std::min(pages.max_pages_per_seq, limits_.max_seq_len / pages.page_tokens + 1);
+    Member member{.row = TableRow(i + 1), .pages = 1, .own = single ? source_page_ : PageId(i + 2)};
+    const int32_t longest =
+        single ? 1 : std::min(pages.max_pages_per_seq, limits_.max_seq_len / pages.page_tokens + 1);
     member.pages = i == 0 ? longest : pick(1, std::min(longest, 6));
     for (int32_t page = 1; page < member.pages; ++page) {
       LS_TRY(push_edits(1));
@@ -135,7 +140,7 @@ Status GraphProof::build(int32_t size, std::span<const int32_t> members, bool ra
                       .wants_logits = true,
                       .sampling = {}};
     step.table_rows[static_cast<size_t>(kKvGroup.get())] = member.row;
-    page_copies.push_back({.source = source_page_, .target = member.own});
+    if (member.own != source_page_) page_copies.push_back({.source = source_page_, .target = member.own});
     if (limits_.num_groups > kStateGroup.get()) {
       step.state_slot = StateSlot(index + 1);
       state_copies.push_back({.source = PageId(source_state_.get()), .target = PageId(index + 1)});
