@@ -106,9 +106,14 @@ Result<std::span<const std::byte>> Binder::value_bytes(const ConsumerSpec& consu
       static_cast<size_t>(place.count) * static_cast<size_t>(info_of(id).element_bytes));
 }
 
-int64_t Binder::decide(const ConsumerSpec& consumer, std::string_view name, int64_t value) const {
+int64_t Binder::decide(const ConsumerSpec& consumer, std::string_view name, int64_t value,
+                       Choice choice) const {
   if (log_ != nullptr) {
-    log_->push_back({.consumer = &consumer, .kind = Binding::Kind::kDecision, .name = name, .value = value});
+    log_->push_back({.consumer = &consumer,
+                     .kind = Binding::Kind::kDecision,
+                     .name = name,
+                     .value = value,
+                     .choice = choice});
   }
   return value;
 }
@@ -139,7 +144,27 @@ Result<DerivedFields::Entry*> Binder::derived_entry(const ConsumerSpec& consumer
   return entry;
 }
 
+// What one consumer derives, no other writes to in the same step: the first would read the second's.
+Status Binder::only_maker(const ConsumerSpec& consumer, const DerivedSpec& spec) const {
+  if (log_ == nullptr) return {};
+  for (const Binding& binding : *log_) {
+    const auto& derives = binding.consumer->derives;
+    if (binding.kind != Binding::Kind::kDerived || binding.consumer == &consumer) continue;
+    if (binding.name != spec.name || std::find(derives.begin(), derives.end(), &spec) == derives.end())
+      continue;
+    LS_TRY(broken({.check = "L4",
+                   .moment = Moment::kBind,
+                   .consumer = std::string(consumer.name),
+                   .field = std::string(spec.name),
+                   .step = plan_.scalar(field::epoch).get(),
+                   .expected = "one consumer to derive a field: another one has memory of its own",
+                   .found = concat("derived by ", binding.consumer->name, " already")}));
+  }
+  return {};
+}
+
 Result<std::span<int32_t>> Binder::derive(const ConsumerSpec& consumer, const DerivedSpec& spec) const {
+  LS_TRY(only_maker(consumer, spec));
   DerivedFields::Entry* entry = LS_TRY(derived_entry(consumer, spec, consumer.derives));
   const int64_t live = spec.live(derived_->limits(), plan_);
   if (live > entry->values.elements()) {
@@ -160,6 +185,7 @@ Result<std::span<int32_t>> Binder::derive(const ConsumerSpec& consumer, const De
 }
 
 Result<TensorView> Binder::derive_on_device(const ConsumerSpec& consumer, const DerivedSpec& spec) const {
+  LS_TRY(only_maker(consumer, spec));
   DerivedFields::Entry* entry = LS_TRY(derived_entry(consumer, spec, consumer.derives));
   entry->stamp = {.epoch = plan_.scalar(field::epoch).get(),
                   .sources = source_digest(spec, plan_),

@@ -14,6 +14,9 @@
 
 namespace lockstep {
 
+// What a consumer's host code chose: R5 holds it to its branches, R7 to its counts.
+enum class Choice : uint8_t { kBranch, kCount };
+
 // What was handed out, or decided, and for whom.
 struct Binding {
   enum class Kind : uint8_t {
@@ -31,6 +34,7 @@ struct Binding {
   int64_t offset = 0;     // bytes from the beginning of the image, or of the derived field's memory
   int64_t elements = 0;
   int64_t value = 0;  // kDecision: the number
+  Choice choice = Choice::kBranch;
 };
 
 // Lives for one prepare(). Thread: one owner. Cost: a few ns per field.
@@ -70,13 +74,14 @@ class Binder {
 
   // Logs what the consumer's host code chose (which kernel, how many splits); the same must be chosen at
   // every replay (R5, R7).
-  int64_t decide(const ConsumerSpec& consumer, std::string_view name, int64_t value) const;
+  int64_t decide(const ConsumerSpec& consumer, std::string_view name, int64_t value,
+                 Choice choice = Choice::kBranch) const;
 
   // Where `consumer` writes the derived field on the host, in prepare() (DerivedMaker::kHost); pads are
-  // filled in and the stamp is set. Errors: kInternal (L1) when its spec does not list it; (P10) beyond the
-  // capacity.
+  // filled in and the stamp is set. Errors: kInternal (L1) when its spec does not list it; (L4) when
+  // another consumer derives it too; (P10) beyond the capacity.
   Result<std::span<int32_t>> derive(const ConsumerSpec& consumer, const DerivedSpec& spec) const;
-  // Where a kernel of `consumer` writes it (DerivedMaker::kDevice): [capacity] i32. Errors: L1.
+  // Where a kernel of `consumer` writes it (DerivedMaker::kDevice): [capacity] i32. Errors: L1, L4.
   Result<TensorView> derive_on_device(const ConsumerSpec& consumer, const DerivedSpec& spec) const;
   // Where a kernel of `consumer` reads it. Errors: L1; kInternal (P8) when it was not derived from this plan.
   Result<TensorView> derived(const ConsumerSpec& consumer, const DerivedSpec& spec) const;
@@ -92,6 +97,7 @@ class Binder {
                                                  GroupId group) const;
   Result<DerivedFields::Entry*> derived_entry(const ConsumerSpec& consumer, const DerivedSpec& spec,
                                               std::span<const DerivedSpec* const> allowed) const;
+  Status only_maker(const ConsumerSpec& consumer, const DerivedSpec& spec) const;
   Status refuse(const ConsumerSpec& consumer, FieldId id, int64_t row, std::string expected,
                 std::string found) const;
 

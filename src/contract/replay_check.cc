@@ -92,7 +92,7 @@ Status CapturedStep::check(const StepPlan& plan, const PreparedStep& prepared,
       LS_TRY(broken(std::move(fault)));
     }
     if (was.value != is.value) {
-      Fault fault = at_replay(plan, "R7", is);
+      Fault fault = at_replay(plan, is.choice == Choice::kBranch ? "R5" : "R7", is);
       fault.found = concat(is.value);
       fault.expected = concat(was.value, ", as captured");
       LS_TRY(broken(std::move(fault)));
@@ -115,9 +115,37 @@ Status CapturedStep::check(const StepPlan& plan, const PreparedStep& prepared,
         std::memcmp(prepared_.bytes_of(was[part]).data(), prepared.bytes_of(is[part]).data(),
                     prepared.bytes_of(is[part]).size()) == 0)
       continue;
+    if (both && was[part].maker == is[part].maker &&
+        within_bounds(plan, *was[part].maker, prepared_.bytes_of(was[part]), prepared.bytes_of(is[part])))
+      continue;
     LS_TRY(undeclared(plan, prepared, part));
   }
   return {};
+}
+
+// Whether each word that differs is the value of a field that its maker has declared as a bound, then and
+// now.
+bool CapturedStep::within_bounds(const StepPlan& plan, const ConsumerSpec& maker,
+                                 std::span<const std::byte> was, std::span<const std::byte> is) const {
+  if (was.size() != is.size()) return false;
+  const auto bounded = [&](int32_t captured, int32_t live) {
+    return std::any_of(bindings_.begin(), bindings_.end(), [&](const Binding& binding) {
+      const bool bound = binding.kind == Binding::Kind::kValue && binding.freeze != Freeze::kExact;
+      if (!bound || binding.consumer != &maker || info_of(binding.field).element != Element::kI32)
+        return false;
+      for (int64_t i = 0; i < binding.elements; ++i) {
+        if (element<int32_t>(image_.data() + binding.offset, i) == captured &&
+            element<int32_t>(plan.image().data() + binding.offset, i) == live)
+          return true;
+      }
+      return false;
+    });
+  };
+  for (size_t at = 0; at + 4 <= was.size(); at += 4) {
+    const auto captured = element<int32_t>(was.data() + at, 0), live = element<int32_t>(is.data() + at, 0);
+    if (captured != live && !bounded(captured, live)) return false;
+  }
+  return true;
 }
 
 Status CapturedStep::check_values(const StepPlan& plan, const Binding& binding, size_t offset) const {
@@ -163,12 +191,12 @@ Status CapturedStep::undeclared(const StepPlan& plan, const PreparedStep& prepar
   Fault fault{.check = "R2",
               .moment = Moment::kReplay,
               .consumer = std::string(was[part].maker->name),
-              .field = concat("launch byte ", at),
+              .field = std::string(kUnnamed),
               .step = plan.scalar(field::epoch).get(),
               .expected = concat(captured,
                                  ", as captured: what a consumer prepares may depend on addresses, frozen "
                                  "facts and declared values only"),
-              .found = concat(live)};
+              .found = concat(live, " at byte ", at)};
   for (const FieldInfo& info : kFields) {
     const ImageLayout::Place& place = plan.layout().place(info.id);
     if (info.life != Life::kLive || place.offset < 0 || info.element != Element::kI32) continue;
@@ -176,6 +204,7 @@ Status CapturedStep::undeclared(const StepPlan& plan, const PreparedStep& prepar
       if (element<int32_t>(plan.image().data() + place.offset, i) != live) continue;
       if (element<int32_t>(image_.data() + place.offset, i) != captured) continue;
       fault.field = std::string(info.name);
+      fault.found = concat(live);
       fault.row = info.form == Form::kScalar ? -1 : i;
       return broken(std::move(fault));
     }

@@ -15,13 +15,16 @@ namespace lockstep {
 // Thread: one owner.
 class CapturedStep {
  public:
+  // The field of a fault of check() where nothing of the plan has the value that differs.
+  static constexpr std::string_view kUnnamed = "launch";
+
   CapturedStep() = default;
   // Keeps what was prepared and bound, and the values that were read on the host.
   CapturedStep(const StepPlan& plan, const PreparedStep& prepared, std::span<const Binding> bindings);
 
   // Holds what was prepared for `plan` to what was captured. In this order: the same fields were bound (R1)
   // at the same addresses, with the same extents; values read on the host are the captured ones, or within
-  // their bound (R2); decisions are the same (R5); every consumer prepared the same bytes (R2: it froze
+  // their bound (R2); decisions are the same (R5, R7); every consumer prepared the same bytes (R2: it froze
   // something that it does not declare, and the message says which live field has that value). Errors:
   // kInternal, with a fault of moment kReplay. Cost: a few hundred ns.
   Status check(const StepPlan& plan, const PreparedStep& prepared, std::span<const Binding> bindings) const;
@@ -29,6 +32,8 @@ class CapturedStep {
   std::span<const Binding> bindings() const { return bindings_; }
 
  private:
+  bool within_bounds(const StepPlan& plan, const ConsumerSpec& maker, std::span<const std::byte> was,
+                     std::span<const std::byte> is) const;
   Status check_values(const StepPlan& plan, const Binding& binding, size_t offset) const;
   Status undeclared(const StepPlan& plan, const PreparedStep& prepared, size_t part) const;
 
@@ -43,8 +48,8 @@ class CapturedStep {
 std::string reason_against_capture(std::span<const Binding> bindings);
 
 // Holds recorded launches to what was bound (moment kCapture): an argument that a field feeds points at that
-// field in the device image (R1); no launch reads elsewhere in the image (L1) or writes to it (L4); every
-// operand lies inside one allocation (P6).
+// field in the device image (R1), and has all of it (L1); no launch reads elsewhere in the image (L1) or
+// writes to it (L4); what is indexed by rows has the bucket's rows (L1); and as check_operands() (L1, P6).
 struct LaunchCheck {
   const StepPlan& plan;
   const DeviceImage& image;

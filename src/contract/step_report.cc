@@ -136,10 +136,22 @@ Status StepReport::download(Stream& stream) {
   uint64_t* host = host_.data();
   LS_TRY(stream.download(report_.rows(0, count), dense_view(host, DType::kU64, {count})));
   LS_TRY(stream.download(report_.rows(kMost + 1, 2), dense_view(host + tail_at(), DType::kU64, {2})));
-  return stream.download(structure_, dense_view(host_structure_.data(), DType::kI64, {kMaxGroups, 4}));
+  LS_TRY(stream.download(structure_, dense_view(host_structure_.data(), DType::kI64, {kMaxGroups, 4})));
+  stream_ = &stream;
+  landed_ = stream.record();
+  return {};
 }
 
 Status StepReport::check(const StepPlan& plan, const DeviceImage& image) const {
+  if (stream_ == nullptr || !stream_->done(landed_)) {
+    LS_TRY(broken({.check = "L5",
+                   .moment = Moment::kCommit,
+                   .consumer = "host",
+                   .field = "report",
+                   .step = plan.scalar(field::epoch).get(),
+                   .expected = "nobody to read it until its copy has landed",
+                   .found = "read before that"}));
+  }
   LS_TRY(check_epoch(plan, false));
   LS_TRY(check_head(plan, image));
   LS_TRY(check_epoch(plan, true));

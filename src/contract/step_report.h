@@ -45,9 +45,10 @@ class StepReport {
   Status download(Stream& stream);
 
   // Holds the report to the plan; the stream has passed download().
-  // Errors: kInternal, with a fault of moment kCommit: the head saw another step (R3) or other bytes of a
-  // field (R3); the tail saw other bytes than the head: a kernel wrote them (R4); the structure does not hold
-  // on the device (R6). `image` is looked at to say which entry it is.
+  // Errors: kInternal, with a fault of moment kCommit: the stream has not passed download() (L5); the head
+  // saw another step (R3) or other bytes of a field (R3); the tail saw other bytes than the head: a kernel
+  // wrote them (R4); the structure does not hold on the device (R6). `image` is looked at to say which entry
+  // it is.
   Status check(const StepPlan& plan, const DeviceImage& image) const;
 
   uint64_t head_epoch() const { return host_[0]; }
@@ -85,6 +86,8 @@ class StepReport {
   bool fresh_ = false;                         // the layout is new: the ops' front doors have yet to see it
   std::vector<uint64_t> host_;
   std::vector<int64_t> host_structure_;
+  const Stream* stream_ = nullptr;  // that brings the report
+  Event landed_;
 };
 
 }  // namespace lockstep

@@ -29,7 +29,7 @@ struct Once {
 
 void Stream::enqueue(const LaunchSite& site, internal::Thunk thunk, const void* packed, int64_t bytes,
                      int64_t args_bytes, Parts parts) {
-  if (graph_ == nullptr && queue_.empty() && pace_ == Pace::kAtOnce) {
+  if (graph_ == nullptr && at_once()) {
     alignas(64) unsigned char copy[kMaxArgsBytes];
     std::memcpy(copy, packed, static_cast<size_t>(bytes));
     ++enqueued_;
@@ -69,7 +69,8 @@ Status Stream::copy(const TensorView& target, StagingLease&& lease) {
   work.copy = {.target = target,
                .source = lease.bytes().data(),
                .ring = std::exchange(lease.ring_, nullptr),
-               .slot = lease.slot_};
+               .slot = lease.slot_,
+               .digest = at_once() ? 0 : digest_bytes(lease.bytes().data(), lease.bytes().size())};
   add(std::move(work));
   return {};
 }
@@ -113,7 +114,7 @@ Status Stream::replay(const Graph& graph) {
 
 void Stream::add(Work&& work) {
   ++enqueued_;
-  if (queue_.empty() && pace_ == Pace::kAtOnce) {
+  if (at_once()) {
     run(work);
     ++done_;
   } else {
@@ -159,7 +160,17 @@ void Stream::run_launch(const LaunchSite& site, internal::Thunk thunk, const voi
 }
 
 void Stream::run(const Copy& copy) {
-  std::memcpy(copy.target.data, copy.source, static_cast<size_t>(copy.target.bytes()));
+  const auto bytes = static_cast<size_t>(copy.target.bytes());
+  if (copy.digest != 0 && refilled_.ok() && digest_bytes(copy.source, bytes) != copy.digest) {
+    refilled_ =
+        broken({.check = "L5",
+                .moment = Moment::kCommit,
+                .consumer = "stream",
+                .field = "staging",
+                .expected = concat("nobody to write to its ", bytes, " bytes until its copy has read it"),
+                .found = concat("refilled (slot ", copy.slot, ")")});
+  }
+  std::memcpy(copy.target.data, copy.source, bytes);
   if (copy.ring != nullptr) {
     copy.ring->slots_[static_cast<size_t>(copy.slot)].state = StagingRing::State::kFree;
   }

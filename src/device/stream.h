@@ -7,8 +7,10 @@
 #include <deque>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "base/digest.h"
 #include "base/status.h"
 #include "device/thread_pool.h"
 #include "tensor/op_spec.h"
@@ -96,12 +98,17 @@ class Stream {
                int64_t args_bytes, Parts parts);
 
   // Copies the lease's bytes to `target` when its turn comes; the lease is given back to its ring then.
-  // Errors: kInternal while a graph is being captured, whose replays would copy whatever the memory holds by
-  // then (L1), or when `target` and the lease differ in size.
+  // Nobody writes to those bytes in between: check_copies() tells. Errors: kInternal while a graph is being
+  // captured, whose replays would copy whatever the memory holds by then (L1), or when `target` and the lease
+  // differ in size.
   Status copy(const TensorView& target, StagingLease&& lease);
   // Copies device bytes to `target` when its turn comes; nobody reads `target` before `done` of the event
   // recorded after it. Errors: as copy().
   Status download(const TensorView& source, const TensorView& target);
+
+  // Whether every copy so far has read what was handed over with it. Errors: kInternal (L5) for the first one
+  // whose staging memory was refilled meanwhile; once.
+  Status check_copies() { return std::exchange(refilled_, {}); }
 
   // Between the two, launches are recorded into `graph` and nothing runs. Errors: kInternal while another
   // capture is under way.
@@ -131,6 +138,7 @@ class Stream {
     const void* source = nullptr;
     StagingRing* ring = nullptr;  // null: a download
     int32_t slot = 0;
+    Digest digest = 0;  // of the source, where it waits in the queue
   };
   // One piece of work of the queue.
   struct Work {
@@ -144,6 +152,7 @@ class Stream {
   void run_launch(const LaunchSite& site, internal::Thunk thunk, const void* packed, int64_t args_bytes,
                   Parts parts);
   void run(const Copy& copy);
+  bool at_once() const { return queue_.empty() && pace_ == Pace::kAtOnce; }
 
   ThreadPool pool_;
   Pace pace_;
@@ -151,6 +160,7 @@ class Stream {
   Graph* graph_ = nullptr;  // being captured
   LaunchObserver observer_;
   int32_t layer_ = -1;
+  Status refilled_;  // the first copy that has read something else
   int64_t enqueued_ = 0;
   int64_t done_ = 0;
   int64_t launches_ = 0;

@@ -3,6 +3,8 @@
 #include <cstring>
 
 #include "base/fault.h"
+#include "contract/derived_check.h"
+#include "contract/difference.h"
 #include "plan/step_plan.h"
 
 namespace lockstep {
@@ -101,8 +103,7 @@ Status StepRunner::run(const StepPlan& plan, const StepProgram& program, const L
                          .bindings = bindings_});
   }
   if (last_.replayed && reports) {
-    LS_TRY(found->second.graph.check_leases());
-    LS_TRY(found->second.captured.check(plan, prepared_, bindings_));
+    LS_TRY(hold_to_capture(plan, program, on, found->second));
   }
   LS_TRY(image_.refresh(plan, stream_, staging_));
   LS_TRY(derived_.refresh(stream_, staging_));
@@ -125,6 +126,23 @@ std::string_view StepRunner::eager_reason(const StepPlan& plan, const GraphKey& 
   return kPhases[static_cast<size_t>(plan.scalar(field::phase))];
 }
 
+// What differs from the capture and is no field of the plan has a name once the launches are recorded anew.
+Status StepRunner::hold_to_capture(const StepPlan& plan, const StepProgram& program, const Launcher& on,
+                                   Entry& entry) {
+  LS_TRY(entry.graph.check_leases());
+  const Status same = entry.captured.check(plan, prepared_, bindings_);
+  if (same.fault() == nullptr || same.fault()->field != CapturedStep::kUnnamed) return same;
+  Graph again;
+  LS_TRY(record_prepared(program, on, again));
+  LS_TRY(launch_difference({.captured = entry.graph,
+                            .again = again,
+                            .map = map_,
+                            .moment = Moment::kReplay,
+                            .step = plan.scalar(field::epoch).get(),
+                            .consumer = same.fault()->consumer}));
+  return same;
+}
+
 void StepRunner::count_eager(std::string_view reason) {
   auto found = eager_steps_.find(reason);
   if (found == eager_steps_.end()) found = eager_steps_.emplace(std::string(reason), 0).first;
@@ -134,8 +152,10 @@ void StepRunner::count_eager(std::string_view reason) {
 
 Status StepRunner::finish(const StepPlan& plan) {
   stream_.synchronize();
+  LS_TRY(stream_.check_copies());
   if (options_.level == GuardLevel::kPlan) return {};
   LS_TRY(report_.check(plan, image_));
+  LS_TRY(check_host_made_on_device(plan, derived_));
   return check_derived_on_device(plan);
 }
 
@@ -160,6 +180,10 @@ Status StepRunner::check_derived_on_device(const StepPlan& plan) {
 Status StepRunner::record(const StepPlan& plan, const StepProgram& program, const Launcher& on,
                           Graph& graph) {
   LS_TRY(prepare(plan, program));
+  return record_prepared(program, on, graph);
+}
+
+Status StepRunner::record_prepared(const StepProgram& program, const Launcher& on, Graph& graph) {
   LS_TRY(stream_.begin_capture(graph));
   const Status status = program.enqueue(prepared_, on);
   stream_.end_capture();
@@ -176,6 +200,7 @@ Status StepRunner::capture(const StepPlan& plan, const StepProgram& program, con
                  "; expected it by address or as a bound, so these steps run without a graph");
   }
   LS_TRY(check_launches(graph, {.plan = plan, .image = image_, .map = map_, .bindings = bindings_}));
+  LS_TRY(check_derived_writes(graph, plan, derived_, bindings_));
   LS_TRY(graph.lease(map_));
   graphs_.insert_or_assign(key, Entry{std::move(graph), CapturedStep(plan, prepared_, bindings_)});
   return {};
@@ -194,17 +219,12 @@ Status StepRunner::recapture(const StepPlan& plan, const StepProgram& program, c
   }
   Graph again;
   LS_TRY(record(plan, program, on, again));
-  const LaunchDifference difference = Graph::compare(found->second.graph, again);
-  if (difference.launch >= 0) {
-    LS_TRY(broken({.check = "R2",
-                   .moment = Moment::kCapture,
-                   .consumer = concat(difference.site.op(), " (", difference.site.stage, ", layer ",
-                                      difference.site.layer, ")"),
-                   .field = difference.argument.empty() ? "launch" : difference.argument,
-                   .step = plan.scalar(field::epoch).get(),
-                   .expected = concat(difference.first, ", as recorded under another plan of the same key"),
-                   .found = difference.second}));
-  }
+  LS_TRY(launch_difference({.captured = found->second.graph,
+                            .again = again,
+                            .map = map_,
+                            .moment = Moment::kCapture,
+                            .step = plan.scalar(field::epoch).get(),
+                            .consumer = {}}));
   return found->second.captured.check(plan, prepared_, bindings_);
 }
 

@@ -64,8 +64,8 @@ class StepRunner {
   // Errors: kInternal, with a fault of moment kCapture; kUnimplemented when a consumer may not be captured:
   // steps of that key run eagerly then, for the reason in the message.
   Status capture(const StepPlan& plan, const StepProgram& program, const Launcher& on);
-  // Records once more, under another plan, and compares. Errors: kInternal (R2), naming the first launch that
-  // differs, and its argument.
+  // Records once more, under another plan, and compares. Errors: as launch_difference(), naming the first
+  // launch that differs, and its argument.
   Status recapture(const StepPlan& plan, const StepProgram& program, const Launcher& on);
   // Drops the graph of a key, if there is one: steps of that key run eagerly from now on, for this reason.
   void refuse(const GraphKey& key, std::string reason);
@@ -97,6 +97,8 @@ class StepRunner {
              int64_t bytes);
   Status prepare(const StepPlan& plan, const StepProgram& program);
   Status record(const StepPlan& plan, const StepProgram& program, const Launcher& on, Graph& graph);
+  Status record_prepared(const StepProgram& program, const Launcher& on, Graph& graph);
+  Status hold_to_capture(const StepPlan& plan, const StepProgram& program, const Launcher& on, Entry& entry);
   Status check_derived_on_device(const StepPlan& plan);
   std::string_view eager_reason(const StepPlan& plan, const GraphKey& key) const;
   void count_eager(std::string_view reason);
