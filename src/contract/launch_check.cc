@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "base/fault.h"
+#include "contract/operand_check.h"
 #include "contract/replay_check.h"
 #include "kernels/common/operands.h"
 #include "plan/step_plan.h"
@@ -21,21 +22,23 @@ class LaunchChecker {
       : check_(check), base_(reinterpret_cast<uintptr_t>(check.image.bytes().data)) {}
 
   Status hold(const LaunchRecord& launch) const {
+    LS_TRY(check_operands(
+        launch,
+        {.map = check_.map, .moment = Moment::kCapture, .step = check_.plan.scalar(field::epoch).get()}));
     Status status;
     for_each_operand(launch, [&](const Operand& operand) {
       if (status.ok()) status = hold(launch, operand);
     });
     if (!status.ok()) return status;
-    return check_feeds(launch);
+    LS_TRY(check_feeds(launch));
+    return check_rows(launch);
   }
 
  private:
   Status hold(const LaunchRecord& launch, const Operand& operand) const {
     const ByteRange image{base_, base_ + static_cast<uintptr_t>(check_.image.bytes().elements())};
     for (const ByteRange& range : operand.ranges()) {
-      if (range.empty()) continue;
-      LS_TRY(check_memory(launch, operand, range));
-      if (!range.overlaps(image)) continue;
+      if (range.empty() || !range.overlaps(image)) continue;
       if (operand.writes()) {
         LS_TRY(refuse(
             launch, operand, "L4", "no launch to write to the plan",
@@ -46,38 +49,6 @@ class LaunchChecker {
     return {};
   }
 
-  Status check_memory(const LaunchRecord& launch, const Operand& operand, const ByteRange& range) const {
-    const auto found = check_.map.find(operand.address);
-    if (!found) return {};  // the graph refuses it when it leases its memory
-    const Arena::Allocation& allocation = found->arena->allocation(found->allocation);
-    const auto address = reinterpret_cast<uintptr_t>(operand.address);
-    const uintptr_t begin =
-        address - static_cast<uintptr_t>(found->arena->offset_of(operand.address) - allocation.offset);
-    const ByteRange owned{begin, begin + static_cast<uintptr_t>(allocation.bytes)};
-    const auto second = check_.map.find(reinterpret_cast<const void*>(range.begin));
-    const bool inside = owned.contains(range) || (second && same_allocation(*second, range));
-    if (!inside) {
-      LS_TRY(refuse(launch, operand, "P6",
-                    concat("bytes inside ", found->arena->name(), "/", allocation.name, " of ",
-                           allocation.bytes, " bytes"),
-                    concat("bytes ", static_cast<int64_t>(range.begin - begin), " to ",
-                           static_cast<int64_t>(range.end - begin), " of it")));
-    }
-    const int bits = operand.arg->index_bits;
-    if (bits < 64 && (range.end - range.begin) >> (bits - 1) != 0) {
-      LS_TRY(refuse(launch, operand, "P6", concat("offsets that fit the ", bits, " bits of its index"),
-                    concat(range.end - range.begin, " bytes wide")));
-    }
-    return {};
-  }
-
-  static bool same_allocation(const MemoryMap::Found& found, const ByteRange& range) {
-    const Arena::Allocation& allocation = found.arena->allocation(found.allocation);
-    const auto* first = reinterpret_cast<const void*>(range.begin);
-    return found.arena->offset_of(first) + static_cast<int64_t>(range.end - range.begin) <=
-           allocation.offset + allocation.bytes;
-  }
-
   // A launch reads the image only where a consumer bound a field, and as the argument that it declared.
   Status check_read(const LaunchRecord& launch, const Operand& operand, int64_t offset) const {
     bool bound = false;
@@ -85,12 +56,52 @@ class LaunchChecker {
       if (binding.kind != Binding::Kind::kAddress || binding.offset != offset) continue;
       bound = true;
       for (const FieldUse& use : binding.consumer->fields) {
-        if (use.field == binding.field && feeds(use.argument, launch.site.op(), operand.arg->name)) return {};
+        if (use.field == binding.field && feeds(use.argument, launch.site.op(), operand.arg->name))
+          return check_extent(launch, operand, binding);
       }
     }
     return refuse(
         launch, operand, "L1", "a field that its consumer bound for this argument",
         concat("fed by ", field_at(offset), bound ? ", bound for another argument" : ", which nobody bound"));
+  }
+
+  // All of the field, so that no kernel walks past the end of a part, or finds another count than its mates.
+  Status check_extent(const LaunchRecord& launch, const Operand& operand, const Binding& binding) const {
+    const bool whole = operand.arg->kind != ArgKind::kTensor || operand.view.elements() == binding.elements;
+    if (whole) return {};
+    return refuse(launch, operand, "L1",
+                  concat("all ", binding.elements, " elements of the plan's ", binding.name),
+                  concat(operand.view.elements(), " elements of it"));
+  }
+
+  // Whatever is indexed by rows has the rows of the bucket, live ones and pads: nobody narrows on their own.
+  Status check_rows(const LaunchRecord& launch) const {
+    const std::optional<int64_t> rows = rows_of(launch);
+    if (!rows) return {};
+    Status status;
+    for_each_operand(launch, [&](const Operand& operand) {
+      const OpArg& arg = *operand.arg;
+      const bool by_row = arg.kind == ArgKind::kTensor && arg.dims.starts_with('T') &&
+                          (arg.rows == RowsTouched::kAll || arg.rows == RowsTouched::kLive);
+      if (!status.ok() || !by_row || operand.view.dim(0) == *rows) return;
+      status = refuse(launch, operand, "L1", concat(*rows, " rows, as the bucket has"),
+                      concat(operand.view.dim(0), " rows"));
+    });
+    return status;
+  }
+
+  // Rows of the bucket that a launch works on, by the count of live ones that it reads.
+  std::optional<int64_t> rows_of(const LaunchRecord& launch) const {
+    for (const OpArg& arg : launch.site.spec->args) {
+      const std::optional<Operand> operand = operand_of(launch, arg);
+      if (!operand || arg.kind != ArgKind::kScalar) continue;
+      const int64_t offset = static_cast<int64_t>(reinterpret_cast<uintptr_t>(operand->address) - base_);
+      const Bucket& bucket = check_.plan.bucket();
+      if (offset == check_.plan.layout().place(FieldId::num_rows).offset) return bucket.rows.get();
+      if (offset == check_.plan.layout().place(FieldId::num_logits_rows).offset)
+        return bucket.logits_rows.get();
+    }
+    return std::nullopt;
   }
 
   // Every argument that a bound field feeds points at that field.
@@ -137,14 +148,13 @@ class LaunchChecker {
 
   Status refuse(const LaunchRecord& launch, const Operand& operand, std::string_view rule,
                 std::string expected, std::string found) const {
-    return broken(
-        {.check = std::string(rule),
-         .moment = Moment::kCapture,
-         .consumer = concat(launch.site.op(), " (", launch.site.stage, ", layer ", launch.site.layer, ")"),
-         .field = std::string(operand.arg->name),
-         .step = check_.plan.scalar(field::epoch).get(),
-         .expected = std::move(expected),
-         .found = std::move(found)});
+    return broken({.check = std::string(rule),
+                   .moment = Moment::kCapture,
+                   .consumer = consumer_of(launch),
+                   .field = std::string(operand.arg->name),
+                   .step = check_.plan.scalar(field::epoch).get(),
+                   .expected = std::move(expected),
+                   .found = std::move(found)});
   }
 
   const LaunchCheck& check_;

@@ -1,5 +1,6 @@
 #include "guard/guard.h"
 
+#include "contract/operand_check.h"
 #include "guard/ids.h"
 
 namespace lockstep {
@@ -28,6 +29,8 @@ Status Guard::end_step() {
 
 void Guard::before(const LaunchRecord& launch) {
   if (step_ == nullptr) return;
+  const uint64_t epoch = step_->plan.scalar(field::epoch).get();
+  if (status_.ok()) status_ = check_operands(launch, {.map = map_, .moment = Moment::kLaunch, .step = epoch});
   if (status_.ok()) status_ = check_ids(*step_, launch);
   probe_.before(*step_, launch);
   if (options_.poison && status_.ok()) poison_.before(*step_, launch);

@@ -94,7 +94,8 @@ struct SumKeysArgs {
   const LiveSeqs* num_seqs = nullptr;
 };
 constexpr OpArg kSumKeysArgs[] = {
-    {LS_ARG(SumKeysArgs, cache), .access = Access::kRead, .dims = "PKBD", .rows = RowsTouched::kOwned},
+    {LS_ARG(SumKeysArgs, cache), .access = Access::kRead, .dims = "PKBD", .rows = RowsTouched::kOwned,
+     .any_stride = true},
     {LS_ARG(SumKeysArgs, page_table), .access = Access::kRead, .dims = "RM", .rows = RowsTouched::kOwned},
     {LS_ARG(SumKeysArgs, table_rows), .access = Access::kRead, .dims = "S", .rows = RowsTouched::kLive},
     {LS_ARG(SumKeysArgs, query_start_loc), .access = Access::kRead, .dims = "S1", .rows = RowsTouched::kLive},

@@ -53,8 +53,4 @@ GroupId group_of(const StepView& step, const LaunchRecord& launch) {
   return GroupId(0);
 }
 
-std::string consumer_of(const LaunchRecord& launch) {
-  return concat(launch.site.op(), " (", launch.site.stage, ", layer ", launch.site.layer, ")");
-}
-
 }  // namespace lockstep

@@ -36,9 +36,6 @@ std::optional<std::span<const OwnedEntry>> owners_of(const StepView& step, const
 // The cache group that a launch works on: that of the first per-group field it reads; 0 without one.
 GroupId group_of(const StepView& step, const LaunchRecord& launch);
 
-// "paged_attention (attention, layer 3)".
-std::string consumer_of(const LaunchRecord& launch);
-
 // Calls visit(begin, bytes) for each run of adjacent bytes of entry `row` of the outermost dimension.
 template <typename Visit>
 void for_each_run(const TensorView& view, int64_t row, Visit&& visit) {

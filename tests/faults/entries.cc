@@ -6,10 +6,11 @@ namespace lockstep::faults {
 namespace {
 
 constexpr auto kAll = std::to_array<const Entry*>(
-    {&kA13, &kC4,   &kD1,   &kD3, &kD5, &kD8,  &kD9,  &kD10, &kD11, &kD13, &kD14, &kD15,
-     &kE7,  &kF1,   &kF5,   &kF7, &kF8, &kG1f, &kG2f, &kG3f, &kG4f, &kG5f, &kG6f, &kG8f,
-     &kG9f, &kG11f, &kG12f, &kH7, &kI6, &kJ2,  &kJ3,  &kJ4,  &kJ5,  &kJ8,  &kJ9,  &kJ10,
-     &kJ11, &kJ12,  &kJ13,  &kK1, &kK3, &kL4m, &kM3,  &kN1t, &kN2t, &kN3t, &kN4t});
+    {&kA13, &kC4,  &kD1,  &kD3,  &kD4,  &kD5,  &kD6,  &kD8,   &kD9,   &kD10, &kD11, &kD12, &kD13, &kD14,
+     &kD15, &kD16, &kE1,  &kE2,  &kE3,  &kE4,  &kE5,  &kE6,   &kE7,   &kF1,  &kF5,  &kF7,  &kF8,  &kG1f,
+     &kG2f, &kG3f, &kG4f, &kG5f, &kG6f, &kG8f, &kG9f, &kG11f, &kG12f, &kH7,  &kI2,  &kI3,  &kI5,  &kI6,
+     &kI7,  &kJ2,  &kJ3,  &kJ4,  &kJ5,  &kJ8,  &kJ9,  &kJ10,  &kJ11,  &kJ12, &kJ13, &kK1,  &kK2,  &kK3,
+     &kK4,  &kK5,  &kL2m, &kL3m, &kL4m, &kM1,  &kM2,  &kM3,   &kM5,   &kN1t, &kN2t, &kN3t, &kN4t, &kN5t});
 
 }  // namespace
 

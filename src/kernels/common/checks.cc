@@ -1,5 +1,7 @@
 #include "kernels/common/checks.h"
 
+#include "base/fault.h"
+
 namespace lockstep {
 namespace {
 
@@ -29,8 +31,16 @@ Status check_dense_rows(std::string_view op, std::string_view name, const Tensor
 Status check_workspace(std::string_view op, const TensorView& workspace, int64_t least_bytes) {
   const int64_t bytes = workspace ? workspace.bytes() : 0;
   if (bytes >= least_bytes) return {};
-  return error(Code::kInvalidArgument, op, ": workspace has ", bytes, " bytes; expected at least ",
-               least_bytes);
+  const Status small =
+      error(Code::kInvalidArgument, op, ": workspace has ", bytes, " bytes; expected at least ", least_bytes);
+  if (!rule_is_on("L1")) return small;
+  return Status(small.code(), small.message(),
+                std::make_shared<const Fault>(Fault{.check = "L1",
+                                                    .moment = Moment::kLaunch,
+                                                    .consumer = std::string(op),
+                                                    .field = "workspace",
+                                                    .expected = concat("at least ", least_bytes, " bytes"),
+                                                    .found = concat(bytes, " bytes")}));
 }
 
 Status check_count(std::string_view op, std::string_view name, const void* count) {

@@ -17,7 +17,8 @@ Status check_dtype(std::string_view op, std::string_view name, const TensorView&
 // Errors: kInvalidArgument, "rms_norm: x [7, 4] has an innermost stride of 7; expected 1".
 Status check_dense_rows(std::string_view op, std::string_view name, const TensorView& view);
 
-// Errors: kInvalidArgument, "moe: workspace has 64 bytes; expected at least 4096".
+// Errors: kInvalidArgument, with a fault of moment kLaunch (L1), "moe: workspace has 64 bytes; expected at
+// least 4096".
 Status check_workspace(std::string_view op, const TensorView& workspace, int64_t least_bytes);
 
 // Errors: kInvalidArgument, "table_edits: num_edits is null; expected the address of a count".

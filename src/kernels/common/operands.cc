@@ -94,6 +94,10 @@ const OpArg* find_arg(const OpSpec& spec, std::string_view name, ArgKind kind) {
 
 }  // namespace
 
+std::string consumer_of(const LaunchRecord& launch) {
+  return concat(launch.site.op(), " (", launch.site.stage, ", layer ", launch.site.layer, ")");
+}
+
 std::optional<Operand> operand_of(const LaunchRecord& launch, const OpArg& arg) {
   if (arg.kind == ArgKind::kValue || arg.access == Access::kNone) return std::nullopt;
   Operand operand{.arg = &arg, .address = read_as<const void*>(member(launch, arg))};

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "device/stream.h"
@@ -42,6 +43,9 @@ struct Operand {
   bool reads() const { return arg->access == Access::kRead || arg->access == Access::kReadWrite; }
   bool writes() const { return arg->access == Access::kWrite || arg->access == Access::kReadWrite; }
 };
+
+// A launch as faults name it: "paged_attention (attention, layer 3)".
+std::string consumer_of(const LaunchRecord& launch);
 
 // One argument of a launch. Nothing for values, for what is absent (no memory), and for what the launch
 // carries and does not touch. Cost: no allocation, some ten nanoseconds.
