@@ -107,7 +107,7 @@ Result<std::span<const std::byte>> Binder::value_bytes(const ConsumerSpec& consu
 }
 
 int64_t Binder::decide(const ConsumerSpec& consumer, std::string_view name, int64_t value,
-                       Choice choice) const {
+                       DecisionKind choice) const {
   if (log_ != nullptr) {
     log_->push_back({.consumer = &consumer,
                      .kind = Binding::Kind::kDecision,

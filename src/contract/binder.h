@@ -15,7 +15,7 @@
 namespace lockstep {
 
 // What a consumer's host code chose: R5 holds it to its branches, R7 to its counts.
-enum class Choice : uint8_t { kBranch, kCount };
+enum class DecisionKind : uint8_t { kBranch, kCount };
 
 // What was handed out, or decided, and for whom.
 struct Binding {
@@ -34,7 +34,7 @@ struct Binding {
   int64_t offset = 0;     // bytes from the beginning of the image, or of the derived field's memory
   int64_t elements = 0;
   int64_t value = 0;  // kDecision: the number
-  Choice choice = Choice::kBranch;
+  DecisionKind choice = DecisionKind::kBranch;
 };
 
 // Lives for one prepare(). Thread: one owner. Cost: a few ns per field.
@@ -75,7 +75,7 @@ class Binder {
   // Logs what the consumer's host code chose (which kernel, how many splits); the same must be chosen at
   // every replay (R5, R7).
   int64_t decide(const ConsumerSpec& consumer, std::string_view name, int64_t value,
-                 Choice choice = Choice::kBranch) const;
+                 DecisionKind choice = DecisionKind::kBranch) const;
 
   // Where `consumer` writes the derived field on the host, in prepare() (DerivedMaker::kHost); pads are
   // filled in and the stamp is set. Errors: kInternal (L1) when its spec does not list it; (L4) when

@@ -92,7 +92,7 @@ Status CapturedStep::check(const StepPlan& plan, const PreparedStep& prepared,
       LS_TRY(broken(std::move(fault)));
     }
     if (was.value != is.value) {
-      Fault fault = at_replay(plan, is.choice == Choice::kBranch ? "R5" : "R7", is);
+      Fault fault = at_replay(plan, is.choice == DecisionKind::kBranch ? "R5" : "R7", is);
       fault.found = concat(is.value);
       fault.expected = concat(was.value, ", as captured");
       LS_TRY(broken(std::move(fault)));

@@ -126,7 +126,8 @@ TEST_F(ReplayCheckTest, AnUndeclaredFreezeIsNamedByTheFieldThatHasItsValue) {
 
 TEST_F(ReplayCheckTest, DecisionsAndBindingsAreThoseOfTheCapture) {
   const auto decides = [](const Binder& binder, Launch&) {
-    binder.decide(kVendor, "splits", binder.plan().scalar(field::max_seq_len).get() / 100, Choice::kCount);
+    binder.decide(kVendor, "splits", binder.plan().scalar(field::max_seq_len).get() / 100,
+                  DecisionKind::kCount);
   };
   const CapturedStep captured = capture(plan_with(95), decides);
   EXPECT_TRUE(replay(captured, plan_with(12), decides).ok());
