@@ -3,12 +3,15 @@
 // days of prints: which layer was first, that its input was clean, and whose rows they are.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 
 #include "attention/delta/delta_backend.h"
 #include "attention/paged/paged_backend.h"
 #include "engine/engine.h"
+#include "engine/record_file.h"
+#include "guard/flight_recorder.h"
 #include "guard/guard.h"
 
 namespace lockstep {
@@ -142,6 +145,16 @@ class Rank final : public StepProgram {
     guard_ = std::make_unique<Guard>(GuardOptions{.limits = sizes_.limits, .layers = kinds, .poison = false},
                                      map_, runner_->image().bytes());
     stream_.set_observer(guard_->observer());
+    RecorderOptions recorded;
+    recorded.rank.place = "dp 0 of 2, tp 0 of 2";
+    recorded.rank.model = "tiny-next-2048";
+    recorded.rank.device = "cpu";
+    recorded.rank.guard = "full";
+    recorded.rank.limits = sizes_.limits;
+    for (const LayerKinds& kind : kinds) recorded.rank.mixers.push_back(kind.mixer);
+    recorded.image = map_.handle(runner_->image().bytes().data);
+    recorder_ = std::make_unique<FlightRecorder>(recorded);
+    runner_->set_recorder(recorder_.get());
   }
 
   // Four prompts in 30 rows: 26 of theirs, and a pad sequence of 4.
@@ -202,14 +215,31 @@ class Rank final : public StepProgram {
   }
 
   const Probe& run(const StepPlan& plan) {
-    guard_->begin_step(plan);
+    constexpr uint64_t kIds[] = {1, 2, 3, 4};
+    recorder_->begin({.plan = plan, .sequence_ids = kIds});
+    guard_->begin_step(plan, kIds);
     if (auto* vendor = dynamic_cast<VendorBackend*>(attention_.get()))
       vendor->set_starts(runner_->image().view(plan.layout(), FieldId::query_start_loc, GroupId(0)));
     Status status = runner_->run(plan, *this, {kernel_table(sizes_.executor.isa), stream_});
     if (status.ok()) status = runner_->finish(plan);
     if (status.ok()) status = guard_->end_step();
     EXPECT_TRUE(status.ok()) << status.message();
+    recorder_->end({.head_epoch = runner_->report().head_epoch(),
+                    .head = runner_->report().head_digests(),
+                    .tail = runner_->report().tail_digest(),
+                    .tokens = {},
+                    .non_finite = {}});
     return guard_->probe();
+  }
+
+  // What an engine would have put on file, had it noticed.
+  Record record() const {
+    Record record = recorder_->snapshot();
+    record.findings = guard_->probe().findings();
+    record.launches = guard_->probe().launches();
+    if (guard_->probe().first_bad_launch())
+      record.first_bad_launch.push_back(*guard_->probe().first_bad_launch());
+    return record;
   }
 
   Status prepare(const Binder& binder, PreparedStep& step) const override {
@@ -232,6 +262,7 @@ class Rank final : public StepProgram {
   std::unique_ptr<DeltaBackend> recurrent_;
   std::unique_ptr<Decoder> decoder_;
   std::unique_ptr<Guard> guard_;
+  std::unique_ptr<FlightRecorder> recorder_;
 };
 
 const std::vector<int32_t> kNobodys{26, 27, 28, 29};
@@ -268,6 +299,11 @@ TEST(FieldReport2, ShowsWhichLayerWasFirstThatItsInputWasCleanAndThatNobodyOwnsT
     EXPECT_EQ(finding.inf, 0);
   }
   EXPECT_TRUE(told);
+  // For tests/cli/field_report_2.py, which has it explained by the product.
+  if (const char* folder = std::getenv("LOCKSTEP_RECORD_DIR")) {
+    const Result<std::string> path = write_record(rank.record(), folder);
+    ASSERT_TRUE(path.ok()) << path.status().message();
+  }
 }
 
 // The pad sequence ends at 30, and the vendor's kernel goes by where sequences end: it writes every row.
