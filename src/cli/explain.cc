@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
@@ -36,7 +37,8 @@ Status run(const ExplainFlags& flags) {
   const bool alone = records.size() == 1;
   const Record record = alone ? std::move(records.front()) : LS_TRY(merge(std::move(records)));
   const Explanation explanation = LS_TRY(lockstep::explain(record, {.step = flags.step}));
-  const std::string name = alone ? flags.files.front() : concat(flags.files.size(), " records");
+  const std::string name = alone ? std::filesystem::path(flags.files.front()).filename().string()
+                                 : concat(flags.files.size(), " records");
   if (!flags.html.empty()) LS_TRY(write_page(flags.html, explanation_html(explanation, name)));
   if (flags.json)
     std::cout << explanation_json(explanation, name);
