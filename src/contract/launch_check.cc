@@ -53,7 +53,9 @@ class LaunchChecker {
   Status check_read(const LaunchRecord& launch, const Operand& operand, int64_t offset) const {
     bool bound = false;
     for (const Binding& binding : check_.bindings) {
-      if (binding.kind != Binding::Kind::kAddress || binding.offset != offset) continue;
+      // A field without elements begins where the next one does.
+      if (binding.kind != Binding::Kind::kAddress || binding.offset != offset || binding.elements == 0)
+        continue;
       bound = true;
       for (const FieldUse& use : binding.consumer->fields) {
         if (use.field == binding.field && feeds(use.argument, launch.site.op(), operand.arg->name))
