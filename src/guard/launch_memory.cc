@@ -71,7 +71,6 @@ void LaunchReader::add(int32_t operand, int64_t row, ByteRange bytes, int roles)
                           .roles = static_cast<uint8_t>(roles)});
 }
 
-// Whole pages of an arena may be looked at, never what lies outside of it.
 void LaunchReader::save(ByteRange bytes) { memory_.saved.add(bytes); }
 
 int32_t LaunchReader::turn(int32_t count) const {

@@ -14,9 +14,10 @@ namespace lockstep {
 // reads and writes.
 class Poison {
  public:
-  // Around a launch; after() runs it twice more and leaves everything as the launch left it.
-  // Errors: kInternal, with a fault of moment kPoison that names the launch, the argument and the row.
+  // Keeps what the launch is about to touch.
   void before(const StepView& step, const LaunchRecord& launch);
+  // Runs the launch twice more and leaves everything as its first run left it.
+  // Errors: kInternal, with a fault of moment kPoison that names the launch, the argument and the row.
   Status after(const StepView& step, const LaunchRecord& launch);
 
   // Bytes that were looked at in the last launch.

@@ -202,12 +202,16 @@ TEST(Penalties, CountWhatWasDrawn) {
 
 // A NaN in the embedding of one token: whoever uses that token ends with an error, nobody else notices, and
 // the pages and states that hold its NaNs serve the next ones as if they were new.
-TEST(NonFinite, EndsItsRequestAloneAndLeavesNothingBehind) {
-  for (const char* family : {"qwen3_moe", "qwen3_next"}) {
+TEST(NonFinite, EndsItsRequestAloneAndLeavesNothingBehindAtEveryLevel) {
+  const std::vector<std::pair<const char*, GuardLevel>> cases{{"qwen3_moe", GuardLevel::kPlan},
+                                                              {"qwen3_next", GuardLevel::kReplay},
+                                                              {"qwen3_next", GuardLevel::kFull}};
+  for (const auto& [family, level] : cases) {
     const ModelFolder folder(golden_folder(family));
     constexpr int32_t kBad = 11;
     folder.poison("model.embed_tokens.weight", kBad * 48);
     EngineConfig config = config_of(folder.path());
+    config.guard = level;
     config.num_pages = 12;
     config.num_state_slots = 3;
     config.max_model_len = 100;
