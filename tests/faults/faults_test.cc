@@ -1,6 +1,7 @@
 // Walks the gallery: each wrong one is named as it should be, each right one is not.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <set>
 #include <string>
@@ -46,7 +47,23 @@ TEST_P(Gallery, TheWrongOneIsNotNamedByARuleThatIsOff) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Faults, Gallery, testing::ValuesIn(all_entries().begin(), all_entries().end()),
-                         [](const auto& entry) { return std::string(entry.param->id); });
+                         [](const auto& entry) {
+                           std::string name(entry.param->id);
+                           std::replace(name.begin(), name.end(), '/', '_');
+                           return name;
+                         });
+
+// Whoever teaches a check to name one of these moves it to the gallery.
+TEST(UnnamedEntries, GoUnnamedStillAndTheirTwinsAreRight) {
+  for (const Entry* entry : unnamed_entries()) {
+    SCOPED_TRACE(entry->id);
+    const Status wrong = entry->wrong();
+    EXPECT_NE(unmet(entry->expect, wrong), "");
+    EXPECT_FALSE(wrong.ok()) << "the numbers are right after all";
+    const Status twin = entry->twin();
+    EXPECT_TRUE(twin.ok()) << twin.message();
+  }
+}
 
 // "D10" comes after "D9".
 auto order_of(const Entry& entry) {
@@ -62,9 +79,13 @@ TEST(AllEntries, StandInOrderAndSayWhatTheyAre) {
     if (before != nullptr) {
       EXPECT_LT(order_of(*before), order_of(*entry));
     }
-    EXPECT_EQ(entry->fault_class, std::tolower(entry->id[0]));
+    const bool invented = entry->id[0] == 'X', report = entry->id.starts_with("report/");
+    if (!invented && !report) {
+      EXPECT_EQ(entry->fault_class, std::tolower(entry->id[0]));
+    }
     EXPECT_FALSE(entry->title.empty());
-    EXPECT_NE(entry->thread.find('#'), std::string_view::npos) << "a public thread: owner/repo#number";
+    EXPECT_EQ(entry->thread.find('#') == std::string_view::npos, invented)
+        << "a public thread: owner/repo#number";
     EXPECT_NE(entry->expect.check, "");
     EXPECT_NE(entry->expect.field, "");
     before = entry;
