@@ -33,4 +33,9 @@ std::string unmet(const Expectation& expect, const Status& status) {
   return missing.empty() ? "" : concat("said: ", status.message(), missing);
 }
 
+Status must_say(const Expectation& expect, const Status& status) {
+  const std::string missing = unmet(expect, status);
+  return missing.empty() ? Status() : error(Code::kInternal, missing);
+}
+
 }  // namespace lockstep::faults

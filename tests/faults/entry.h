@@ -37,5 +37,7 @@ std::span<const Entry* const> unnamed_entries();
 
 // Empty when `status` is what `expect` says; else what is missing, in words.
 std::string unmet(const Expectation& expect, const Status& status);
+// ok when nothing is unmet. For entries of several parts: a failure without a fault, saying what is missing.
+Status must_say(const Expectation& expect, const Status& status);
 
 }  // namespace lockstep::faults

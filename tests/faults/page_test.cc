@@ -1,0 +1,83 @@
+// docs/faults.md is the gallery, printed.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+
+#include "faults/entries.h"
+
+namespace lockstep::faults {
+namespace {
+
+constexpr std::string_view kIntro =
+    "# The fault gallery\n\n"
+    "Faults of the field: real disagreements between a step's plan and the kernels that read it, each done "
+    "the "
+    "way it was done there,\nwith its right twin, in a file of its own under `tests/faults`. The wrong one "
+    "must "
+    "be named, by this rule at this moment; the twin\nmust be left alone. `lockstep doctor` runs them on "
+    "your "
+    "machine; [checks.md](checks.md) says what the rules are. Printed from the\nentries; a test compares. To "
+    "print it anew, run `faults_test --gtest_filter='Page.*'` with `LOCKSTEP_PRINT_DOCS=1`.\n\n"
+    "A plan is named when it is made (`plan`), a consumer when it asks for fields (`bind`), a launch when it "
+    "is "
+    "recorded (`capture`) or runs\n(`launch`, `poison`: at level full), a graph before or after its replay "
+    "(`replay`, `commit`), a rank when it meets the others (`group`).\n\n"
+    "Not here: faults that no rule can name, arithmetic that is wrong inside a kernel which keeps what it "
+    "has "
+    "declared (a decay summed from\nthe wrong row, an exponent that overflows). Oracles and golden values "
+    "are "
+    "for those.\n";
+
+std::string_view class_of(char letter) {
+  static const std::map<char, std::string_view> kNames = {
+      {'a', "graph capture freezes a value, a branch or a layout"},
+      {'b', "a buffer moved or freed after capture"},
+      {'c', "metadata overwritten"},
+      {'d', "padded rows"},
+      {'e', "strides and layouts"},
+      {'f', "context parallelism and speculation"},
+      {'g', "ranks that disagree"},
+      {'h', "staging, copies and lifetimes"},
+      {'i', "block tables, slots and address widths"},
+      {'j', "recurrent state"},
+      {'k', "sparse attention"},
+      {'l', "expert routing with padding"},
+      {'m', "numbers that turn a slip into a disaster"},
+      {'n', "tensor-parallel shapes"},
+      {'r', "the field reports"},
+      {'x', "inventions of our own"}};
+  const auto found = kNames.find(letter);
+  return found == kNames.end() ? "" : found->second;
+}
+
+std::string page() {
+  std::string text(kIntro);
+  char before = 0;
+  for (const Entry* entry : all_entries()) {
+    if (entry->fault_class != before) {
+      before = entry->fault_class;
+      text +=
+          concat("\n## ", class_of(before), "\n\n| id | what went wrong | thread | named | by | field |\n",
+                 "|---|---|---|---|---|---|\n");
+    }
+    text += concat("| ", entry->id, " | ", entry->title, " | ", entry->thread, " | ",
+                   name_of(entry->expect.moment), " | ", entry->expect.check, " | `", entry->expect.field,
+                   "` |\n");
+  }
+  return text;
+}
+
+TEST(Page, IsTheGallery) {
+  const std::string path = LOCKSTEP_SOURCE_DIR "/docs/faults.md";
+  if (std::getenv("LOCKSTEP_PRINT_DOCS") != nullptr) std::ofstream(path) << page();
+  std::stringstream file;
+  file << std::ifstream(path).rdbuf();
+  EXPECT_EQ(file.str(), page()) << "docs/faults.md is old";
+}
+
+}  // namespace
+}  // namespace lockstep::faults
