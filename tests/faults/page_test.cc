@@ -54,6 +54,16 @@ std::string_view class_of(char letter) {
   return found == kNames.end() ? "" : found->second;
 }
 
+// Nobody names these yet.
+std::string unnamed() {
+  std::string text =
+      "\n## What goes unnamed\n\n| id | what goes wrong | what should name it |\n|---|---|---|\n";
+  for (const Entry* entry : unnamed_entries())
+    text += concat("| ", entry->id, " | ", entry->title, " | ", entry->expect.check, ", at the ",
+                   name_of(entry->expect.moment), " |\n");
+  return unnamed_entries().empty() ? "" : text;
+}
+
 std::string page() {
   std::string text(kIntro);
   char before = 0;
@@ -68,7 +78,7 @@ std::string page() {
                    name_of(entry->expect.moment), " | ", entry->expect.check, " | `", entry->expect.field,
                    "` |\n");
   }
-  return text;
+  return text + unnamed();
 }
 
 TEST(Page, IsTheGallery) {
