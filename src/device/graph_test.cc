@@ -163,6 +163,25 @@ TEST(Staging, IsNotRefilledBeforeItsCopyHasReadIt) {
   EXPECT_EQ(ring.in_flight(), 0);
 }
 
+TEST(Staging, NamesACopyWhoseMemoryWasRefilledBeforeItRan) {
+  Arena arena = Arena::create("test", 1 << 12).value();
+  const TensorView target = arena.allocate("one", DType::kI64, {1}).value();
+  Stream stream(1, Pace::kLate);
+  StagingRing ring(1, 16);
+  Result<StagingLease> lease = ring.lease(stream, 8);
+  ASSERT_TRUE(lease.ok());
+  const std::span<std::byte> kept = lease->bytes();
+  ASSERT_TRUE(stream.copy(target, std::move(*lease)).ok());
+  EXPECT_TRUE(stream.check_copies().ok());
+  kept[0] = std::byte{7};
+  stream.synchronize();
+
+  EXPECT_EQ(stream.check_copies().message(),
+            "L5 stream: staging is refilled (slot 0); expected nobody to write to its 8 bytes until its copy "
+            "has read it");
+  EXPECT_TRUE(stream.check_copies().ok());  // said once
+}
+
 TEST(Staging, SaysWhenEverySlotIsHeld) {
   Stream stream(1);
   StagingRing ring(1, 16);
