@@ -150,6 +150,10 @@ std::string diagnosis_text(const Diagnosis& diagnosis, bool all) {
     classes(diagnosis, text);
     backends(diagnosis, text);
   }
+  if (!diagnosis.unnamed.empty()) {
+    text += "\nKnown to go unnamed, with no rule that would say so yet:\n";
+    for (const std::string& fault : diagnosis.unnamed) text += concat("  ", fault, "\n");
+  }
   for (const Examination& e : diagnosis.entries) {
     if ((!e.named && !e.skipped) || !e.twin_ok) text += concat("\n", e.id, ": ", e.why, "\n");
   }
@@ -162,6 +166,9 @@ std::string diagnosis_json(const Diagnosis& diagnosis) {
   json.key("summary").begin_object().member("named", diagnosis.named).member("missed", diagnosis.missed);
   json.member("false_alarms", diagnosis.false_alarms).member("skipped", diagnosis.skipped);
   json.member("seconds", diagnosis.seconds).end_object();
+  json.key("unnamed").begin_array();
+  for (const std::string& fault : diagnosis.unnamed) json.value(fault);
+  json.end_array();
   json.key("entries").begin_array();
   for (const Examination& e : diagnosis.entries) write_entry(e, json);
   json.end_array().end_object();

@@ -79,6 +79,8 @@ Result<Diagnosis> examine_house(const DoctorOptions& options) {
                  " in its id; lockstep doctor --all lists them");
   }
   Diagnosis diagnosis;
+  for (const faults::Entry* entry : faults::unnamed_entries())
+    diagnosis.unnamed.push_back(concat(entry->id, ": ", entry->title));
   Progress progress("doctor", static_cast<int64_t>(entries.size() + cases.size()), ProgressUnit::kItems,
                     options.progress);
   for (const faults::Entry* entry : entries) {

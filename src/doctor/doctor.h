@@ -36,6 +36,8 @@ struct Diagnosis {
   int missed = 0;        // wrong things that nobody named as they should be; conformance cases that failed
   int false_alarms = 0;  // right twins that were accused
   int skipped = 0;
+  std::vector<std::string>
+      unnamed;  // faults that nobody names, known and written down: "X2: memory moved ..."
   double seconds = 0;
 
   bool ok() const { return missed == 0 && false_alarms == 0; }
