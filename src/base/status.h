@@ -40,7 +40,9 @@ class [[nodiscard]] Status {
   // The broken rule, in parts; null for every other failure.
   const Fault* fault() const { return ok() ? nullptr : failure_->fault.get(); }
   // The same failure, told with more words. Precondition: !ok().
-  Status with_message(std::string message) const { return {failure_->code, std::move(message), failure_->fault}; }
+  Status with_message(std::string message) const {
+    return {failure_->code, std::move(message), failure_->fault};
+  }
 
  private:
   struct Failure {

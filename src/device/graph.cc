@@ -143,7 +143,8 @@ Status Graph::lease(const MemoryMap& map) {
   return {};
 }
 
-Status Graph::lease_address(const MemoryMap& map, int32_t launch, std::string_view argument, const void* address) {
+Status Graph::lease_address(const MemoryMap& map, int32_t launch, std::string_view argument,
+                            const void* address) {
   const std::optional<MemoryMap::Found> found = map.find(address);
   if (!found) {
     return broken({.check = "R1",

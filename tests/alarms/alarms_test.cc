@@ -153,8 +153,7 @@ TEST(FalseAlarms, NoneInRandomValidPlans) {
 }
 
 TEST(FalseAlarms, NoneWhileTheStorytellerServes) {
-  EngineConfig config =
-      small_config(concat(LOCKSTEP_SOURCE_DIR, "/models/storyteller"), ComputeDType::kAuto);
+  EngineConfig config = small_config(concat(LOCKSTEP_SOURCE_DIR, "/models/storyteller"), ComputeDType::kAuto);
   config.max_num_seqs = 12;
   config.num_pages = 120;  // tight enough that sequences are preempted
   config.max_model_len = 400;

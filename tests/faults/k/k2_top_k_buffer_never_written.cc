@@ -1,6 +1,7 @@
 // The indices of the best tokens live in a buffer that is never cleared. Short rows need no choice and were
 // passed over; the gather behind guards against negative ids alone, and garbage is positive: an id of 7e8
-// into a table. First blamed on the drafter. tonyd2wild/DeepSeek-v4-Flash-Vision-Exp-DSpark-1M-NVFP4-KV-2x-DGX-Spark#2.
+// into a table. First blamed on the drafter.
+// tonyd2wild/DeepSeek-v4-Flash-Vision-Exp-DSpark-1M-NVFP4-KV-2x-DGX-Spark#2.
 #include <algorithm>
 
 #include "faults/kernels.h"
