@@ -223,9 +223,12 @@ Status run(const BenchFlags& flags) {
   const BenchReport report = LS_TRY(run_bench(*engine, options));
   std::vector<LevelRatio> ratios;
   for (const int32_t batch : flags.level_steps > 0 ? flags.batches : std::vector<int32_t>{}) {
+    const EngineConfig& chosen = engine->config();
+    // As long as the pages that the tests need allow.
+    const int32_t longest = std::min(chosen.max_model_len, chosen.num_pages / batch * chosen.page_size);
     ratios.push_back(LS_TRY(guard_cost(*engine, {.batch = batch,
                                                  .steps = flags.level_steps,
-                                                 .longest = engine->config().max_model_len,
+                                                 .longest = longest,
                                                  .seed = options.seed,
                                                  .progress = {}})));
   }

@@ -26,9 +26,14 @@ Status Binder::refuse(const ConsumerSpec& consumer, FieldId id, int64_t row, std
 }
 
 Status Binder::declared(const ConsumerSpec& consumer, FieldId id, Feed feed, GroupId group) const {
-  const auto use = std::find_if(consumer.fields.begin(), consumer.fields.end(),
-                                [&](const FieldUse& u) { return u.field == id && u.feed == feed; });
-  if (use == consumer.fields.end()) {
+  const std::span<const FieldUse> uses = consumer.fields;
+  size_t use = accepted_ == &consumer ? next_use_ : 0;
+  if (use >= uses.size() || uses[use].field != id || uses[use].feed != feed) {
+    use = 0;
+    while (use < uses.size() && (uses[use].field != id || uses[use].feed != feed)) ++use;
+  }
+  next_use_ = use + 1;
+  if (use == uses.size()) {
     LS_TRY(refuse(consumer, id, -1, "its spec to declare that", concat("read by ", name_of(feed))));
   }
   const bool in_range = group.get() >= 0 && group.get() < kMaxGroups;
@@ -70,9 +75,9 @@ Status Binder::accepts(const ConsumerSpec& consumer) const {
   return {};
 }
 
-Result<TensorView> Binder::address(const ConsumerSpec& consumer, FieldId id, GroupId group) const {
+Status Binder::bind(const ConsumerSpec& consumer, FieldId id, TensorView& view, GroupId group) const {
   LS_TRY(declared(consumer, id, Feed::kAddress, group));
-  const TensorView view = image_.view(plan_.layout(), id, group);
+  image_.view(plan_.layout(), id, group, view);
   if (log_ != nullptr) {
     log_->push_back({.consumer = &consumer,
                      .kind = Binding::Kind::kAddress,
@@ -82,7 +87,7 @@ Result<TensorView> Binder::address(const ConsumerSpec& consumer, FieldId id, Gro
                      .offset = plan_.layout().place(id, group).offset,
                      .elements = view.elements()});
   }
-  return view;
+  return {};
 }
 
 Result<std::span<const std::byte>> Binder::value_bytes(const ConsumerSpec& consumer, FieldId id,

@@ -48,13 +48,20 @@ class Binder {
   // The field's device view.
   // Errors: kInternal, with a fault of moment kBind: the consumer did not declare it or the group has no such
   // field (L1); the plan is not what the consumer needs (L1).
-  Result<TensorView> address(const ConsumerSpec& consumer, FieldId id, GroupId group = GroupId(0)) const;
+  Result<TensorView> address(const ConsumerSpec& consumer, FieldId id, GroupId group = GroupId(0)) const {
+    TensorView view;
+    LS_TRY(bind(consumer, id, view, group));
+    return view;
+  }
+  // The same, straight into a launch.
+  Status bind(const ConsumerSpec& consumer, FieldId id, TensorView& view, GroupId group = GroupId(0)) const;
 
   // The device address of a scalar field, typed.
   template <typename T>
   Result<const T*> scalar_address(const ConsumerSpec& consumer, Field<T> f,
                                   GroupId group = GroupId(0)) const {
-    const TensorView view = LS_TRY(address(consumer, f.id, group));
+    TensorView view;
+    LS_TRY(bind(consumer, f.id, view, group));
     return static_cast<const T*>(view.data);
   }
 
@@ -106,6 +113,7 @@ class Binder {
   std::vector<Binding>* log_;
   DerivedFields* derived_;
   mutable const ConsumerSpec* accepted_ = nullptr;  // the last one whose needs were held up
+  mutable size_t next_use_ = 0;  // of it: consumers bind in the order of their spec, mostly
 };
 
 }  // namespace lockstep

@@ -46,13 +46,17 @@ Status DeviceImage::refresh(const StepPlan& plan, Stream& stream, StagingRing& s
   return stream.copy(bytes_.rows(0, static_cast<int64_t>(image.size())), std::move(lease));
 }
 
-TensorView DeviceImage::view(const ImageLayout& layout, FieldId id, GroupId group) const {
+void DeviceImage::view(const ImageLayout& layout, FieldId id, GroupId group, TensorView& out) const {
   const ImageLayout::Place& place = layout.place(id, group);
   LS_CHECK(place.offset >= 0, name_of(id), " of group ", group);
   const ElementShape element = element_shape(info_of(id).element);
-  void* data = static_cast<char*>(bytes_.data) + place.offset;
-  return element.words == 1 ? dense_view(data, element.dtype, {place.count})
-                            : dense_view(data, element.dtype, {place.count, element.words});
+  out.data = static_cast<char*>(bytes_.data) + place.offset;
+  out.dtype = element.dtype;
+  out.shape.rank = element.words == 1 ? 1 : 2;
+  out.shape.dims[0] = place.count;
+  out.shape.dims[1] = element.words == 1 ? 0 : element.words;
+  out.strides[0] = element.words;
+  out.strides[1] = element.words == 1 ? 0 : 1;
 }
 
 }  // namespace lockstep

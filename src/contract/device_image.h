@@ -28,7 +28,13 @@ class DeviceImage {
 
   // The field's elements as kernels read them: [count] of its element type, [count, 2], [count, 3] or
   // [count, 4] for entries of several integers. Precondition: the group has the field.
-  TensorView view(const ImageLayout& layout, FieldId id, GroupId group) const;
+  TensorView view(const ImageLayout& layout, FieldId id, GroupId group) const {
+    TensorView out;
+    view(layout, id, group, out);
+    return out;
+  }
+  // The same, straight into `out`, whose unused dimensions are zero.
+  void view(const ImageLayout& layout, FieldId id, GroupId group, TensorView& out) const;
 
  private:
   explicit DeviceImage(const TensorView& bytes) : bytes_(bytes) {}

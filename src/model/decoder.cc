@@ -76,10 +76,10 @@ Result<Decoder> Decoder::create(const DecoderSpec& spec, const DecoderWeights& w
 
 Status Decoder::prepare(const Binder& binder, PreparedStep& step) const {
   Launch& launch = step.add<Launch>(kConsumer);
-  launch.token_ids = LS_TRY(binder.address(kConsumer, FieldId::token_ids));
-  launch.token_source = LS_TRY(binder.address(kConsumer, FieldId::token_source));
-  launch.positions = LS_TRY(binder.address(kConsumer, FieldId::positions));
-  launch.logits_rows = LS_TRY(binder.address(kConsumer, FieldId::logits_rows));
+  LS_TRY(binder.bind(kConsumer, FieldId::token_ids, launch.token_ids));
+  LS_TRY(binder.bind(kConsumer, FieldId::token_source, launch.token_source));
+  LS_TRY(binder.bind(kConsumer, FieldId::positions, launch.positions));
+  LS_TRY(binder.bind(kConsumer, FieldId::logits_rows, launch.logits_rows));
   launch.num_rows = LS_TRY(binder.scalar_address(kConsumer, field::num_rows));
   launch.num_logits_rows = LS_TRY(binder.scalar_address(kConsumer, field::num_logits_rows));
   if (spec_.count(Mixer::kSoftmax) > 0) LS_TRY(attention_.prepare(binder, kKvGroup, step));

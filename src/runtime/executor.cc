@@ -193,10 +193,10 @@ Status Executor::prepare_caches(const Binder& binder, PreparedStep& step) const 
   for (int32_t g = 0; g < options_.limits.num_groups; ++g) {
     const GroupId group(g);
     CacheUpdate& update = step.add<CacheUpdate>(kConsumer, group);
-    update.copies = LS_TRY(binder.address(kConsumer, FieldId::copies, group));
+    LS_TRY(binder.bind(kConsumer, FieldId::copies, update.copies, group));
     update.num_copies = LS_TRY(binder.scalar_address(kConsumer, field::num_copies, group));
     if (options_.limits.group(group).kind != GroupKind::kPaged) continue;
-    update.edits = LS_TRY(binder.address(kConsumer, FieldId::table_edits, group));
+    LS_TRY(binder.bind(kConsumer, FieldId::table_edits, update.edits, group));
     update.num_edits = LS_TRY(binder.scalar_address(kConsumer, field::num_table_edits, group));
   }
   return {};

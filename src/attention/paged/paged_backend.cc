@@ -37,10 +37,10 @@ int64_t PagedBackend::workspace_bytes(int threads, int32_t heads, int32_t kv_hea
 
 Status PagedBackend::prepare(const Binder& binder, GroupId group, PreparedStep& step) const {
   PagedLaunch& launch = step.add<PagedLaunch>(kConsumer, group);
-  launch.slot_mapping = LS_TRY(binder.address(kConsumer, FieldId::slot_mapping, group));
-  launch.table_rows = LS_TRY(binder.address(kConsumer, FieldId::table_rows, group));
-  launch.query_start_loc = LS_TRY(binder.address(kConsumer, FieldId::query_start_loc));
-  launch.seq_lens = LS_TRY(binder.address(kConsumer, FieldId::seq_lens));
+  LS_TRY(binder.bind(kConsumer, FieldId::slot_mapping, launch.slot_mapping, group));
+  LS_TRY(binder.bind(kConsumer, FieldId::table_rows, launch.table_rows, group));
+  LS_TRY(binder.bind(kConsumer, FieldId::query_start_loc, launch.query_start_loc));
+  LS_TRY(binder.bind(kConsumer, FieldId::seq_lens, launch.seq_lens));
   launch.num_rows = LS_TRY(binder.scalar_address(kConsumer, field::num_rows));
   launch.num_seqs = LS_TRY(binder.scalar_address(kConsumer, field::num_seqs));
   return {};
