@@ -17,6 +17,9 @@ target_compile_options(lockstep_flags INTERFACE -Wall -Wextra -Wpedantic -Wshado
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   target_compile_options(lockstep_flags INTERFACE -Wno-restrict)  # false alarms about std::string: GCC PR 105651
 endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  target_compile_options(lockstep_flags INTERFACE -Wno-deprecated-declarations)  # libstdc++ 12's own std::stable_sort
+endif()
 target_include_directories(lockstep_flags INTERFACE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
 target_link_libraries(lockstep_flags INTERFACE Threads::Threads)
 if(LOCKSTEP_SANITIZE)

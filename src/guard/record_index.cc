@@ -176,10 +176,9 @@ class IndexReader {
   void digest(std::string_view name, std::vector<Digest>& digests) {
     if (!status_.ok()) return;
     const Result<Json> member = object_.array(name);
-    status_ = member.ok()
-                  ? read_list(*member, digests,
-                              [this](const Json& json, Digest& out) { return read_digest(json, out); })
-                  : member.status();
+    status_ = member.ok() ? read_list(*member, digests,
+                                      [](const Json& json, Digest& out) { return read_digest(json, out); })
+                          : member.status();
   }
 
   template <typename T>
