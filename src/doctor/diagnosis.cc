@@ -3,6 +3,7 @@
 
 #include "diag/table.h"
 #include "doctor/doctor.h"
+#include "faults/entry.h"
 #include "json/json_writer.h"
 
 namespace lockstep {
@@ -70,7 +71,7 @@ void classes(const Diagnosis& diagnosis, std::string& text) {
                {"named at", Align::kLeft},
                {"s"}});
   for (const auto& [letter, tally] : tallies) {
-    table.row({concat("(", letter, ")"), std::string(class_name(letter)), tally.share(),
+    table.row({concat("(", letter, ")"), std::string(faults::class_name(letter)), tally.share(),
                concat(tally.accused), tally.when(), fixed(tally.seconds, 1)});
   }
   text += "\n" + table.text();

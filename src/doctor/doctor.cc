@@ -101,26 +101,6 @@ std::string_view name_of(Examination::Kind kind) {
   return kNames[static_cast<size_t>(kind)];
 }
 
-std::string_view class_name(char fault_class) {
-  switch (fault_class) {
-    case 'a': return "capture freezes a value, a branch or a layout";
-    case 'b': return "a buffer moves or is freed after capture";
-    case 'c': return "a graph overwrites the plan; copies out of order";
-    case 'd': return "rows of padding without an owner";
-    case 'e': return "strides and layouts that were assumed";
-    case 'f': return "context parallelism loses or doubles tokens";
-    case 'g': return "ranks that disagree";
-    case 'h': return "staging refilled, results read too early";
-    case 'i': return "page tables, slots, address widths";
-    case 'j': return "recurrent states shared or stale";
-    case 'k': return "sparse page selection";
-    case 'l': return "experts and scales that see padding";
-    case 'm': return "numerics that turn a slip into a disaster";
-    case 'n': return "tensor-parallel shapes";
-    default: return "";
-  }
-}
-
 Result<Diagnosis> examine(const DoctorOptions& options) {
   const int64_t start = now_ns();
   Diagnosis diagnosis;

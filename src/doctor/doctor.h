@@ -54,9 +54,6 @@ struct DoctorOptions {
 // Cost: about a minute.
 Result<Diagnosis> examine(const DoctorOptions& options);
 
-// What each class of faults is about, in a few words; empty for an unknown letter.
-std::string_view class_name(char fault_class);
-
 // For people: the verdict, a line per report, per class of faults and per backend, then what went wrong.
 // `all`: a line per entry instead.
 std::string diagnosis_text(const Diagnosis& diagnosis, bool all);

@@ -38,4 +38,26 @@ Status must_say(const Expectation& expect, const Status& status) {
   return missing.empty() ? Status() : error(Code::kInternal, missing);
 }
 
+std::string_view class_name(char fault_class) {
+  switch (fault_class) {
+    case 'a': return "capture freezes a value, a branch or a layout";
+    case 'b': return "a buffer moves or is freed after capture";
+    case 'c': return "a graph overwrites the plan; copies out of order";
+    case 'd': return "rows of padding without an owner";
+    case 'e': return "strides and layouts that were assumed";
+    case 'f': return "context parallelism loses or doubles tokens";
+    case 'g': return "ranks that disagree";
+    case 'h': return "staging refilled, results read too early";
+    case 'i': return "page tables, slots, address widths";
+    case 'j': return "recurrent states shared or stale";
+    case 'k': return "sparse page selection";
+    case 'l': return "experts and scales that see padding";
+    case 'm': return "numerics that turn a slip into a disaster";
+    case 'n': return "tensor-parallel shapes";
+    case 'r': return "the field reports";
+    case 'x': return "inventions of our own";
+    default: return "";
+  }
+}
+
 }  // namespace lockstep::faults

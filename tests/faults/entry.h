@@ -30,6 +30,9 @@ struct Entry {
   Status (*twin)() = nullptr;   // the same done right: must be ok
 };
 
+// What a class of faults is about, in a few words; empty for an unknown letter.
+std::string_view class_name(char fault_class);
+
 // Every entry that is named as it should be, by id.
 std::span<const Entry* const> all_entries();
 // Those that no check names: the wrong ones go unnoticed, as far as the contract is concerned.

@@ -3,7 +3,6 @@
 
 #include <cstdlib>
 #include <fstream>
-#include <map>
 #include <sstream>
 #include <string>
 
@@ -32,28 +31,6 @@ constexpr std::string_view kIntro =
     "are "
     "for those.\n";
 
-std::string_view class_of(char letter) {
-  static const std::map<char, std::string_view> kNames = {
-      {'a', "graph capture freezes a value, a branch or a layout"},
-      {'b', "a buffer moved or freed after capture"},
-      {'c', "metadata overwritten"},
-      {'d', "padded rows"},
-      {'e', "strides and layouts"},
-      {'f', "context parallelism and speculation"},
-      {'g', "ranks that disagree"},
-      {'h', "staging, copies and lifetimes"},
-      {'i', "block tables, slots and address widths"},
-      {'j', "recurrent state"},
-      {'k', "sparse attention"},
-      {'l', "expert routing with padding"},
-      {'m', "numbers that turn a slip into a disaster"},
-      {'n', "tensor-parallel shapes"},
-      {'r', "the field reports"},
-      {'x', "inventions of our own"}};
-  const auto found = kNames.find(letter);
-  return found == kNames.end() ? "" : found->second;
-}
-
 // Nobody names these yet.
 std::string unnamed() {
   std::string text =
@@ -71,7 +48,7 @@ std::string page() {
     if (entry->fault_class != before) {
       before = entry->fault_class;
       text +=
-          concat("\n## ", class_of(before), "\n\n| id | what went wrong | thread | named | by | field |\n",
+          concat("\n## ", class_name(before), "\n\n| id | what went wrong | thread | named | by | field |\n",
                  "|---|---|---|---|---|---|\n");
     }
     text += concat("| ", entry->id, " | ", entry->title, " | ", entry->thread, " | ",
