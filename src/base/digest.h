@@ -27,6 +27,26 @@ inline uint64_t digest_word(const unsigned char* bytes) {
   return word;
 }
 
+// The last `size` bytes, 0 to 15 of them, as two words filled up with zeros. From loads of fixed sizes that
+// overlap, since most fields of a plan are a few bytes.
+struct DigestTail {
+  uint64_t low = 0;
+  uint64_t high = 0;
+};
+inline DigestTail digest_tail(const unsigned char* bytes, size_t size) {
+  if (size > 8) return {digest_word(bytes), digest_word(bytes + size - 8) >> (8 * (16 - size))};
+  if (size == 8) return {digest_word(bytes), 0};
+  if (size >= 4) {
+    uint32_t first = 0, last = 0;
+    std::memcpy(&first, bytes, sizeof(first));
+    std::memcpy(&last, bytes + size - 4, sizeof(last));
+    return {first | static_cast<uint64_t>(last) << (8 * (size - 4)), 0};
+  }
+  uint64_t word = 0;
+  for (size_t i = 0; i < size; ++i) word |= static_cast<uint64_t>(bytes[i]) << (8 * i);
+  return {word, 0};
+}
+
 // Digest of `bytes`, chained from `seed`. O(bytes). A chain takes 16 bytes per product; blocks of 64 bytes go
 // through four chains side by side, since a product waits four times as long for the one before as for a free
 // multiplier. One definition for every device.
@@ -47,9 +67,8 @@ inline Digest digest_bytes(const void* data, size_t size, Digest seed = 0) {
   for (; i + 16 <= size; i += 16) {
     state = mix64(state ^ digest_word(bytes + i), digest_word(bytes + i + 8));
   }
-  uint64_t tail[2] = {0, 0};
-  if (i < size) std::memcpy(tail, bytes + i, size - i);
-  return mix64(state ^ tail[0], tail[1] ^ size);
+  const DigestTail tail = digest_tail(bytes + i, size - i);
+  return mix64(state ^ tail.low, tail.high ^ size);
 }
 
 template <typename T>

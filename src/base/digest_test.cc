@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <random>
 #include <set>
 #include <string>
@@ -47,6 +48,17 @@ TEST(Digest, DependsOnTheOrderOfWords) {
       EXPECT_NE(digest_span(std::span<const uint64_t>(words)), before) << i << " and " << j;
       std::swap(words[i], words[j]);
     }
+  }
+}
+
+TEST(Digest, TakesItsLastBytesAsTwoWordsFilledUpWithZeros) {
+  const std::vector<unsigned char> bytes = random_bytes(32, 6);
+  for (size_t size = 0; size < 16; ++size) {
+    uint64_t words[2] = {0, 0};
+    std::memcpy(words, bytes.data() + 16, size);
+    const DigestTail tail = digest_tail(bytes.data() + 16, size);
+    EXPECT_EQ(tail.low, words[0]) << size;
+    EXPECT_EQ(tail.high, words[1]) << size;
   }
 }
 

@@ -12,6 +12,12 @@ std::string_view name_of(Feed feed) { return feed == Feed::kAddress ? "address" 
 
 }  // namespace
 
+void BindingLog::write(const Binding& binding) {
+  if (!differs_) others_.assign(expected_.begin(), expected_.begin() + static_cast<int64_t>(same_));
+  differs_ = true;
+  others_.push_back(binding);
+}
+
 Status Binder::refuse(const ConsumerSpec& consumer, FieldId id, int64_t row, std::string expected,
                       std::string found) const {
   const std::string_view check = "L1";
@@ -25,13 +31,21 @@ Status Binder::refuse(const ConsumerSpec& consumer, FieldId id, int64_t row, std
                  .found = std::move(found)});
 }
 
+// Consumers bind in the order of their spec, mostly: then the next line is the one.
+bool Binder::declared_next(const ConsumerSpec& consumer, FieldId id, Feed feed, GroupId group) const {
+  if (accepted_ != &consumer || next_use_ >= consumer.fields.size()) return false;
+  const FieldUse& use = consumer.fields[next_use_];
+  const bool in_range = group.get() >= 0 && group.get() < kMaxGroups;
+  if (use.field != id || use.feed != feed || !in_range) return false;
+  if (plan_.layout().place(id, group).offset < 0) return false;
+  ++next_use_;
+  return true;
+}
+
 Status Binder::declared(const ConsumerSpec& consumer, FieldId id, Feed feed, GroupId group) const {
   const std::span<const FieldUse> uses = consumer.fields;
-  size_t use = accepted_ == &consumer ? next_use_ : 0;
-  if (use >= uses.size() || uses[use].field != id || uses[use].feed != feed) {
-    use = 0;
-    while (use < uses.size() && (uses[use].field != id || uses[use].feed != feed)) ++use;
-  }
+  size_t use = 0;
+  while (use < uses.size() && (uses[use].field != id || uses[use].feed != feed)) ++use;
   next_use_ = use + 1;
   if (use == uses.size()) {
     LS_TRY(refuse(consumer, id, -1, "its spec to declare that", concat("read by ", name_of(feed))));
@@ -75,17 +89,36 @@ Status Binder::accepts(const ConsumerSpec& consumer) const {
   return {};
 }
 
-Status Binder::bind(const ConsumerSpec& consumer, FieldId id, TensorView& view, GroupId group) const {
-  LS_TRY(declared(consumer, id, Feed::kAddress, group));
-  image_.view(plan_.layout(), id, group, view);
-  if (log_ != nullptr) {
-    log_->push_back({.consumer = &consumer,
-                     .kind = Binding::Kind::kAddress,
-                     .field = id,
-                     .group = group,
-                     .name = lockstep::name_of(id),
-                     .offset = plan_.layout().place(id, group).offset,
-                     .elements = view.elements()});
+namespace {
+
+constexpr auto kElementShapes = [] {
+  std::array<ElementShape, kNumFields> shapes{};
+  for (const FieldInfo& info : kFields) shapes[static_cast<size_t>(info.id)] = element_shape(info.element);
+  return shapes;
+}();
+
+}  // namespace
+
+Status Binder::bind(const ConsumerSpec& consumer, std::initializer_list<FieldTarget> targets) const {
+  for (const FieldTarget& target : targets) {
+    const FieldId id = target.id();
+    if (!declared_next(consumer, id, Feed::kAddress, target.group()))
+      LS_TRY(declared(consumer, id, Feed::kAddress, target.group()));
+    const ImageLayout::Place& place = plan_.layout().place(id, target.group());
+    const ElementShape element = kElementShapes[static_cast<size_t>(id)];
+    if (target.view() != nullptr) {
+      view_entries(element, image_.at(place.offset), place.count, *target.view());
+    } else {
+      target.set_address(image_.at(place.offset));
+    }
+    if (log_ == nullptr) continue;
+    log_->add({.consumer = &consumer,
+               .kind = Binding::Kind::kAddress,
+               .field = id,
+               .group = target.group(),
+               .name = lockstep::name_of(id),
+               .offset = place.offset,
+               .elements = place.count * element.words});
   }
   return {};
 }
@@ -97,14 +130,14 @@ Result<std::span<const std::byte>> Binder::value_bytes(const ConsumerSpec& consu
   if (log_ != nullptr) {
     const auto use = std::find_if(consumer.fields.begin(), consumer.fields.end(),
                                   [&](const FieldUse& u) { return u.field == id && u.feed == Feed::kValue; });
-    log_->push_back({.consumer = &consumer,
-                     .kind = Binding::Kind::kValue,
-                     .freeze = use == consumer.fields.end() ? Freeze::kExact : use->freeze,
-                     .field = id,
-                     .group = group,
-                     .name = lockstep::name_of(id),
-                     .offset = place.offset,
-                     .elements = place.count});
+    log_->add({.consumer = &consumer,
+               .kind = Binding::Kind::kValue,
+               .freeze = use == consumer.fields.end() ? Freeze::kExact : use->freeze,
+               .field = id,
+               .group = group,
+               .name = lockstep::name_of(id),
+               .offset = place.offset,
+               .elements = place.count});
   }
   return plan_.image().subspan(
       static_cast<size_t>(place.offset),
@@ -114,11 +147,11 @@ Result<std::span<const std::byte>> Binder::value_bytes(const ConsumerSpec& consu
 int64_t Binder::decide(const ConsumerSpec& consumer, std::string_view name, int64_t value,
                        DecisionKind choice) const {
   if (log_ != nullptr) {
-    log_->push_back({.consumer = &consumer,
-                     .kind = Binding::Kind::kDecision,
-                     .name = name,
-                     .value = value,
-                     .choice = choice});
+    log_->add({.consumer = &consumer,
+               .kind = Binding::Kind::kDecision,
+               .choice = choice,
+               .name = name,
+               .value = value});
   }
   return value;
 }
@@ -141,10 +174,10 @@ Result<DerivedFields::Entry*> Binder::derived_entry(const ConsumerSpec& consumer
     }
   }
   if (log_ != nullptr) {
-    log_->push_back({.consumer = &consumer,
-                     .kind = Binding::Kind::kDerived,
-                     .name = spec.name,
-                     .elements = entry->values.elements()});
+    log_->add({.consumer = &consumer,
+               .kind = Binding::Kind::kDerived,
+               .name = spec.name,
+               .elements = entry->values.elements()});
   }
   return entry;
 }
@@ -152,7 +185,7 @@ Result<DerivedFields::Entry*> Binder::derived_entry(const ConsumerSpec& consumer
 // What one consumer derives, no other writes to in the same step: the first would read the second's.
 Status Binder::only_maker(const ConsumerSpec& consumer, const DerivedSpec& spec) const {
   if (log_ == nullptr) return {};
-  for (const Binding& binding : *log_) {
+  for (const Binding& binding : log_->all()) {
     const auto& derives = binding.consumer->derives;
     if (binding.kind != Binding::Kind::kDerived || binding.consumer == &consumer) continue;
     if (binding.name != spec.name || std::find(derives.begin(), derives.end(), &spec) == derives.end())

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <array>
+#include <cstring>
+#include <initializer_list>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -28,44 +30,96 @@ struct Binding {
   const ConsumerSpec* consumer = nullptr;
   Kind kind = Kind::kAddress;
   Freeze freeze = Freeze::kExact;
-  FieldId field = FieldId::token_ids;  // kAddress, kValue
+  DecisionKind choice = DecisionKind::kBranch;  // kDecision
+  FieldId field = FieldId::token_ids;           // kAddress, kValue
   GroupId group;
   std::string_view name;  // of the field, derived field or decision
   int64_t offset = 0;     // bytes from the beginning of the image, or of the derived field's memory
   int64_t elements = 0;
   int64_t value = 0;  // kDecision: the number
-  DecisionKind choice = DecisionKind::kBranch;
+
+  bool operator==(const Binding&) const = default;
+};
+
+// The bindings of one prepare(), in their order. As long as they are those of a capture they are only held
+// to its list, not written down again: a replay that is right reads memory and writes none.
+class BindingLog {
+ public:
+  // Empties the log. `expected`: of a capture, which outlives this log or its next begin().
+  void begin(std::span<const Binding> expected = {}) {
+    expected_ = expected;
+    same_ = 0;
+    others_.clear();
+    differs_ = false;
+  }
+  void add(const Binding& binding) {
+    if (!differs_ && same_ < expected_.size() && expected_[same_] == binding) {
+      ++same_;
+    } else {
+      write(binding);
+    }
+  }
+  std::span<const Binding> all() const { return differs_ ? std::span(others_) : expected_.first(same_); }
+
+ private:
+  void write(const Binding& binding);
+
+  std::span<const Binding> expected_;
+  size_t same_ = 0;              // that many of expected_, so far
+  std::vector<Binding> others_;  // all of them, once one differs
+  bool differs_ = false;
+};
+
+// A field, and the place in a launch that it is bound to: a view, or the typed address of a scalar.
+class FieldTarget {
+ public:
+  FieldTarget(FieldId id, TensorView& view, GroupId group = GroupId(0))
+      : id_(id), group_(group), view_(&view) {}
+  template <typename T>
+  FieldTarget(Field<T> f, const T*& address, GroupId group = GroupId(0))
+      : id_(f.id), group_(group), address_(&address) {}
+
+  FieldId id() const { return id_; }
+  GroupId group() const { return group_; }
+  TensorView* view() const { return view_; }  // null: a scalar
+  void set_address(const void* address) const { std::memcpy(address_, &address, sizeof(address)); }
+
+ private:
+  FieldId id_;
+  GroupId group_;
+  TensorView* view_ = nullptr;
+  void* address_ = nullptr;  // of a pointer
 };
 
 // Lives for one prepare(). Thread: one owner. Cost: a few ns per field.
 class Binder {
  public:
   // `derived` may be null where no consumer derives anything; `log` where nobody reads it.
-  Binder(const StepPlan& plan, const DeviceImage& image, std::vector<Binding>* log,
-         DerivedFields* derived = nullptr)
+  Binder(const StepPlan& plan, const DeviceImage& image, BindingLog* log, DerivedFields* derived = nullptr)
       : plan_(plan), image_(image), log_(log), derived_(derived) {}
 
-  // The field's device view.
-  // Errors: kInternal, with a fault of moment kBind: the consumer did not declare it or the group has no such
-  // field (L1); the plan is not what the consumer needs (L1).
+  // Binds fields to their places in a launch, whose views are as PreparedStep::add() gives them. Up to the
+  // first error: kInternal, with a fault of moment kBind: the consumer did not declare the field or the group
+  // has no such field (L1); the plan is not what the consumer needs (L1).
+  Status bind(const ConsumerSpec& consumer, std::initializer_list<FieldTarget> targets) const;
+
+  // The field's device view. Errors: as bind().
   Result<TensorView> address(const ConsumerSpec& consumer, FieldId id, GroupId group = GroupId(0)) const {
     TensorView view;
-    LS_TRY(bind(consumer, id, view, group));
+    LS_TRY(bind(consumer, {{id, view, group}}));
     return view;
   }
-  // The same, straight into a launch.
-  Status bind(const ConsumerSpec& consumer, FieldId id, TensorView& view, GroupId group = GroupId(0)) const;
 
   // The device address of a scalar field, typed.
   template <typename T>
   Result<const T*> scalar_address(const ConsumerSpec& consumer, Field<T> f,
                                   GroupId group = GroupId(0)) const {
-    TensorView view;
-    LS_TRY(bind(consumer, f.id, view, group));
-    return static_cast<const T*>(view.data);
+    const T* scalar = nullptr;
+    LS_TRY(bind(consumer, {{f, scalar, group}}));
+    return scalar;
   }
 
-  // The host values of a field, typed: frozen by a capture. Errors: as address().
+  // The host values of a field, typed: frozen by a capture. Errors: as bind().
   template <typename T>
   Result<std::span<const T>> values(const ConsumerSpec& consumer, Field<T> f,
                                     GroupId group = GroupId(0)) const {
@@ -98,6 +152,7 @@ class Binder {
   const StepPlan& plan() const { return plan_; }
 
  private:
+  bool declared_next(const ConsumerSpec& consumer, FieldId id, Feed feed, GroupId group) const;
   Status declared(const ConsumerSpec& consumer, FieldId id, Feed feed, GroupId group) const;
   Status accepts(const ConsumerSpec& consumer) const;
   Result<std::span<const std::byte>> value_bytes(const ConsumerSpec& consumer, FieldId id,
@@ -110,10 +165,10 @@ class Binder {
 
   const StepPlan& plan_;
   const DeviceImage& image_;
-  std::vector<Binding>* log_;
+  BindingLog* log_;
   DerivedFields* derived_;
   mutable const ConsumerSpec* accepted_ = nullptr;  // the last one whose needs were held up
-  mutable size_t next_use_ = 0;  // of it: consumers bind in the order of their spec, mostly
+  mutable size_t next_use_ = 0;                     // of it
 };
 
 }  // namespace lockstep

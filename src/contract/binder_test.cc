@@ -61,7 +61,7 @@ class BinderTest : public ::testing::Test {
   Stream stream_{1};
   StagingRing staging_{2, 1 << 16};
   StepPlan plan_;
-  std::vector<Binding> log_;
+  BindingLog log_;
   Binder binder_{plan_, image_, &log_};
 };
 
@@ -100,7 +100,7 @@ TEST_F(BinderTest, RefusesAFieldThatTheConsumerDidNotDeclare) {
   EXPECT_EQ(refused.status().code(), Code::kInternal);
   EXPECT_EQ(refused.status().message(),
             "step 17: L1 paged_attention: positions is read by address; expected its spec to declare that");
-  EXPECT_TRUE(log_.empty());
+  EXPECT_TRUE(log_.all().empty());
 }
 
 TEST_F(BinderTest, RefusesAValueWhereAnAddressWasDeclaredAndTheOtherWayRound) {
@@ -139,16 +139,16 @@ TEST_F(BinderTest, LogsWhatItHandedOut) {
   (void)*binder_.value(kConsumer, field::epoch);
   (void)*binder_.address(kConsumer, FieldId::table_rows, kPages);
 
-  ASSERT_EQ(log_.size(), 3u);
-  EXPECT_EQ(log_[0].consumer, &kConsumer);
-  EXPECT_EQ(log_[0].field, FieldId::seq_lens);
-  EXPECT_EQ(log_[0].kind, Binding::Kind::kAddress);
-  EXPECT_EQ(log_[0].offset, plan_.layout().place(FieldId::seq_lens).offset);
-  EXPECT_EQ(log_[0].elements, 3);
-  EXPECT_EQ(log_[1].kind, Binding::Kind::kValue);
-  EXPECT_EQ(log_[1].elements, 1);
-  EXPECT_EQ(log_[2].field, FieldId::table_rows);
-  EXPECT_EQ(log_[2].group, kPages);
+  ASSERT_EQ(log_.all().size(), 3u);
+  EXPECT_EQ(log_.all()[0].consumer, &kConsumer);
+  EXPECT_EQ(log_.all()[0].field, FieldId::seq_lens);
+  EXPECT_EQ(log_.all()[0].kind, Binding::Kind::kAddress);
+  EXPECT_EQ(log_.all()[0].offset, plan_.layout().place(FieldId::seq_lens).offset);
+  EXPECT_EQ(log_.all()[0].elements, 3);
+  EXPECT_EQ(log_.all()[1].kind, Binding::Kind::kValue);
+  EXPECT_EQ(log_.all()[1].elements, 1);
+  EXPECT_EQ(log_.all()[2].field, FieldId::table_rows);
+  EXPECT_EQ(log_.all()[2].group, kPages);
 }
 
 TEST_F(BinderTest, NeedsNoLog) {

@@ -40,8 +40,9 @@ class PreparedStep {
     LS_CHECK(count_ < kMaxParts && used_ + bytes <= kMaxBytes, maker.name, " prepares ", bytes,
              " bytes after ", used_);
     parts_[static_cast<size_t>(count_++)] = {&maker, group, used_, bytes};
-    std::memset(bytes_.data() + used_, 0, static_cast<size_t>(bytes));
     T* launch = new (bytes_.data() + used_) T();
+    // No byte of T is padding; behind it there may be some.
+    std::memset(bytes_.data() + used_ + sizeof(T), 0, static_cast<size_t>(bytes) - sizeof(T));
     used_ += bytes;
     return *launch;
   }

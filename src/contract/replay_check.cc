@@ -64,16 +64,40 @@ CapturedStep::CapturedStep(const StepPlan& plan, const PreparedStep& prepared,
     : prepared_(prepared),
       bindings_(bindings.begin(), bindings.end()),
       image_(plan.image().begin(), plan.image().end()) {
-  for (const Binding& binding : bindings) {
+  for (size_t i = 0; i < bindings.size(); ++i) {
+    const Binding& binding = bindings[i];
     if (binding.kind != Binding::Kind::kValue) continue;
     const std::byte* begin = plan.image().data() + binding.offset;
+    held_.push_back({.binding = i, .offset = values_.size()});
     values_.insert(values_.end(), begin, begin + binding.elements * info_of(binding.field).element_bytes);
   }
 }
 
 Status CapturedStep::check(const StepPlan& plan, const PreparedStep& prepared,
                            std::span<const Binding> bindings) const {
-  size_t value_offset = 0;
+  LS_TRY(check_bindings(plan, bindings));
+  const auto was = prepared_.parts(), is = prepared.parts();
+  for (size_t part = 0; part < std::max(was.size(), is.size()); ++part) {
+    const bool both = part < was.size() && part < is.size();
+    if (both && was[part].maker == is[part].maker && was[part].group == is[part].group &&
+        std::memcmp(prepared_.bytes_of(was[part]).data(), prepared.bytes_of(is[part]).data(),
+                    prepared.bytes_of(is[part]).size()) == 0)
+      continue;
+    if (both && was[part].maker == is[part].maker &&
+        within_bounds(plan, *was[part].maker, prepared_.bytes_of(was[part]), prepared.bytes_of(is[part])))
+      continue;
+    LS_TRY(undeclared(plan, prepared, part));
+  }
+  return {};
+}
+
+Status CapturedStep::check_bindings(const StepPlan& plan, std::span<const Binding> bindings) const {
+  // A log that was held to this list to its end is this list.
+  if (bindings.data() == bindings_.data() && bindings.size() == bindings_.size()) {
+    for (const Held& held : held_) LS_TRY(check_values(plan, held));
+    return {};
+  }
+  auto held = held_.begin();
   const size_t count = std::min(bindings_.size(), bindings.size());
   for (size_t i = 0; i < count; ++i) {
     const Binding& was = bindings_[i];
@@ -97,9 +121,7 @@ Status CapturedStep::check(const StepPlan& plan, const PreparedStep& prepared,
       fault.expected = concat(was.value, ", as captured");
       LS_TRY(broken(std::move(fault)));
     }
-    if (was.kind != Binding::Kind::kValue) continue;
-    LS_TRY(check_values(plan, was, value_offset));
-    value_offset += static_cast<size_t>(was.elements) * static_cast<size_t>(info_of(was.field).element_bytes);
+    if (was.kind == Binding::Kind::kValue) LS_TRY(check_values(plan, *held++));
   }
   if (bindings_.size() != bindings.size()) {
     const bool more = bindings.size() > count;
@@ -107,18 +129,6 @@ Status CapturedStep::check(const StepPlan& plan, const PreparedStep& prepared,
     fault.found = more ? "bound now and not at the capture" : "bound at the capture and not now";
     fault.expected = "the same bindings at every replay";
     LS_TRY(broken(std::move(fault)));
-  }
-  const auto was = prepared_.parts(), is = prepared.parts();
-  for (size_t part = 0; part < std::max(was.size(), is.size()); ++part) {
-    const bool both = part < was.size() && part < is.size();
-    if (both && was[part].maker == is[part].maker && was[part].group == is[part].group &&
-        std::memcmp(prepared_.bytes_of(was[part]).data(), prepared.bytes_of(is[part]).data(),
-                    prepared.bytes_of(is[part]).size()) == 0)
-      continue;
-    if (both && was[part].maker == is[part].maker &&
-        within_bounds(plan, *was[part].maker, prepared_.bytes_of(was[part]), prepared.bytes_of(is[part])))
-      continue;
-    LS_TRY(undeclared(plan, prepared, part));
   }
   return {};
 }
@@ -148,9 +158,10 @@ bool CapturedStep::within_bounds(const StepPlan& plan, const ConsumerSpec& maker
   return true;
 }
 
-Status CapturedStep::check_values(const StepPlan& plan, const Binding& binding, size_t offset) const {
+Status CapturedStep::check_values(const StepPlan& plan, const Held& held) const {
+  const Binding& binding = bindings_[held.binding];
   const FieldInfo& info = info_of(binding.field);
-  const std::byte* captured = values_.data() + offset;
+  const std::byte* captured = values_.data() + held.offset;
   const std::byte* live = plan.image().data() + binding.offset;
   const auto bytes = static_cast<size_t>(binding.elements) * static_cast<size_t>(info.element_bytes);
   if (std::memcmp(captured, live, bytes) == 0) return {};

@@ -32,14 +32,21 @@ class CapturedStep {
   std::span<const Binding> bindings() const { return bindings_; }
 
  private:
+  // A field that was read on the host.
+  struct Held {
+    size_t binding = 0;
+    size_t offset = 0;  // of its values in values_
+  };
   bool within_bounds(const StepPlan& plan, const ConsumerSpec& maker, std::span<const std::byte> was,
                      std::span<const std::byte> is) const;
-  Status check_values(const StepPlan& plan, const Binding& binding, size_t offset) const;
+  Status check_bindings(const StepPlan& plan, std::span<const Binding> bindings) const;
+  Status check_values(const StepPlan& plan, const Held& held) const;
   Status undeclared(const StepPlan& plan, const PreparedStep& prepared, size_t part) const;
 
   PreparedStep prepared_;
   std::vector<Binding> bindings_;
-  std::vector<std::byte> values_;  // of the kValue bindings, in their order
+  std::vector<Held> held_;         // the kValue bindings, in their order
+  std::vector<std::byte> values_;  // theirs
   std::vector<std::byte> image_;   // the plan's, to name what was frozen
 };
 

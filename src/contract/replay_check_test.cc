@@ -55,16 +55,16 @@ class ReplayCheckTest : public ::testing::Test {
   template <typename Prepare>
   CapturedStep capture(const StepPlan& plan, const Prepare& consumer) {
     run(plan, consumer);
-    return CapturedStep(plan, step_, log_);
+    return CapturedStep(plan, step_, log_.all());
   }
   template <typename Prepare>
   Status replay(const CapturedStep& captured, const StepPlan& plan, const Prepare& consumer) {
     run(plan, consumer);
-    return captured.check(plan, step_, log_);
+    return captured.check(plan, step_, log_.all());
   }
   template <typename Prepare>
   void run(const StepPlan& plan, const Prepare& consumer) {
-    log_.clear();
+    log_.begin();
     step_.clear();
     const Binder binder(plan, image_, &log_);
     consumer(binder, step_.add<Launch>(kVendor));
@@ -72,7 +72,7 @@ class ReplayCheckTest : public ::testing::Test {
 
   Arena arena_;
   DeviceImage image_;
-  std::vector<Binding> log_;
+  BindingLog log_;
   PreparedStep step_;
 };
 

@@ -26,18 +26,15 @@ FieldId field_of(StructureRule rule) {
 }  // namespace
 
 int64_t StepReport::footprint() {
-  return Arena::footprint(DType::kI64, {kMost + 1, 2}) + Arena::footprint(DType::kU64, {kMost + 3}) +
-         Arena::footprint(DType::kI64, {kMaxGroups, 4});
+  return Arena::footprint(DType::kI64, {kMost + 1, 2}) + Arena::footprint(DType::kU64, {kMostWords});
 }
 
 Result<StepReport> StepReport::create(const StepLimits& limits, Arena& arena) {
   StepReport report;
   report.limits_ = limits;
   report.ranges_ = LS_TRY(arena.allocate("report ranges", DType::kI64, {kMost + 1, 2}));
-  report.report_ = LS_TRY(arena.allocate("report digests", DType::kU64, {kMost + 3}));
-  report.structure_ = LS_TRY(arena.allocate("report structure", DType::kI64, {kMaxGroups, 4}));
-  report.host_.resize(static_cast<size_t>(kMost + 3));
-  report.host_structure_.resize(size_t{kMaxGroups} * 4);
+  report.report_ = LS_TRY(arena.allocate("report", DType::kU64, {kMostWords}));
+  report.host_.resize(static_cast<size_t>(kMostWords));
   return report;
 }
 
@@ -60,7 +57,7 @@ void StepReport::lay_out(const StepPlan& plan, const DeviceImage& image) {
            .epoch = static_cast<const Epoch*>(image.view(layout, FieldId::epoch, GroupId(0)).data)};
   tail_ = head_;
   tail_.ranges = ranges_.rows(count, 1);
-  tail_.out = report_.rows(kMost + 1, 2);
+  tail_.out = report_.rows(static_cast<int64_t>(tail_at()), 2);
   structures_.clear();
   for (size_t i = 0; i < std::max<size_t>(tables_.size(), 1); ++i)
     structures_.push_back(structure_args(plan, image, i));
@@ -72,12 +69,15 @@ PlanStructureArgs StepReport::structure_args(const StepPlan& plan, const DeviceI
   const auto view = [&](FieldId id, GroupId group = GroupId(0)) {
     return image.view(plan.layout(), id, group);
   };
+  TensorView out =
+      report_.rows(static_cast<int64_t>(structure_at() + table * kStructureWords), kStructureWords);
+  out.dtype = DType::kI64;
   PlanStructureArgs args{.query_start_loc = view(FieldId::query_start_loc),
                          .seq_lens = view(FieldId::seq_lens),
                          .table_rows = {},
                          .table_digests = {},
                          .page_table = {},
-                         .out = structure_.rows(static_cast<int64_t>(table), 1).reshaped({4}),
+                         .out = out,
                          .epoch = head_.epoch,
                          .num_rows = static_cast<const LiveRows*>(view(FieldId::num_rows).data),
                          .num_seqs = static_cast<const LiveSeqs*>(view(FieldId::num_seqs).data)};
@@ -132,11 +132,9 @@ Status StepReport::tail(const StepPlan& plan, bool all_tables, const Launcher& o
 }
 
 Status StepReport::download(Stream& stream) {
-  const auto count = static_cast<int64_t>(places_.size()) + 1;
-  uint64_t* host = host_.data();
-  LS_TRY(stream.download(report_.rows(0, count), dense_view(host, DType::kU64, {count})));
-  LS_TRY(stream.download(report_.rows(kMost + 1, 2), dense_view(host + tail_at(), DType::kU64, {2})));
-  LS_TRY(stream.download(structure_, dense_view(host_structure_.data(), DType::kI64, {kMaxGroups, 4})));
+  const auto words =
+      static_cast<int64_t>(structure_at()) + kStructureWords * static_cast<int64_t>(structures_.size());
+  LS_TRY(stream.download(report_.rows(0, words), dense_view(host_.data(), DType::kU64, {words})));
   stream_ = &stream;
   landed_ = stream.record();
   return {};
@@ -232,8 +230,8 @@ Status StepReport::check_tail(const StepPlan& plan, const DeviceImage& image) co
 }
 
 Status StepReport::check_structure(const StepPlan& plan) const {
-  for (size_t i = 0; i < std::max<size_t>(tables_.size(), 1); ++i) {
-    const int64_t* found = host_structure_.data() + i * 4;
+  for (size_t i = 0; i < structures_.size(); ++i) {
+    const auto* found = reinterpret_cast<const int64_t*>(host_.data() + structure_at() + i * kStructureWords);
     const auto rule = static_cast<StructureRule>(found[0]);
     if (rule == StructureRule::kHolds) continue;
     LS_TRY(broken({.check = "R6",

@@ -62,8 +62,13 @@ class StepReport {
     int64_t offset = 0;
     int64_t bytes = 0;
   };
-  static constexpr size_t tail_at() { return static_cast<size_t>(kMost) + 1; }
+  // The report, in words: the head's epoch and digests, the tail's epoch and digest, 4 words of structure for
+  // each table.
+  size_t tail_at() const { return places_.size() + 1; }
+  size_t structure_at() const { return tail_at() + 2; }
+  static constexpr int64_t kStructureWords = 4;
   static constexpr int64_t kMost = int64_t{kNumFields} * kMaxGroups;
+  static constexpr int64_t kMostWords = kMost + 3 + kStructureWords * kMaxGroups;
 
   void lay_out(const StepPlan& plan, const DeviceImage& image);
   PlanStructureArgs structure_args(const StepPlan& plan, const DeviceImage& image, size_t table) const;
@@ -77,15 +82,13 @@ class StepReport {
   std::vector<Place> places_;  // of the layout that the ranges on the device are for
   int32_t image_bytes_ = -1;
   Bucket bucket_;
-  TensorView ranges_;     // [kMost + 1, 2] i64: of each field, then of the whole image
-  TensorView report_;     // [kMost + 3] u64: head and tail, each with its epoch first
-  TensorView structure_;  // [kMaxGroups, 4] i64
-  PlanDigestArgs head_;   // of this layout, and so for every plan of its bucket
+  TensorView ranges_;    // [kMost + 1, 2] i64: of each field, then of the whole image
+  TensorView report_;    // [kMostWords] u64, in one piece: it is one copy to the host
+  PlanDigestArgs head_;  // of this layout, and so for every plan of its bucket
   PlanDigestArgs tail_;
   std::vector<PlanStructureArgs> structures_;  // of each table; one without a table where there is none
   bool fresh_ = false;                         // the layout is new: the ops' front doors have yet to see it
   std::vector<uint64_t> host_;
-  std::vector<int64_t> host_structure_;
   const Stream* stream_ = nullptr;  // that brings the report
   Event landed_;
 };

@@ -46,7 +46,7 @@ void Stream::enqueue(const LaunchSite& site, internal::Thunk thunk, const void* 
   if (graph_ != nullptr) {
     graph_->nodes_.push_back(std::move(node));
   } else {
-    add({.launch = std::move(node)});
+    add(std::move(node));
   }
 }
 
@@ -65,13 +65,11 @@ Status Stream::copy(const TensorView& target, StagingLease&& lease) {
   }
   StagingRing::Slot& slot = lease.ring_->slots_[static_cast<size_t>(lease.slot_)];
   slot = {.state = StagingRing::State::kInFlight, .read = {enqueued_ + 1}};
-  Work work;
-  work.copy = {.target = target,
-               .source = lease.bytes().data(),
-               .ring = std::exchange(lease.ring_, nullptr),
-               .slot = lease.slot_,
-               .digest = at_once() ? 0 : digest_bytes(lease.bytes().data(), lease.bytes().size())};
-  add(std::move(work));
+  add(Copy{.target = target,
+           .source = lease.bytes().data(),
+           .ring = std::exchange(lease.ring_, nullptr),
+           .slot = lease.slot_,
+           .digest = at_once() ? 0 : digest_bytes(lease.bytes().data(), lease.bytes().size())});
   return {};
 }
 
@@ -88,9 +86,7 @@ Status Stream::download(const TensorView& source, const TensorView& target) {
     return error(Code::kInternal, "stream: a copy of ", source.bytes(), " bytes to ", target.bytes(),
                  "; expected the same size");
   }
-  Work work;
-  work.copy = {.target = target, .source = source.data};
-  add(std::move(work));
+  add(Copy{.target = target, .source = source.data});
   return {};
 }
 
@@ -106,19 +102,18 @@ void Stream::end_capture() { graph_ = nullptr; }
 
 Status Stream::replay(const Graph& graph) {
   if (capturing()) return error(Code::kInternal, "stream: a replay inside a capture; expected launches only");
-  Work work;
-  work.graph = &graph;
-  add(std::move(work));
+  add(&graph);
   return {};
 }
 
-void Stream::add(Work&& work) {
+template <typename What>
+void Stream::add(What&& what) {
   ++enqueued_;
   if (at_once()) {
-    run(work);
+    run(what);
     ++done_;
   } else {
-    queue_.push_back(std::move(work));
+    queue_.emplace_back(std::forward<What>(what));
   }
 }
 
@@ -135,13 +130,11 @@ void Stream::wait(Event event) {
 }
 
 void Stream::run(const Work& work) {
-  if (work.graph != nullptr) {
-    for (const internal::LaunchNode& node : work.graph->nodes_) run(node);
-  } else if (work.launch.thunk != nullptr) {
-    run(work.launch);
-  } else {
-    run(work.copy);
-  }
+  std::visit([this](const auto& what) { run(what); }, work);
+}
+
+void Stream::run(const Graph* graph) {
+  for (const internal::LaunchNode& node : graph->nodes_) run(node);
 }
 
 void Stream::run(const internal::LaunchNode& node) {

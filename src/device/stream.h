@@ -8,6 +8,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "base/digest.h"
@@ -140,14 +141,12 @@ class Stream {
     int32_t slot = 0;
     Digest digest = 0;  // of the source, where it waits in the queue
   };
-  // One piece of work of the queue.
-  struct Work {
-    internal::LaunchNode launch;   // when launch.thunk is set
-    const Graph* graph = nullptr;  // a replay
-    Copy copy;                     // else
-  };
-  void add(Work&& work);
+  // One piece of work of the queue; a graph is replayed.
+  using Work = std::variant<internal::LaunchNode, const Graph*, Copy>;
+  template <typename What>
+  void add(What&& what);  // does it, or puts it into the queue
   void run(const Work& work);
+  void run(const Graph* graph);
   void run(const internal::LaunchNode& node);
   void run_launch(const LaunchSite& site, internal::Thunk thunk, const void* packed, int64_t args_bytes,
                   Parts parts);

@@ -76,12 +76,12 @@ Result<Decoder> Decoder::create(const DecoderSpec& spec, const DecoderWeights& w
 
 Status Decoder::prepare(const Binder& binder, PreparedStep& step) const {
   Launch& launch = step.add<Launch>(kConsumer);
-  LS_TRY(binder.bind(kConsumer, FieldId::token_ids, launch.token_ids));
-  LS_TRY(binder.bind(kConsumer, FieldId::token_source, launch.token_source));
-  LS_TRY(binder.bind(kConsumer, FieldId::positions, launch.positions));
-  LS_TRY(binder.bind(kConsumer, FieldId::logits_rows, launch.logits_rows));
-  launch.num_rows = LS_TRY(binder.scalar_address(kConsumer, field::num_rows));
-  launch.num_logits_rows = LS_TRY(binder.scalar_address(kConsumer, field::num_logits_rows));
+  LS_TRY(binder.bind(kConsumer, {{FieldId::token_ids, launch.token_ids},
+                                 {FieldId::token_source, launch.token_source},
+                                 {FieldId::positions, launch.positions},
+                                 {FieldId::logits_rows, launch.logits_rows},
+                                 {field::num_rows, launch.num_rows},
+                                 {field::num_logits_rows, launch.num_logits_rows}}));
   if (spec_.count(Mixer::kSoftmax) > 0) LS_TRY(attention_.prepare(binder, kKvGroup, step));
   if (spec_.count(Mixer::kDelta) > 0) LS_TRY(recurrent_.prepare(binder, step));
   return {};

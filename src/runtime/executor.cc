@@ -193,11 +193,12 @@ Status Executor::prepare_caches(const Binder& binder, PreparedStep& step) const 
   for (int32_t g = 0; g < options_.limits.num_groups; ++g) {
     const GroupId group(g);
     CacheUpdate& update = step.add<CacheUpdate>(kConsumer, group);
-    LS_TRY(binder.bind(kConsumer, FieldId::copies, update.copies, group));
-    update.num_copies = LS_TRY(binder.scalar_address(kConsumer, field::num_copies, group));
-    if (options_.limits.group(group).kind != GroupKind::kPaged) continue;
-    LS_TRY(binder.bind(kConsumer, FieldId::table_edits, update.edits, group));
-    update.num_edits = LS_TRY(binder.scalar_address(kConsumer, field::num_table_edits, group));
+    if (options_.limits.group(group).kind == GroupKind::kPaged) {
+      LS_TRY(binder.bind(kConsumer, {{FieldId::table_edits, update.edits, group},
+                                     {field::num_table_edits, update.num_edits, group}}));
+    }
+    LS_TRY(binder.bind(
+        kConsumer, {{FieldId::copies, update.copies, group}, {field::num_copies, update.num_copies, group}}));
   }
   return {};
 }

@@ -72,28 +72,27 @@ Status Sampler::prepare(const Binder& binder, const TensorView& tokens, const Te
   SamplerLaunch& launch = step.add<SamplerLaunch>(kConsumer);
   CountTokensArgs& count = launch.count;
   count.token_ids = tokens;
-  LS_TRY(binder.bind(kConsumer, FieldId::positions, count.positions));
-  LS_TRY(binder.bind(kConsumer, FieldId::query_start_loc, count.query_start_loc));
-  LS_TRY(binder.bind(kConsumer, FieldId::penalty_slots, count.penalty_slots));
-  LS_TRY(binder.bind(kConsumer, FieldId::prompt_lens, count.prompt_lens));
   count.counts = counts_;
-  count.num_seqs = LS_TRY(binder.scalar_address(kConsumer, field::num_seqs));
-
   SampleArgs& sample = launch.sample;
+  LS_TRY(binder.bind(kConsumer, {{FieldId::positions, count.positions},
+                                 {FieldId::query_start_loc, count.query_start_loc},
+                                 {FieldId::penalty_slots, count.penalty_slots},
+                                 {FieldId::prompt_lens, count.prompt_lens},
+                                 {field::num_seqs, count.num_seqs},
+                                 {FieldId::temperature, sample.temperature},
+                                 {FieldId::top_k, sample.top_k},
+                                 {FieldId::top_p, sample.top_p},
+                                 {FieldId::min_p, sample.min_p},
+                                 {FieldId::repetition_penalty, sample.repetition_penalty},
+                                 {FieldId::presence_penalty, sample.presence_penalty},
+                                 {FieldId::frequency_penalty, sample.frequency_penalty},
+                                 {FieldId::seed, sample.seed},
+                                 {FieldId::sample_positions, sample.position},
+                                 {FieldId::sample_penalty_slots, sample.penalty_slot},
+                                 {FieldId::logprobs, sample.logprobs},
+                                 {field::num_logits_rows, sample.num_logits_rows}}));
   const int64_t rows = logits.dim(0);
   sample.logits = logits;
-  LS_TRY(binder.bind(kConsumer, FieldId::temperature, sample.temperature));
-  LS_TRY(binder.bind(kConsumer, FieldId::top_k, sample.top_k));
-  LS_TRY(binder.bind(kConsumer, FieldId::top_p, sample.top_p));
-  LS_TRY(binder.bind(kConsumer, FieldId::min_p, sample.min_p));
-  LS_TRY(binder.bind(kConsumer, FieldId::repetition_penalty, sample.repetition_penalty));
-  LS_TRY(binder.bind(kConsumer, FieldId::presence_penalty, sample.presence_penalty));
-  LS_TRY(binder.bind(kConsumer, FieldId::frequency_penalty, sample.frequency_penalty));
-  LS_TRY(binder.bind(kConsumer, FieldId::seed, sample.seed));
-  LS_TRY(binder.bind(kConsumer, FieldId::sample_positions, sample.position));
-  LS_TRY(binder.bind(kConsumer, FieldId::sample_penalty_slots, sample.penalty_slot));
-  LS_TRY(binder.bind(kConsumer, FieldId::logprobs, sample.logprobs));
-  sample.num_logits_rows = LS_TRY(binder.scalar_address(kConsumer, field::num_logits_rows));
   sample.counts = counts_;
   sample.tokens = tokens_.rows(0, rows);
   sample.token_logprob = token_logprob_.rows(0, rows);

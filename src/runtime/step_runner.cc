@@ -80,8 +80,9 @@ Result<std::unique_ptr<StepRunner>> StepRunner::create(const RunnerOptions& opti
   return runner;
 }
 
-Status StepRunner::prepare(const StepPlan& plan, const StepProgram& program) {
-  bindings_.clear();
+Status StepRunner::prepare(const StepPlan& plan, const StepProgram& program,
+                           std::span<const Binding> expected) {
+  bindings_.begin(expected);
   prepared_.clear();
   const Binder binder(plan, image_, &bindings_, &derived_);
   LS_TRY(program.prepare(binder, prepared_));
@@ -95,12 +96,15 @@ Status StepRunner::run(const StepPlan& plan, const StepProgram& program, const L
   last_ = {.replayed = found != graphs_.end()};
   if (!last_.replayed) count_eager(eager_reason(plan, key));
   // At level plan a replay trusts its graph, unless consumers derive something on the host.
-  if (reports || !last_.replayed || !options_.derived.empty()) LS_TRY(prepare(plan, program));
+  if (reports || !last_.replayed || !options_.derived.empty()) {
+    LS_TRY(prepare(plan, program,
+                   last_.replayed ? found->second.captured.bindings() : std::span<const Binding>()));
+  }
   if (recorder_ != nullptr) {
     recorder_->prepared({.run = last_.replayed ? RunKind::kReplayed : RunKind::kEager,
                          .reason = last_.eager_reason,
                          .graph_key = digest_bytes(key.facts.data(), sizeof(key.facts)),
-                         .bindings = bindings_});
+                         .bindings = bindings_.all()});
   }
   if (last_.replayed && reports) {
     LS_TRY(hold_to_capture(plan, program, on, found->second));
@@ -130,7 +134,7 @@ std::string_view StepRunner::eager_reason(const StepPlan& plan, const GraphKey& 
 Status StepRunner::hold_to_capture(const StepPlan& plan, const StepProgram& program, const Launcher& on,
                                    Entry& entry) {
   LS_TRY(entry.graph.check_leases());
-  const Status same = entry.captured.check(plan, prepared_, bindings_);
+  const Status same = entry.captured.check(plan, prepared_, bindings_.all());
   if (same.fault() == nullptr || same.fault()->field != CapturedStep::kUnnamed) return same;
   Graph again;
   LS_TRY(record_prepared(program, on, again));
@@ -194,19 +198,20 @@ Status StepRunner::capture(const StepPlan& plan, const StepProgram& program, con
   const GraphKey key = graph_key(plan);
   Graph graph;
   LS_TRY(record(plan, program, on, graph));
-  if (const std::string reason = reason_against_capture(bindings_); !reason.empty()) {
+  if (const std::string reason = reason_against_capture(bindings_.all()); !reason.empty()) {
     refuse(key, reason);
     return error(Code::kUnimplemented, "graph of ", describe(key), ": ", reason,
                  "; expected it by address or as a bound, so these steps run without a graph");
   }
-  LS_TRY(check_launches(graph, {.plan = plan, .image = image_, .map = map_, .bindings = bindings_}));
-  LS_TRY(check_derived_writes(graph, plan, derived_, bindings_));
+  LS_TRY(check_launches(graph, {.plan = plan, .image = image_, .map = map_, .bindings = bindings_.all()}));
+  LS_TRY(check_derived_writes(graph, plan, derived_, bindings_.all()));
   LS_TRY(graph.lease(map_));
-  graphs_.insert_or_assign(key, Entry{std::move(graph), CapturedStep(plan, prepared_, bindings_)});
+  graphs_.insert_or_assign(key, Entry{std::move(graph), CapturedStep(plan, prepared_, bindings_.all())});
   return {};
 }
 
 void StepRunner::refuse(const GraphKey& key, std::string reason) {
+  bindings_.begin();  // they may be the graph's
   graphs_.erase(key);
   refused_[key] = std::move(reason);
 }
@@ -225,7 +230,7 @@ Status StepRunner::recapture(const StepPlan& plan, const StepProgram& program, c
                             .moment = Moment::kCapture,
                             .step = plan.scalar(field::epoch).get(),
                             .consumer = {}}));
-  return found->second.captured.check(plan, prepared_, bindings_);
+  return found->second.captured.check(plan, prepared_, bindings_.all());
 }
 
 }  // namespace lockstep

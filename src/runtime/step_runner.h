@@ -80,7 +80,7 @@ class StepRunner {
   void set_eager(std::string reason) { eager_ = std::move(reason); }  // empty: replay where there is a graph
 
   const StepRun& last() const { return last_; }
-  const std::vector<Binding>& bindings() const { return bindings_; }  // of the last step that was prepared
+  std::span<const Binding> bindings() const { return bindings_.all(); }  // of the last step that was prepared
   const StepReport& report() const { return report_; }
   const DeviceImage& image() const { return image_; }
   DerivedFields& derived() { return derived_; }
@@ -95,7 +95,7 @@ class StepRunner {
   };
   StepRunner(const RunnerOptions& options, Stream& stream, const MemoryMap& map, DeviceImage image,
              int64_t bytes);
-  Status prepare(const StepPlan& plan, const StepProgram& program);
+  Status prepare(const StepPlan& plan, const StepProgram& program, std::span<const Binding> expected = {});
   Status record(const StepPlan& plan, const StepProgram& program, const Launcher& on, Graph& graph);
   Status record_prepared(const StepProgram& program, const Launcher& on, Graph& graph);
   Status hold_to_capture(const StepPlan& plan, const StepProgram& program, const Launcher& on, Entry& entry);
@@ -111,7 +111,7 @@ class StepRunner {
   StepReport report_;
   StagingRing staging_;
   PreparedStep prepared_;
-  std::vector<Binding> bindings_;
+  BindingLog bindings_;
   std::map<GraphKey, Entry> graphs_;
   std::map<GraphKey, std::string> refused_;
   std::map<std::string, int64_t, std::less<>> eager_steps_;

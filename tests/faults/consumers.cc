@@ -176,7 +176,7 @@ Result<std::unique_ptr<HandMade>> HandMade::create(Workbench& bench) {
 }
 
 Status HandMade::prepare(const StepPlan& plan, const StepProgram& program, const DeviceImage& image) {
-  bindings_.clear();
+  bindings_.begin();
   prepared_.clear();
   const Binder binder(plan, image, &bindings_);
   return program.prepare(binder, prepared_);
@@ -192,13 +192,13 @@ Status HandMade::record(const StepProgram& program, Graph& graph) {
 Status HandMade::capture(const StepPlan& plan, const StepProgram& program) {
   LS_TRY(prepare(plan, program, image_));
   LS_TRY(record(program, graph_));
-  captured_ = CapturedStep(plan, prepared_, bindings_);
+  captured_ = CapturedStep(plan, prepared_, bindings_.all());
   return graph_.lease(bench_.map());
 }
 
 Status HandMade::hold_to_capture(const StepPlan& plan, const StepProgram& program) {
   LS_TRY(graph_.check_leases());
-  const Status same = captured_.check(plan, prepared_, bindings_);
+  const Status same = captured_.check(plan, prepared_, bindings_.all());
   if (same.ok()) return same;
   Graph again;
   LS_TRY(record(program, again));

@@ -171,7 +171,7 @@ class HandMade {
   StepReport report_;
   StagingRing staging_;
   PreparedStep prepared_;
-  std::vector<Binding> bindings_;
+  BindingLog bindings_;
   Graph graph_;
   CapturedStep captured_;
 };

@@ -70,14 +70,14 @@ class KernelRig {
   // Records one launch of `consumer`, which binds what it declares, and what the contract says of it.
   template <typename Args>
   Status record(const ConsumerSpec& consumer, Kernel<Args> kernel, const Args& args) {
-    std::vector<Binding> bindings;
+    BindingLog bindings;
     const Binder binder(plan_, *image_, &bindings);
     for (const FieldUse& use : consumer.fields) LS_TRY(binder.address(consumer, use.field, kKv));
     Graph graph;
     LS_TRY(stream_.begin_capture(graph));
     launch(stream_, *consumer.ops.front(), "stage", kernel, args, Parts::kOne);
     stream_.end_capture();
-    return check_launches(graph, {.plan = plan_, .image = *image_, .map = map_, .bindings = bindings});
+    return check_launches(graph, {.plan = plan_, .image = *image_, .map = map_, .bindings = bindings.all()});
   }
 
  private:

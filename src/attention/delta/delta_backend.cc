@@ -37,13 +37,12 @@ int64_t DeltaBackend::workspace_bytes(int threads, int32_t key_dim, int32_t valu
 
 Status DeltaBackend::prepare(const Binder& binder, PreparedStep& step) const {
   DeltaLaunch& launch = step.add<DeltaLaunch>(kConsumer);
-  LS_TRY(binder.bind(kConsumer, FieldId::query_start_loc, launch.query_start_loc));
-  LS_TRY(binder.bind(kConsumer, FieldId::state_read_slot, launch.state_read_slot));
-  LS_TRY(binder.bind(kConsumer, FieldId::state_write_slots, launch.state_write_slots));
-  LS_TRY(binder.bind(kConsumer, FieldId::has_initial_state, launch.has_initial_state));
-  launch.num_rows = LS_TRY(binder.scalar_address(kConsumer, field::num_rows));
-  launch.num_seqs = LS_TRY(binder.scalar_address(kConsumer, field::num_seqs));
-  return {};
+  return binder.bind(kConsumer, {{FieldId::query_start_loc, launch.query_start_loc},
+                                 {FieldId::state_read_slot, launch.state_read_slot},
+                                 {FieldId::state_write_slots, launch.state_write_slots},
+                                 {FieldId::has_initial_state, launch.has_initial_state},
+                                 {field::num_rows, launch.num_rows},
+                                 {field::num_seqs, launch.num_seqs}});
 }
 
 Status DeltaBackend::run(const PreparedStep& step, const RecurrentTensors& tensors, int32_t layer,

@@ -37,13 +37,12 @@ int64_t PagedBackend::workspace_bytes(int threads, int32_t heads, int32_t kv_hea
 
 Status PagedBackend::prepare(const Binder& binder, GroupId group, PreparedStep& step) const {
   PagedLaunch& launch = step.add<PagedLaunch>(kConsumer, group);
-  LS_TRY(binder.bind(kConsumer, FieldId::slot_mapping, launch.slot_mapping, group));
-  LS_TRY(binder.bind(kConsumer, FieldId::table_rows, launch.table_rows, group));
-  LS_TRY(binder.bind(kConsumer, FieldId::query_start_loc, launch.query_start_loc));
-  LS_TRY(binder.bind(kConsumer, FieldId::seq_lens, launch.seq_lens));
-  launch.num_rows = LS_TRY(binder.scalar_address(kConsumer, field::num_rows));
-  launch.num_seqs = LS_TRY(binder.scalar_address(kConsumer, field::num_seqs));
-  return {};
+  return binder.bind(kConsumer, {{FieldId::slot_mapping, launch.slot_mapping, group},
+                                 {FieldId::table_rows, launch.table_rows, group},
+                                 {FieldId::query_start_loc, launch.query_start_loc},
+                                 {FieldId::seq_lens, launch.seq_lens},
+                                 {field::num_rows, launch.num_rows},
+                                 {field::num_seqs, launch.num_seqs}});
 }
 
 Status PagedBackend::run(const PreparedStep& step, GroupId group, const AttentionTensors& tensors,
