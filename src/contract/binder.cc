@@ -89,25 +89,15 @@ Status Binder::accepts(const ConsumerSpec& consumer) const {
   return {};
 }
 
-namespace {
-
-constexpr auto kElementShapes = [] {
-  std::array<ElementShape, kNumFields> shapes{};
-  for (const FieldInfo& info : kFields) shapes[static_cast<size_t>(info.id)] = element_shape(info.element);
-  return shapes;
-}();
-
-}  // namespace
-
 Status Binder::bind(const ConsumerSpec& consumer, std::initializer_list<FieldTarget> targets) const {
   for (const FieldTarget& target : targets) {
     const FieldId id = target.id();
     if (!declared_next(consumer, id, Feed::kAddress, target.group()))
       LS_TRY(declared(consumer, id, Feed::kAddress, target.group()));
     const ImageLayout::Place& place = plan_.layout().place(id, target.group());
-    const ElementShape element = kElementShapes[static_cast<size_t>(id)];
+    const Element element = info_of(id).element;
     if (target.view() != nullptr) {
-      view_entries(element, image_.at(place.offset), place.count, *target.view());
+      *target.view() = {.data = image_.at(place.offset), .entries = place.count, .element = element};
     } else {
       target.set_address(image_.at(place.offset));
     }
@@ -118,7 +108,7 @@ Status Binder::bind(const ConsumerSpec& consumer, std::initializer_list<FieldTar
                .group = target.group(),
                .name = lockstep::name_of(id),
                .offset = place.offset,
-               .elements = place.count * element.words});
+               .elements = place.count * element_shape(element).words});
   }
   return {};
 }

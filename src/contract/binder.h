@@ -73,7 +73,7 @@ class BindingLog {
 // A field, and the place in a launch that it is bound to: a view, or the typed address of a scalar.
 class FieldTarget {
  public:
-  FieldTarget(FieldId id, TensorView& view, GroupId group = GroupId(0))
+  FieldTarget(FieldId id, FieldView& view, GroupId group = GroupId(0))
       : id_(id), group_(group), view_(&view) {}
   template <typename T>
   FieldTarget(Field<T> f, const T*& address, GroupId group = GroupId(0))
@@ -81,13 +81,13 @@ class FieldTarget {
 
   FieldId id() const { return id_; }
   GroupId group() const { return group_; }
-  TensorView* view() const { return view_; }  // null: a scalar
+  FieldView* view() const { return view_; }  // null: a scalar
   void set_address(const void* address) const { std::memcpy(address_, &address, sizeof(address)); }
 
  private:
   FieldId id_;
   GroupId group_;
-  TensorView* view_ = nullptr;
+  FieldView* view_ = nullptr;
   void* address_ = nullptr;  // of a pointer
 };
 
@@ -98,16 +98,16 @@ class Binder {
   Binder(const StepPlan& plan, const DeviceImage& image, BindingLog* log, DerivedFields* derived = nullptr)
       : plan_(plan), image_(image), log_(log), derived_(derived) {}
 
-  // Binds fields to their places in a launch, whose views are as PreparedStep::add() gives them. Up to the
-  // first error: kInternal, with a fault of moment kBind: the consumer did not declare the field or the group
-  // has no such field (L1); the plan is not what the consumer needs (L1).
+  // Binds fields to their places in a launch, up to the first error: kInternal, with a fault of moment kBind:
+  // the consumer did not declare the field or the group has no such field (L1); the plan is not what the
+  // consumer needs (L1).
   Status bind(const ConsumerSpec& consumer, std::initializer_list<FieldTarget> targets) const;
 
-  // The field's device view. Errors: as bind().
+  // The field's device view, as a tensor. Errors: as bind().
   Result<TensorView> address(const ConsumerSpec& consumer, FieldId id, GroupId group = GroupId(0)) const {
-    TensorView view;
+    FieldView view;
     LS_TRY(bind(consumer, {{id, view, group}}));
-    return view;
+    return view.tensor();
   }
 
   // The device address of a scalar field, typed.

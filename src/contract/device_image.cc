@@ -23,12 +23,10 @@ Status DeviceImage::refresh(const StepPlan& plan, Stream& stream, StagingRing& s
   return stream.copy(bytes_.rows(0, static_cast<int64_t>(image.size())), std::move(lease));
 }
 
-TensorView DeviceImage::view(const ImageLayout& layout, FieldId id, GroupId group) const {
+FieldView DeviceImage::view(const ImageLayout& layout, FieldId id, GroupId group) const {
   const ImageLayout::Place& place = layout.place(id, group);
   LS_CHECK(place.offset >= 0, name_of(id), " of group ", group);
-  TensorView out;
-  view_entries(element_shape(info_of(id).element), at(place.offset), place.count, out);
-  return out;
+  return {.data = at(place.offset), .entries = place.count, .element = info_of(id).element};
 }
 
 }  // namespace lockstep

@@ -31,16 +31,21 @@ constexpr ElementShape element_shape(Element element) {
   return {};
 }
 
-// Shapes `out`, all of whose dimensions are zero, as a view of `count` entries of such an element at `data`.
-inline void view_entries(ElementShape element, void* data, int64_t count, TensorView& out) {
-  out.data = data;
-  out.dtype = element.dtype;
-  out.shape.rank = element.words == 1 ? 1 : 2;
-  out.shape.dims[0] = count;
-  out.shape.dims[1] = element.words == 1 ? 0 : element.words;
-  out.strides[0] = element.words;
-  out.strides[1] = element.words == 1 ? 0 : 1;
-}
+// A field on the device as a launch keeps it, in the 16 bytes that it takes; kernels get it as a tensor.
+struct FieldView {
+  void* data = nullptr;
+  int32_t entries = 0;
+  Element element = Element::kI32;
+
+  // [entries] of the element's type; [entries, 2], [entries, 3] or [entries, 4] for entries of several
+  // integers.
+  TensorView tensor() const {
+    const ElementShape shape = element_shape(element);
+    return shape.words == 1 ? dense_view(data, shape.dtype, {entries})
+                            : dense_view(data, shape.dtype, {entries, shape.words});
+  }
+  operator TensorView() const { return tensor(); }
+};
 
 // Thread: one owner. The view of a field stays valid, and stays at its address, for every plan of one bucket.
 class DeviceImage {
@@ -55,9 +60,8 @@ class DeviceImage {
   // The device's bytes that hold plans, whatever their bucket.
   const TensorView& bytes() const { return bytes_; }
 
-  // The field's elements as kernels read them: [count] of its element type, [count, 2], [count, 3] or
-  // [count, 4] for entries of several integers. Precondition: the group has the field.
-  TensorView view(const ImageLayout& layout, FieldId id, GroupId group) const;
+  // Precondition: the group has the field.
+  FieldView view(const ImageLayout& layout, FieldId id, GroupId group) const;
   // Where the bytes at `offset` of every plan lie.
   void* at(int64_t offset) const { return static_cast<char*>(bytes_.data) + offset; }
 

@@ -86,7 +86,7 @@ TEST(DeviceImage, ReadsAsTheTypesOfTheFieldTable) {
   } while (plan.scalar(field::num_seqs).get() < 2);
   ASSERT_TRUE(image.refresh(plan).ok());
 
-  const auto at = [&](FieldId id) { return image.device.view(plan.layout(), id, GroupId(0)); };
+  const auto at = [&](FieldId id) { return image.device.view(plan.layout(), id, GroupId(0)).tensor(); };
   const TensorView positions = at(FieldId::positions), starts = at(FieldId::query_start_loc);
   const TensorView segments = at(FieldId::cp_segments), seeds = at(FieldId::seed);
 

@@ -40,17 +40,10 @@ Result<StepReport> StepReport::create(const StepLimits& limits, Arena& arena) {
 
 void StepReport::lay_out(const StepPlan& plan, const DeviceImage& image) {
   const ImageLayout& layout = plan.layout();
-  places_.clear();
-  for (const FieldInfo& info : kFields) {
-    for (int32_t g = 0; g < std::max(layout.num_groups(), 1); ++g) {
-      const ImageLayout::Place& place = layout.place(info.id, GroupId(g));
-      if (place.offset < 0 || (info.scope == Scope::kPlan && g > 0)) continue;
-      places_.push_back({info.id, GroupId(g), place.offset, int64_t{place.count} * info.element_bytes});
-    }
-  }
+  fields_ = layout.fields().size();
   image_bytes_ = layout.bytes();
   bucket_ = plan.bucket();
-  const auto count = static_cast<int64_t>(places_.size());
+  const auto count = static_cast<int64_t>(fields_);
   head_ = {.image = image.bytes().rows(0, layout.bytes()),
            .ranges = ranges_.rows(0, count),
            .out = report_.rows(0, count + 1),
@@ -95,10 +88,10 @@ Status StepReport::head(const StepPlan& plan, const DeviceImage& image, StagingR
                         const Launcher& on) {
   if (image_bytes_ != plan.layout().bytes() || !(bucket_ == plan.bucket())) {
     lay_out(plan, image);
-    const auto count = static_cast<int64_t>(places_.size()) + 1;
+    const auto count = static_cast<int64_t>(fields_) + 1;
     StagingLease lease = LS_TRY(staging.lease(on.stream, count * 2 * static_cast<int64_t>(sizeof(int64_t))));
     auto* words = reinterpret_cast<int64_t*>(lease.bytes().data());
-    for (const Place& place : places_) {
+    for (const ImageLayout::FieldPlace& place : plan.layout().fields()) {
       *words++ = place.offset;
       *words++ = place.bytes;
     }
@@ -191,10 +184,11 @@ void find_entry(const StepPlan& plan, const DeviceImage& image, FieldId id, Grou
 }  // namespace
 
 Status StepReport::check_head(const StepPlan& plan, const DeviceImage& image) const {
-  for (size_t i = 0; i < places_.size(); ++i) {
-    const Place& at = places_[i];
-    const Digest want = plan.field_digest(at.field, at.group), seen = head_digests()[i];
+  const auto planned = plan.field_digests(), head = head_digests();
+  for (size_t i = 0; i < planned.size(); ++i) {
+    const Digest want = planned[i], seen = head[i];
     if (seen == want) continue;
+    const ImageLayout::FieldPlace& at = plan.layout().fields()[i];
     Fault fault{.check = "R3",
                 .moment = Moment::kCommit,
                 .consumer = "device at the step's beginning",
@@ -217,7 +211,7 @@ Status StepReport::check_tail(const StepPlan& plan, const DeviceImage& image) co
               .step = plan.scalar(field::epoch).get(),
               .expected = concat("digest ", plan.digest(), ", as planned: nobody writes to the plan"),
               .found = concat("digest ", tail_digest())};
-  for (const Place& at : places_) {
+  for (const ImageLayout::FieldPlace& at : plan.layout().fields()) {
     const std::byte* planned = plan.image().data() + at.offset;
     if (std::memcmp(planned, static_cast<const std::byte*>(image.bytes().data) + at.offset,
                     static_cast<size_t>(at.bytes)) == 0)

@@ -52,19 +52,13 @@ class StepReport {
   Status check(const StepPlan& plan, const DeviceImage& image) const;
 
   uint64_t head_epoch() const { return host_[0]; }
-  std::span<const Digest> head_digests() const { return {host_.data() + 1, places_.size()}; }
+  std::span<const Digest> head_digests() const { return {host_.data() + 1, fields_}; }
   Digest tail_digest() const { return host_[tail_at() + 1]; }
 
  private:
-  struct Place {
-    FieldId field;
-    GroupId group;
-    int64_t offset = 0;
-    int64_t bytes = 0;
-  };
   // The report, in words: the head's epoch and digests, the tail's epoch and digest, 4 words of structure for
   // each table.
-  size_t tail_at() const { return places_.size() + 1; }
+  size_t tail_at() const { return fields_ + 1; }
   size_t structure_at() const { return tail_at() + 2; }
   static constexpr int64_t kStructureWords = 4;
   static constexpr int64_t kMost = int64_t{kNumFields} * kMaxGroups;
@@ -79,8 +73,8 @@ class StepReport {
 
   StepLimits limits_;
   std::vector<DeviceTable> tables_;
-  std::vector<Place> places_;  // of the layout that the ranges on the device are for
-  int32_t image_bytes_ = -1;
+  size_t fields_ = 0;         // of the layout that the ranges on the device are for
+  int32_t image_bytes_ = -1;  // its bytes
   Bucket bucket_;
   TensorView ranges_;    // [kMost + 1, 2] i64: of each field, then of the whole image
   TensorView report_;    // [kMostWords] u64, in one piece: it is one copy to the host

@@ -31,28 +31,15 @@ std::string list_text(const std::vector<int64_t>& numbers) {
 }
 
 // Fields whose digest on the device is not the one that it should be, by name.
-std::string differing(const StepLimits& limits, const std::vector<Digest>& found,
-                      const std::vector<Digest>& expected) {
-  const std::vector<ImagePlace> places = image_places(limits);
+std::string differing(const StepPlan& plan, const std::vector<Digest>& found) {
+  const auto fields = plan.layout().fields();
   std::string names;
-  for (size_t i = 0; i < std::min({found.size(), expected.size(), places.size()}); ++i) {
-    if (found[i] == expected[i]) continue;
-    names += (names.empty() ? "" : ", ") + std::string(name_of(places[i].field));
-    if (info_of(places[i].field).scope != Scope::kPlan) names += concat(" of group ", places[i].group);
+  for (size_t i = 0; i < std::min(found.size(), fields.size()); ++i) {
+    if (found[i] == plan.field_digests()[i]) continue;
+    names += (names.empty() ? "" : ", ") + std::string(name_of(fields[i].field));
+    if (info_of(fields[i].field).scope != Scope::kPlan) names += concat(" of group ", fields[i].group);
   }
   return names;
-}
-
-// The digests of a plan's fields, in the order of image_places().
-std::vector<Digest> planned_digests(const StepPlan& plan, const StepLimits& limits) {
-  std::vector<Digest> digests;
-  for (const ImagePlace& place : image_places(limits)) {
-    const ImageLayout::Place& at = plan.layout().place(place.field, place.group);
-    const auto bytes =
-        static_cast<size_t>(at.count) * static_cast<size_t>(info_of(place.field).element_bytes);
-    digests.push_back(digest_bytes(plan.image().data() + at.offset, bytes));
-  }
-  return digests;
 }
 
 // The newest collective that a rank entered.
@@ -162,8 +149,7 @@ Answer answer_device(const ExplainContext& context) {
   Answer answer = ask("device", "What did the device read, before and after?");
   if (context.entry == nullptr || !context.plan || context.entry->head.empty()) return answer;
   const StepEntry& entry = *context.entry;
-  const StepLimits& limits = rank_entry(context.record, context.rank)->limits;
-  const std::string head = differing(limits, entry.head, planned_digests(*context.plan, limits));
+  const std::string head = differing(*context.plan, entry.head);
   const bool written = entry.tail != 0 && entry.tail != entry.plan_digest;
   answer.source = Source::kSeen;
   answer.answer = !head.empty() ? concat("the device read other bytes than the plan's: ", head)

@@ -108,12 +108,7 @@ inline StepEntry step_of(int32_t rank, const StepPlan& plan, std::vector<int32_t
   step.head_epoch = step.epoch;
   step.plan = {.dtype = DType::kU8, .shape = {static_cast<int64_t>(plan.image().size())}};
   step.plan.bytes.assign(plan.image().begin(), plan.image().end());
-  for (const ImagePlace& place : image_places(limits())) {
-    const ImageLayout::Place& at = plan.layout().place(place.field, place.group);
-    step.head.push_back(digest_bytes(
-        plan.image().data() + at.offset,
-        static_cast<size_t>(at.count) * static_cast<size_t>(info_of(place.field).element_bytes)));
-  }
+  step.head.assign(plan.field_digests().begin(), plan.field_digests().end());
   step.tail = step.plan_digest;
   for (uint64_t id = 1; id <= 4; ++id) step.sequence_ids.push_back(static_cast<uint64_t>(rank) * 100 + id);
   for (const int32_t token : tokens) step.non_finite.push_back(token < 0 ? 100 : 0);

@@ -63,7 +63,8 @@ FlightRecorder::Places FlightRecorder::places_for(const StepLimits& limits) {
     places.slot_bytes += round_up(bytes, kAlignment);
     return at;
   };
-  places.most_digests = static_cast<int64_t>(lockstep::image_places(limits).size());
+  const Bucket any{.rows = PaddedRows(1), .seqs = PaddedSeqs(1), .logits_rows = PaddedRows(1)};
+  places.most_digests = static_cast<int64_t>(ImageLayout(limits, any).fields().size());
   const auto digest_bytes = static_cast<int64_t>(sizeof(Digest)) * places.most_digests;
   const int64_t token_bytes = int64_t{4} * limits.max_logits_rows;
   places.image = place(image_bytes(limits, {.rows = PaddedRows(limits.max_rows),

@@ -65,7 +65,7 @@ void BM_RecordStep(benchmark::State& state) {
   const std::vector<uint64_t> ids(static_cast<size_t>(seqs));
   const std::vector<TokenId> tokens(static_cast<size_t>(seqs));
   const std::vector<int32_t> non_finite(static_cast<size_t>(seqs));
-  const std::vector<Digest> digests(image_places(limits()).size());
+  const std::vector<Digest> digests(plan.field_digests().size());
   // Other memory that a step walks through: the ring does not stay in the first caches.
   std::vector<std::byte> others(size_t{4} << 20);
   for (auto _ : state) {

@@ -100,16 +100,6 @@ std::optional<StepPlan> plan_of(const Record& record, const StepEntry& step) {
   return plan;
 }
 
-std::vector<ImagePlace> image_places(const StepLimits& limits) {
-  std::vector<ImagePlace> places;
-  for (const FieldInfo& info : kFields) {
-    for (int32_t g = 0; g < kMaxGroups; ++g) {
-      if (group_has_field(limits, info, GroupId(g))) places.push_back({info.id, GroupId(g)});
-    }
-  }
-  return places;
-}
-
 const RankEntry* rank_entry(const Record& record, int32_t rank) {
   const auto at = std::find_if(record.ranks.begin(), record.ranks.end(),
                                [rank](const RankEntry& entry) { return entry.rank == rank; });

@@ -31,10 +31,10 @@ struct StepEntry {
   uint64_t head_epoch = 0;             // as the device saw it; 0: no report
   RecordTensor plan;                   // [bytes] u8: the image
   std::vector<uint64_t> sequence_ids;  // of the live sequences, in the plan's order
-  std::vector<Digest> head;     // of each field as the device read it before the first launch; image_places()
-  Digest tail = 0;              // of the whole image after the last one; 0: no report
-  std::vector<int32_t> tokens;  // of the live logits rows; -1: not finite
-  std::vector<int32_t> non_finite;  // logits of each of them
+  std::vector<Digest> head;            // of each field as the device read it before the first launch
+  Digest tail = 0;                     // of the whole image after the last one; 0: no report
+  std::vector<int32_t> tokens;         // of the live logits rows; -1: not finite
+  std::vector<int32_t> non_finite;     // logits of each of them
 
   std::string key() const { return concat(epoch, "/rank", rank); }
   static void members(auto& self, auto&& each) {
@@ -346,13 +346,6 @@ Result<Record> merge(std::vector<Record> records);
 // The plan of a recorded step, laid out as it was and frozen. Nothing when the step has no plan, its rank no
 // limits, or the image another size than limits and bucket give it.
 std::optional<StepPlan> plan_of(const Record& record, const StepEntry& step);
-
-// Which field and group each digest of a step's head is of.
-struct ImagePlace {
-  FieldId field;
-  GroupId group;
-};
-std::vector<ImagePlace> image_places(const StepLimits& limits);
 
 const RankEntry* rank_entry(const Record& record, int32_t rank);  // null: no such rank
 

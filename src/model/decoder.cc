@@ -47,10 +47,10 @@ ActivationLimits with_workspace(const DecoderSpec& spec, const DecoderOptions& o
 
 // What one step's forward pass reads of the plan.
 struct Decoder::Launch {
-  TensorView token_ids;     // [T]
-  TensorView token_source;  // [T]
-  TensorView positions;     // [T]
-  TensorView logits_rows;   // [R]
+  FieldView token_ids;     // [T]
+  FieldView token_source;  // [T]
+  FieldView positions;     // [T]
+  FieldView logits_rows;   // [R]
   const LiveRows* num_rows = nullptr;
   const LiveRows* num_logits_rows = nullptr;
 };
@@ -89,7 +89,7 @@ Status Decoder::prepare(const Binder& binder, PreparedStep& step) const {
 
 Status Decoder::run(const PreparedStep& step, const TensorView& sampled, const Launcher& on) const {
   const Launch& launch = *LS_TRY(step.get<Launch>(kConsumer));
-  const Activations act = act_.at(launch.token_ids.dim(0), launch.logits_rows.dim(0));
+  const Activations act = act_.at(launch.token_ids.entries, launch.logits_rows.entries);
   const BlockContext context{.spec = spec_,
                              .step = step,
                              .act = act,

@@ -46,7 +46,7 @@ enum class Life : uint8_t {
 };
 
 // The bytes of an entry, as a kernel or a recorder reads them.
-enum class Element : uint8_t { kI32, kI64, kU64, kF32, kI32x2, kI32x3, kI32x4 };
+enum class Element : int32_t { kI32, kI64, kU64, kF32, kI32x2, kI32x3, kI32x4 };
 
 // One new entry of a device-resident page table. Edits of a step are applied before anything reads the table.
 struct TableEdit {

@@ -63,8 +63,11 @@ ImageLayout::ImageLayout(const StepLimits& limits, const Bucket& bucket)
     for (int32_t g = 0; g < kMaxGroups; ++g) {
       if (!group_has_field(limits, info, GroupId(g))) continue;
       const int64_t count = element_count(limits, bucket, info.form);
-      places_[static_cast<size_t>(info.id)][static_cast<size_t>(g)] = {.offset = bytes_,
-                                                                       .count = static_cast<int32_t>(count)};
+      places_[static_cast<size_t>(info.id)][static_cast<size_t>(g)] = {
+          .offset = bytes_,
+          .count = static_cast<int32_t>(count),
+          .index = static_cast<int32_t>(fields_.size())};
+      fields_.push_back({info.id, GroupId(g), bytes_, count * info.element_bytes});
       bytes_ += static_cast<int32_t>(round_up(count * info.element_bytes, kFieldAlignment));
     }
   }
@@ -75,22 +78,14 @@ void StepPlan::reset(const StepLimits& limits, const Bucket& bucket) {
   bucket_ = bucket;
   image_.assign(static_cast<size_t>(layout_.bytes()), std::byte{0});
   digest_ = 0;
+  field_digests_.assign(layout_.fields().size(), 0);
 }
 
 void StepPlan::freeze() {
   digest_ = digest_bytes(image_.data(), image_.size());
-  for (size_t id = 0; id < kFields.size(); ++id) {
-    for (int32_t g = 0; g < std::max(layout_.num_groups(), 1); ++g) {
-      const ImageLayout::Place& place = layout_.place(kFields[id].id, GroupId(g));
-      Digest& digest = field_digests_[id][static_cast<size_t>(g)];
-      if (place.offset < 0) {
-        digest = 0;
-        continue;
-      }
-      digest = digest_bytes(image_.data() + place.offset, static_cast<size_t>(place.count) *
-                                                              static_cast<size_t>(kFields[id].element_bytes));
-    }
-  }
+  Digest* digest = field_digests_.data();
+  for (const ImageLayout::FieldPlace& place : layout_.fields())
+    *digest++ = digest_bytes(image_.data() + place.offset, static_cast<size_t>(place.bytes));
 }
 
 }  // namespace lockstep

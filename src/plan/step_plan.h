@@ -31,10 +31,20 @@ class ImageLayout {
   struct Place {
     int32_t offset = -1;  // bytes from the beginning of the image; -1: this group has no such field
     int32_t count = 0;    // elements, padding included
+    int32_t index = -1;   // in fields()
   };
   const Place& place(FieldId id, GroupId group = GroupId(0)) const {
     return places_[static_cast<size_t>(id)][static_cast<size_t>(group.get())];
   }
+  // A field of a group, and its bytes in the image.
+  struct FieldPlace {
+    FieldId field;
+    GroupId group;
+    int64_t offset = 0;
+    int64_t bytes = 0;
+  };
+  // All of them: in the order of the field table, and of groups. The same for every bucket but for the bytes.
+  std::span<const FieldPlace> fields() const { return fields_; }
   int32_t bytes() const { return bytes_; }
   int32_t num_groups() const { return num_groups_; }
   // Whether these limits and this bucket lead to this layout.
@@ -56,6 +66,7 @@ class ImageLayout {
 
   Key key_;
   std::array<std::array<Place, kMaxGroups>, kNumFields> places_{};
+  std::vector<FieldPlace> fields_;
   int32_t bytes_ = 0;
   int32_t num_groups_ = 0;
 };
@@ -82,11 +93,13 @@ class StepPlan {
   const Bucket& bucket() const { return bucket_; }
   const ImageLayout& layout() const { return layout_; }
   std::span<const std::byte> image() const { return {image_.data(), image_.size()}; }
-  // Digest of the whole image and of each field, as they were when the plan was frozen; 0 where the group has
-  // no such field.
+  // Digest of the whole image and of each of layout().fields(), as they were when the plan was frozen.
   Digest digest() const { return digest_; }
+  std::span<const Digest> field_digests() const { return field_digests_; }
+  // Of one field; 0 where the group has no such field.
   Digest field_digest(FieldId id, GroupId group = GroupId(0)) const {
-    return field_digests_[static_cast<size_t>(id)][static_cast<size_t>(group.get())];
+    const int32_t index = layout_.place(id, group).index;
+    return index < 0 ? 0 : field_digests_[static_cast<size_t>(index)];
   }
 
   // For the builder, and for tests that break a plan on purpose: writable elements.
@@ -106,7 +119,7 @@ class StepPlan {
   ImageLayout layout_;
   std::vector<std::byte> image_;
   Digest digest_ = 0;
-  std::array<std::array<Digest, kMaxGroups>, kNumFields> field_digests_{};
+  std::vector<Digest> field_digests_;
 };
 
 // What comes back from a step: one entry per live logits row, in the plan's order.

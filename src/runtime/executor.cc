@@ -72,8 +72,8 @@ RunnerOptions runner_options(const ExecutorOptions& options) {
 
 // Of each cache group.
 struct Executor::CacheUpdate {
-  TensorView edits;
-  TensorView copies;
+  FieldView edits;
+  FieldView copies;
   const int32_t* num_edits = nullptr;
   const int32_t* num_copies = nullptr;
 };

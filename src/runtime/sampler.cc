@@ -32,8 +32,25 @@ constexpr ConsumerSpec kConsumer{.name = "sampler", .ops = kOps, .fields = kUses
 
 // What one step's sampling reads of the plan.
 struct SamplerLaunch {
-  CountTokensArgs count;
-  SampleArgs sample;
+  TensorView tokens;  // [T] i32
+  TensorView logits;  // [R, V] f32
+  FieldView positions;
+  FieldView query_start_loc;
+  FieldView penalty_slots;
+  FieldView prompt_lens;
+  FieldView temperature;
+  FieldView top_k;
+  FieldView top_p;
+  FieldView min_p;
+  FieldView repetition_penalty;
+  FieldView presence_penalty;
+  FieldView frequency_penalty;
+  FieldView seed;
+  FieldView sample_positions;
+  FieldView sample_penalty_slots;
+  FieldView logprobs;
+  const LiveSeqs* num_seqs = nullptr;
+  const LiveRows* num_logits_rows = nullptr;
 };
 
 }  // namespace
@@ -70,44 +87,60 @@ Result<Sampler> Sampler::create(const SamplerLimits& limits, Arena& arena) {
 Status Sampler::prepare(const Binder& binder, const TensorView& tokens, const TensorView& logits,
                         PreparedStep& step) const {
   SamplerLaunch& launch = step.add<SamplerLaunch>(kConsumer);
-  CountTokensArgs& count = launch.count;
-  count.token_ids = tokens;
-  count.counts = counts_;
-  SampleArgs& sample = launch.sample;
-  LS_TRY(binder.bind(kConsumer, {{FieldId::positions, count.positions},
-                                 {FieldId::query_start_loc, count.query_start_loc},
-                                 {FieldId::penalty_slots, count.penalty_slots},
-                                 {FieldId::prompt_lens, count.prompt_lens},
-                                 {field::num_seqs, count.num_seqs},
-                                 {FieldId::temperature, sample.temperature},
-                                 {FieldId::top_k, sample.top_k},
-                                 {FieldId::top_p, sample.top_p},
-                                 {FieldId::min_p, sample.min_p},
-                                 {FieldId::repetition_penalty, sample.repetition_penalty},
-                                 {FieldId::presence_penalty, sample.presence_penalty},
-                                 {FieldId::frequency_penalty, sample.frequency_penalty},
-                                 {FieldId::seed, sample.seed},
-                                 {FieldId::sample_positions, sample.position},
-                                 {FieldId::sample_penalty_slots, sample.penalty_slot},
-                                 {FieldId::logprobs, sample.logprobs},
-                                 {field::num_logits_rows, sample.num_logits_rows}}));
-  const int64_t rows = logits.dim(0);
-  sample.logits = logits;
-  sample.counts = counts_;
-  sample.tokens = tokens_.rows(0, rows);
-  sample.token_logprob = token_logprob_.rows(0, rows);
-  sample.top_tokens = top_tokens_.rows(0, rows);
-  sample.top_logprobs = top_logprobs_.rows(0, rows);
-  sample.non_finite = non_finite_.rows(0, rows);
-  sample.workspace = workspace_;
-  sample.vocab_size = limits_.vocab_known;
-  return {};
+  launch.tokens = tokens;
+  launch.logits = logits;
+  return binder.bind(kConsumer, {{FieldId::positions, launch.positions},
+                                 {FieldId::query_start_loc, launch.query_start_loc},
+                                 {FieldId::penalty_slots, launch.penalty_slots},
+                                 {FieldId::prompt_lens, launch.prompt_lens},
+                                 {field::num_seqs, launch.num_seqs},
+                                 {FieldId::temperature, launch.temperature},
+                                 {FieldId::top_k, launch.top_k},
+                                 {FieldId::top_p, launch.top_p},
+                                 {FieldId::min_p, launch.min_p},
+                                 {FieldId::repetition_penalty, launch.repetition_penalty},
+                                 {FieldId::presence_penalty, launch.presence_penalty},
+                                 {FieldId::frequency_penalty, launch.frequency_penalty},
+                                 {FieldId::seed, launch.seed},
+                                 {FieldId::sample_positions, launch.sample_positions},
+                                 {FieldId::sample_penalty_slots, launch.sample_penalty_slots},
+                                 {FieldId::logprobs, launch.logprobs},
+                                 {field::num_logits_rows, launch.num_logits_rows}});
 }
 
 Status Sampler::run(const PreparedStep& step, const Launcher& on) const {
   const SamplerLaunch& launch = *LS_TRY(step.get<SamplerLaunch>(kConsumer));
-  LS_TRY(count_tokens(on, launch.count, "count_tokens"));
-  return sample(on, launch.sample, "sample");
+  const CountTokensArgs count{.token_ids = launch.tokens,
+                              .positions = launch.positions,
+                              .query_start_loc = launch.query_start_loc,
+                              .penalty_slots = launch.penalty_slots,
+                              .prompt_lens = launch.prompt_lens,
+                              .counts = counts_,
+                              .num_seqs = launch.num_seqs};
+  LS_TRY(count_tokens(on, count, "count_tokens"));
+  const int64_t rows = launch.logits.dim(0);
+  const SampleArgs draw{.logits = launch.logits,
+                        .temperature = launch.temperature,
+                        .top_k = launch.top_k,
+                        .top_p = launch.top_p,
+                        .min_p = launch.min_p,
+                        .repetition_penalty = launch.repetition_penalty,
+                        .presence_penalty = launch.presence_penalty,
+                        .frequency_penalty = launch.frequency_penalty,
+                        .seed = launch.seed,
+                        .position = launch.sample_positions,
+                        .penalty_slot = launch.sample_penalty_slots,
+                        .logprobs = launch.logprobs,
+                        .counts = counts_,
+                        .tokens = tokens_.rows(0, rows),
+                        .token_logprob = token_logprob_.rows(0, rows),
+                        .top_tokens = top_tokens_.rows(0, rows),
+                        .top_logprobs = top_logprobs_.rows(0, rows),
+                        .non_finite = non_finite_.rows(0, rows),
+                        .workspace = workspace_,
+                        .num_logits_rows = launch.num_logits_rows,
+                        .vocab_size = limits_.vocab_known};
+  return sample(on, draw, "sample");
 }
 
 Status Sampler::download(int32_t rows, Stream& stream) {

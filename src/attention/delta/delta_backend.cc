@@ -19,10 +19,10 @@ constexpr ConsumerSpec kConsumer{.name = "gated_delta", .ops = kOps, .fields = k
 
 // The plan's fields on the device, for all layers.
 struct DeltaLaunch {
-  TensorView query_start_loc;    // [S + 1]
-  TensorView state_read_slot;    // [S]
-  TensorView state_write_slots;  // [T]
-  TensorView has_initial_state;  // [S]
+  FieldView query_start_loc;    // [S + 1]
+  FieldView state_read_slot;    // [S]
+  FieldView state_write_slots;  // [T]
+  FieldView has_initial_state;  // [S]
   const LiveRows* num_rows = nullptr;
   const LiveSeqs* num_seqs = nullptr;
 };

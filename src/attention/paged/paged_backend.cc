@@ -19,10 +19,10 @@ constexpr ConsumerSpec kConsumer{.name = "paged_attention", .ops = kOps, .fields
 
 // The plan's fields on the device, for all layers of a group.
 struct PagedLaunch {
-  TensorView slot_mapping;     // [T]
-  TensorView table_rows;       // [S]
-  TensorView query_start_loc;  // [S + 1]
-  TensorView seq_lens;         // [S]
+  FieldView slot_mapping;     // [T]
+  FieldView table_rows;       // [S]
+  FieldView query_start_loc;  // [S + 1]
+  FieldView seq_lens;         // [S]
   const LiveRows* num_rows = nullptr;
   const LiveSeqs* num_seqs = nullptr;
 };
