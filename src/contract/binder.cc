@@ -89,13 +89,29 @@ Status Binder::accepts(const ConsumerSpec& consumer) const {
   return {};
 }
 
+namespace {
+
+// One cache line, where the field table has one for each field.
+constexpr auto kElements = [] {
+  struct Small {
+    uint8_t code = 0;
+    constexpr operator Element() const { return static_cast<Element>(code); }
+  };
+  std::array<Small, kNumFields> elements{};
+  for (const FieldInfo& info : kFields)
+    elements[static_cast<size_t>(info.id)] = {static_cast<uint8_t>(info.element)};
+  return elements;
+}();
+
+}  // namespace
+
 Status Binder::bind(const ConsumerSpec& consumer, std::initializer_list<FieldTarget> targets) const {
   for (const FieldTarget& target : targets) {
     const FieldId id = target.id();
     if (!declared_next(consumer, id, Feed::kAddress, target.group()))
       LS_TRY(declared(consumer, id, Feed::kAddress, target.group()));
     const ImageLayout::Place& place = plan_.layout().place(id, target.group());
-    const Element element = info_of(id).element;
+    const Element element = kElements[static_cast<size_t>(id)];
     if (target.view() != nullptr) {
       *target.view() = {.data = image_.at(place.offset), .entries = place.count, .element = element};
     } else {
@@ -106,7 +122,6 @@ Status Binder::bind(const ConsumerSpec& consumer, std::initializer_list<FieldTar
                .kind = Binding::Kind::kAddress,
                .field = id,
                .group = target.group(),
-               .name = lockstep::name_of(id),
                .offset = place.offset,
                .elements = place.count * element_shape(element).words});
   }
@@ -125,7 +140,6 @@ Result<std::span<const std::byte>> Binder::value_bytes(const ConsumerSpec& consu
                .freeze = use == consumer.fields.end() ? Freeze::kExact : use->freeze,
                .field = id,
                .group = group,
-               .name = lockstep::name_of(id),
                .offset = place.offset,
                .elements = place.count});
   }

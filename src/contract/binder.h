@@ -33,13 +33,18 @@ struct Binding {
   DecisionKind choice = DecisionKind::kBranch;  // kDecision
   FieldId field = FieldId::token_ids;           // kAddress, kValue
   GroupId group;
-  std::string_view name;  // of the field, derived field or decision
+  std::string_view name;  // kDerived, kDecision: of the derived field or the decision
   int64_t offset = 0;     // bytes from the beginning of the image, or of the derived field's memory
   int64_t elements = 0;
   int64_t value = 0;  // kDecision: the number
 
   bool operator==(const Binding&) const = default;
 };
+// Of what was bound, whatever its kind.
+inline std::string_view name_of(const Binding& binding) {
+  const bool field = binding.kind == Binding::Kind::kAddress || binding.kind == Binding::Kind::kValue;
+  return field ? name_of(binding.field) : binding.name;
+}
 
 // The bindings of one prepare(), in their order. As long as they are those of a capture they are only held
 // to its list, not written down again: a replay that is right reads memory and writes none.

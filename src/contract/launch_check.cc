@@ -72,7 +72,7 @@ class LaunchChecker {
     const bool whole = operand.arg->kind != ArgKind::kTensor || operand.view.elements() == binding.elements;
     if (whole) return {};
     return refuse(launch, operand, "L1",
-                  concat("all ", binding.elements, " elements of the plan's ", binding.name),
+                  concat("all ", binding.elements, " elements of the plan's ", name_of(binding)),
                   concat(operand.view.elements(), " elements of it"));
   }
 

@@ -28,7 +28,7 @@ Fault at_replay(const StepPlan& plan, std::string_view check, const Binding& bin
   return {.check = std::string(check),
           .moment = Moment::kReplay,
           .consumer = std::string(binding.consumer->name),
-          .field = std::string(binding.name),
+          .field = std::string(name_of(binding)),
           .step = plan.scalar(field::epoch).get()};
 }
 
@@ -106,7 +106,7 @@ Status CapturedStep::check_bindings(const StepPlan& plan, std::span<const Bindin
       Fault fault = at_replay(plan, "R5", is);
       fault.found = concat("bound ", name_of(is.kind), " as number ", i);
       fault.expected =
-          concat(was.consumer->name, " to bind ", was.name, " ", name_of(was.kind), ", as captured");
+          concat(was.consumer->name, " to bind ", name_of(was), " ", name_of(was.kind), ", as captured");
       return broken(std::move(fault));
     }
     if (was.offset != is.offset || was.elements != is.elements) {
@@ -227,7 +227,7 @@ std::string reason_against_capture(std::span<const Binding> bindings) {
   for (const Binding& binding : bindings) {
     if (binding.kind != Binding::Kind::kValue || binding.freeze != Freeze::kExact) continue;
     if (info_of(binding.field).life == Life::kFrozen) continue;
-    return concat(binding.consumer->name, " reads ", binding.name, " on the host");
+    return concat(binding.consumer->name, " reads ", name_of(binding), " on the host");
   }
   return {};
 }

@@ -34,7 +34,7 @@ BindingEntry FlightRecorder::entry_of(const BindingSet& set, const Binding& bind
   BindingEntry entry{.rank = options_.rank.rank,
                      .set = set.number,
                      .consumer = binding.consumer == nullptr ? "" : std::string(binding.consumer->name),
-                     .field = std::string(binding.name),
+                     .field = std::string(name_of(binding)),
                      .group = binding.group.get(),
                      .feed = std::string(feed_of(binding.kind)),
                      .value = binding.value,

@@ -1,0 +1,66 @@
+// Ledger: the collectives that a rank has entered, newest last. Written by the compute thread, which never
+// waits for a reader; read by the control thread and by whoever writes a report.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "tensor/dtype.h"
+
+namespace lockstep {
+
+// One collective, as this rank entered it. Texts are static.
+struct CollectiveEntry {
+  uint64_t sequence = 0;  // from 1, over all groups of the rank
+  uint64_t epoch = 0;     // of the step
+  std::string_view op;    // "all_gather"
+  std::string_view group;
+  DType dtype = DType::kF32;
+  int64_t count = 0;      // elements of this rank
+  bool finished = false;  // false: still in it
+};
+
+// Thread: one writer, any readers. Cost: tens of ns per entry, no allocation.
+class Ledger {
+ public:
+  static constexpr size_t kEntries = 1024;
+
+  // For the writer: the step that following collectives belong to; one is entered; the newest is left.
+  void begin_step(uint64_t epoch) { epoch_.store(epoch, std::memory_order_relaxed); }
+  void enter(std::string_view op, std::string_view group, DType dtype, int64_t count);
+  void leave();
+  // Told of every entry as it is entered: a flight recorder. Null: nobody.
+  void set_sink(void (*sink)(void* self, const CollectiveEntry& entry), void* self) {
+    sink_ = sink;
+    sink_self_ = self;
+  }
+
+  uint64_t entered() const { return entered_.load(std::memory_order_acquire); }
+  uint64_t epoch() const { return epoch_.load(std::memory_order_relaxed); }
+  // Of the last `most` entries those that are whole, oldest first.
+  std::vector<CollectiveEntry> last(size_t most) const;
+
+ private:
+  struct Slot {
+    std::atomic<uint64_t> version{0};  // odd: being written
+    std::atomic<uint64_t> sequence{0};
+    std::atomic<uint64_t> epoch{0};
+    std::atomic<const char*> op{nullptr};
+    std::atomic<size_t> op_size{0};
+    std::atomic<const char*> group{nullptr};
+    std::atomic<size_t> group_size{0};
+    std::atomic<DType> dtype{DType::kF32};
+    std::atomic<int64_t> count{0};
+    std::atomic<bool> finished{false};
+  };
+  std::array<Slot, kEntries> slots_;
+  std::atomic<uint64_t> entered_{0};
+  std::atomic<uint64_t> epoch_{0};
+  void (*sink_)(void* self, const CollectiveEntry& entry) = nullptr;
+  void* sink_self_ = nullptr;
+};
+
+}  // namespace lockstep

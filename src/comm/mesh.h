@@ -1,0 +1,81 @@
+// Mesh: where a rank stands among all ranks, and the groups that it belongs to.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "comm/communicator.h"
+#include "comm/ledger.h"
+
+namespace lockstep {
+
+// How many ranks do what. World = dp * cp * tp.
+struct MeshShape {
+  int32_t tp = 1;                // shares of every layer
+  int32_t dp = 1;                // replicas with requests of their own
+  int32_t cp = 1;                // shares of a prompt's rows
+  bool expert_parallel = false;  // whole experts to the tp * dp ranks; else every expert is cut into tp parts
+
+  int32_t world() const { return tp * dp * cp; }
+  bool operator==(const MeshShape&) const = default;
+};
+std::string describe(const MeshShape& shape);  // "tp 2, dp 2, cp 1, experts over 4 ranks"
+
+struct MeshPlace {
+  int32_t tp = 0;
+  int32_t cp = 0;
+  int32_t dp = 0;
+  bool operator==(const MeshPlace&) const = default;
+};
+// Tensor ranks are innermost: rank = (dp * shape.cp + cp) * shape.tp + tp.
+MeshPlace place_of(const MeshShape& shape, int32_t rank);
+int32_t rank_of(const MeshShape& shape, const MeshPlace& place);
+
+// Where communicators come from: threads of one process, or MPI.
+class Fabric {
+ public:
+  virtual ~Fabric() = default;
+  virtual int32_t rank() const = 0;  // in the world
+  virtual int32_t size() const = 0;
+  // Splits the world: ranks of one color are one group, in order of world ranks. All ranks call it together.
+  virtual Result<std::unique_ptr<Communicator>> split(std::string_view name, int32_t color,
+                                                      Ledger* ledger) = 0;
+};
+
+// Thread: one owner, as its communicators. Lives longer than whoever computes with it.
+class Mesh {
+ public:
+  // Of a rank that is alone.
+  Mesh();
+  // All ranks of the fabric call it together. Errors: kInvalidArgument when the shape's world is not the
+  // fabric's.
+  static Result<std::unique_ptr<Mesh>> create(const MeshShape& shape, std::unique_ptr<Fabric> fabric);
+
+  const MeshShape& shape() const { return shape_; }
+  const MeshPlace& place() const { return place_; }
+  int32_t rank() const { return rank_of(shape_, place_); }
+  bool leads() const { return place_.tp == 0 && place_.cp == 0; }  // plans for its replica
+
+  Communicator& world() { return *world_; }
+  Communicator& tp() { return *tp_; }
+  Communicator& cp() { return *cp_; }
+  Communicator& dp() { return *dp_; }            // ranks of the same tp and cp index
+  Communicator& experts() { return *experts_; }  // all tp * dp ranks of this cp index
+  Communicator& replica() { return *replica_; }  // all tp * cp ranks of this dp index; its rank 0 leads
+  Ledger& ledger() { return ledger_; }
+
+  // Closes every group. ok as long as nothing has failed.
+  void fail(const Status& why);
+  Status status() const;
+
+ private:
+  MeshShape shape_;
+  MeshPlace place_;
+  Ledger ledger_;
+  std::unique_ptr<Fabric> fabric_;
+  std::unique_ptr<Communicator> world_, tp_, cp_, dp_, experts_, replica_;
+};
+
+}  // namespace lockstep
