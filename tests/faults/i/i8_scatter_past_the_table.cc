@@ -76,14 +76,14 @@ class DraftPages final : public Consumer<ScatterArgs> {
   bool inside_only_;
 };
 
-// The first sequence fills its row of the table up to the last page; the second's row lies behind it.
+// One sequence fills its row of the table up to the last page; the other's row lies behind it.
 Status decode_to_the_end(bool inside_only) {
   const auto bench = LS_TRY(Workbench::create());
   const TensorView table =
       LS_TRY(bench->arena().allocate("page table", DType::kI32, {kTables, kTokens / kPage}));
   bench->runner().set_tables({{kPages, table}});
   const DraftPages drafts(*bench, table, inside_only);
-  const int32_t full = LS_TRY(bench->begin(0)), next = LS_TRY(bench->begin(0));
+  const int32_t next = LS_TRY(bench->begin(0)), full = LS_TRY(bench->begin(0));
   for (int32_t page = 0; page + 1 < kTokens / kPage; ++page) {
     const StepPlan prefill = LS_TRY(bench->step({{full, kPage}, {next, 1}}, 2 * kPage));
     LS_TRY(bench->run_only(prefill, drafts));
