@@ -49,7 +49,7 @@ int32_t DecoderSpec::count(Mlp mlp) const {
 }
 
 int64_t DecoderSpec::parameters() const {
-  return layer_parameters(*this, moe.experts) + int64_t{vocab} * width * (tied_head ? 1 : 2);
+  return layer_parameters(*this, moe.held.count) + int64_t{vocab_rows.count} * width * (tied_head ? 1 : 2);
 }
 
 int64_t DecoderSpec::active_parameters() const {

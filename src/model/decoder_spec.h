@@ -1,5 +1,7 @@
 // DecoderSpec: a decoder-only model as data. A family turns a checkpoint's config into one; nothing after
-// that asks which family it was.
+// that asks which family it was. It describes a whole model, or what one rank holds of it (model/shard.h):
+// then heads and mlp widths are the rank's own, while width, vocab, positions, the router's experts and the
+// choices of a row stay those of the model.
 #pragma once
 
 #include <array>
@@ -11,6 +13,12 @@
 #include "kernels/rms_norm/rms_norm.h"
 
 namespace lockstep {
+
+// Entries [first, first + count) of something that all ranks number alike: what this rank holds of it.
+struct HeldRange {
+  int32_t first = 0;
+  int32_t count = 0;
+};
 
 // Rotary position embedding of the first `dims` elements of each head.
 struct RopeSpec {
@@ -51,7 +59,8 @@ struct DeltaMixerSpec {
 };
 
 struct MoeSpec {
-  int32_t experts = 0;       // X
+  int32_t experts = 0;       // X, of the router
+  HeldRange held;            // experts of this rank; all unless experts are parallel
   int32_t choices = 0;       // experts per row
   int32_t expert_width = 0;  // F of one expert
   int32_t shared_width = 0;  // F of the shared expert; 0: none
@@ -73,9 +82,10 @@ struct WeightNaming {
 };
 
 struct DecoderSpec {
-  std::string family;  // "qwen3_next"
-  int32_t width = 0;   // E
-  int32_t vocab = 0;   // rows of the embedding; may exceed what the tokenizer knows
+  std::string family;    // "qwen3_next"
+  int32_t width = 0;     // E
+  int32_t vocab = 0;     // columns of the logits; may exceed what the tokenizer knows
+  HeldRange vocab_rows;  // rows of embedding and head on this rank; those past `vocab` are zeros
   int32_t max_positions = 0;
   float norm_epsilon = 1e-6f;
   NormFlavour norm = NormFlavour::kPlain;
@@ -89,7 +99,7 @@ struct DecoderSpec {
 
   int32_t count(Mixer mixer) const;
   int32_t count(Mlp mlp) const;
-  // Weights of the model, embedding included once when tied.
+  // Weights of the model, or of the shard, embedding included once when tied.
   int64_t parameters() const;
   // Weights that one row passes through: all but the experts it does not choose and the embedding lookup.
   int64_t active_parameters() const;

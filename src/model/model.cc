@@ -85,7 +85,7 @@ Result<ComputeDType> configured_dtype(const Json& config) {
 void join_dtypes(const MatrixTarget& matrix, const std::vector<WeightPart>& parts,
                  const Checkpoint& checkpoint, std::optional<DType>& found) {
   for (const WeightPart& part : parts) {
-    const int64_t tensors = is_packed(part, matrix.experts) ? 1 : matrix.experts;
+    const int64_t tensors = is_packed(part, matrix.stored_experts()) ? 1 : matrix.stored_experts();
     for (int64_t expert = 0; expert < tensors; ++expert) {
       const StoredTensor* tensor = checkpoint.find(name_for_expert(part, expert));
       if (tensor != nullptr) found = !found || *found == tensor->dtype ? tensor->dtype : DType::kF32;
@@ -134,12 +134,13 @@ Result<std::unique_ptr<ModelPlan>> plan_model(const ModelOptions& options) {
   model.name = fs::path(options.path).lexically_normal().filename().string();
   if (model.name.empty()) model.name = fs::path(options.path).parent_path().filename().string();
   model.spec = LS_TRY(read_decoder_spec(config));
+  model.local = LS_TRY(shard(model.spec, options.shard));
   LS_TRY(read_generation(options, config, model));
   if (options.format == LoadFormat::kSafetensors) plan->checkpoint = LS_TRY(Checkpoint::open(options.path));
 
   const ComputeDType configured = LS_TRY(configured_dtype(config));
   const ComputeDType dtype = options.dtype == ComputeDType::kAuto ? configured : options.dtype;
-  plan->weights = list_weights(model.spec, DType::kBF16, model.weights);
+  plan->weights = list_weights(model.spec, options.shard, DType::kBF16, model.weights);
   choose_dtypes(dtype, exact_dtype(plan->weights, plan->checkpoint, configured), model);
   for (MatrixTarget& matrix : plan->weights.matrices) matrix.dtype = model.weight_dtype;
   model.parts = weight_bytes_by_part(plan->weights);

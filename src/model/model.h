@@ -8,6 +8,7 @@
 
 #include "kernels/linear/linear.h"
 #include "model/decoder_spec.h"
+#include "model/shard.h"
 #include "model/weights.h"
 
 namespace lockstep {
@@ -24,6 +25,7 @@ struct ModelOptions {
   ComputeDType dtype = ComputeDType::kAuto;  // auto: as the checkpoint says
   uint64_t seed = 0;                         // of dummy weights
   int threads = 1;
+  ShardSpec shard;  // what is loaded of the model
 };
 
 // What generation_config.json recommends; plain draws where it says nothing.
@@ -37,8 +39,9 @@ struct SamplingDefaults {
 
 // Weights do not move: whoever borrows them may keep references as long as the model lives.
 struct Model {
-  std::string name;  // last component of the path
-  DecoderSpec spec;
+  std::string name;                       // last component of the path
+  DecoderSpec spec;                       // of the whole model
+  DecoderSpec local;                      // of what this rank computes: the weights and caches that it has
   DType weight_dtype = DType::kBF16;      // of matrices in memory
   MatmulInput input = MatmulInput::kF32;  // how activations enter products
   DType cache_dtype = DType::kF32;        // of keys and values
@@ -57,7 +60,7 @@ struct ModelPlan {
 };
 
 // Reads config and headers, checks every tensor. Errors: kNotFound, kInvalidArgument, kUnimplemented as
-// config and checkpoint readers say.
+// config and checkpoint readers and shard() say.
 Result<std::unique_ptr<ModelPlan>> plan_model(const ModelOptions& options);
 
 // Reads the weights. Errors: as load_weights.

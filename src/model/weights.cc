@@ -1,14 +1,44 @@
 #include "model/weights.h"
 
+#include <algorithm>
+
+#include "base/math.h"
+
 namespace lockstep {
 namespace {
 
-// Adds weights to a plan under one layer's prefix.
+// Runs of a source of `rows` rows as an order: adjacent runs joined, and nothing where they are all of it.
+std::vector<RowRun> order_of(int64_t rows, const std::vector<RowRun>& runs) {
+  std::vector<RowRun> order;
+  for (const RowRun& run : runs) {
+    const bool follows = !order.empty() && order.back().begin + order.back().count == run.begin;
+    if (follows && run.begin != kZeroRows) {
+      order.back().count += run.count;
+    } else if (run.count > 0) {
+      order.push_back(run);
+    }
+  }
+  if (order.size() == 1 && order[0].begin == 0 && order[0].count == rows) return {};
+  return order;
+}
+
+WeightPart cut_rows(std::string name, int64_t rows, const std::vector<RowRun>& runs) {
+  return {.name = std::move(name), .rows = rows, .order = order_of(rows, runs)};
+}
+
+// The run behind a run of as many rows of the next of several stacked matrices.
+RowRun behind(const RowRun& run, int64_t rows) { return {.begin = run.begin + rows, .count = run.count}; }
+
+// Adds a shard's weights to a plan under one layer's prefix.
 class WeightList {
  public:
-  WeightList(const DecoderSpec& spec, DType dtype, WeightPlan& plan)
-      : spec_(spec), dtype_(dtype), plan_(plan) {}
+  WeightList(const DecoderSpec& whole, const ShardSpec& place, DType dtype, WeightPlan& plan)
+      : spec_(whole), place_(place), dtype_(dtype), plan_(plan) {}
 
+  // This rank's rows of `whole` that tensor-parallel ranks share.
+  RowRun share(int64_t whole) const {
+    return {.begin = whole / place_.tp * place_.tp_rank, .count = whole / place_.tp};
+  }
   void tensor(TensorView& into, const std::string& name, const Shape& shape, WeightFill fill,
               std::string part) {
     plan_.tensors.push_back(
@@ -17,6 +47,13 @@ class WeightList {
   void norm(TensorView& into, const std::string& name, int64_t width) {
     const bool plain = spec_.norm == NormFlavour::kPlain;
     tensor(into, name, {width}, plain ? WeightFill::kNormPlain : WeightFill::kNormZeroCentred, "norms");
+  }
+  // A matrix of the columns `taken` of `inputs`: what it gives is a part of a sum over the ranks.
+  MatrixTarget& partial(PackedWeight& into, std::string name, int64_t inputs, const RowRun& taken,
+                        std::vector<WeightPart> parts, std::string part) {
+    MatrixTarget& target = matrix(into, std::move(name), taken.count, std::move(parts), std::move(part));
+    target.inputs = {.begin = taken.begin, .whole = inputs};
+    return target;
   }
   MatrixTarget& matrix(PackedWeight& into, std::string name, int64_t inputs, std::vector<WeightPart> parts,
                        std::string part) {
@@ -30,11 +67,14 @@ class WeightList {
   }
   void softmax(const std::string& layer, SoftmaxWeights& into);
   void delta(const std::string& layer, DeltaWeights& into);
+  std::vector<WeightPart> delta_projections(const std::string& prefix) const;
+  void vocabulary(PackedWeight& into, const std::string& name, std::string part);
   void mlp(const std::string& prefix, int64_t width, MlpWeights& into, const std::string& part);
   void moe(const std::string& prefix, MoeWeights& into);
 
  private:
   const DecoderSpec& spec_;
+  const ShardSpec& place_;
   DType dtype_;
   WeightPlan& plan_;
 };
@@ -42,38 +82,46 @@ class WeightList {
 void WeightList::softmax(const std::string& layer, SoftmaxWeights& into) {
   const SoftmaxMixerSpec& s = spec_.softmax;
   const std::string p = layer + "self_attn.";
-  const int64_t queries = int64_t{s.heads} * s.head_dim;
+  const int64_t queries = int64_t{s.heads} * s.head_dim, projected = queries * (s.output_gate ? 2 : 1);
   const int64_t keys = int64_t{s.kv_heads} * s.head_dim;
+  // Where there are more ranks than key heads, neighbours hold the same one.
+  const int64_t first = int64_t{s.kv_heads} * place_.tp_rank / place_.tp;
+  const RowRun held{.begin = first * s.head_dim, .count = std::max(s.kv_heads / place_.tp, 1) * s.head_dim};
   matrix(into.qkv, p + "qkv_proj", spec_.width,
-         {{.name = p + "q_proj.weight", .rows = queries * (s.output_gate ? 2 : 1)},
-          {.name = p + "k_proj.weight", .rows = keys},
-          {.name = p + "v_proj.weight", .rows = keys}},
+         {cut_rows(p + "q_proj.weight", projected, {share(projected)}),
+          cut_rows(p + "k_proj.weight", keys, {held}), cut_rows(p + "v_proj.weight", keys, {held})},
          "attention");
-  matrix(into.out, p + "o_proj", queries, {{.name = p + "o_proj.weight", .rows = spec_.width}}, "attention");
+  partial(into.out, p + "o_proj", queries, share(queries),
+          {{.name = p + "o_proj.weight", .rows = spec_.width}}, "attention");
   if (!s.qk_norm) return;
   norm(into.q_norm, p + "q_norm.weight", s.head_dim);
   norm(into.k_norm, p + "k_norm.weight", s.head_dim);
 }
 
 // Rows of a projection whose rows are grouped by key head, each group [parts[0] | parts[1] | ...]: picks part
-// `which` of all groups.
-std::vector<RowRun> grouped_rows(int64_t groups, const std::vector<int64_t>& parts, size_t which) {
+// `which` of the groups.
+std::vector<RowRun> grouped_rows(const RowRun& groups, const std::vector<int64_t>& parts, size_t which) {
   int64_t group_rows = 0, before = 0;
   for (size_t i = 0; i < parts.size(); ++i) {
     group_rows += parts[i];
     if (i < which) before += parts[i];
   }
   std::vector<RowRun> runs;
-  for (int64_t g = 0; g < groups; ++g)
+  for (int64_t g = groups.begin; g < groups.begin + groups.count; ++g)
     runs.push_back({.begin = g * group_rows + before, .count = parts[which]});
   return runs;
 }
 
-void WeightList::delta(const std::string& layer, DeltaWeights& into) {
+// Rows of q | k | v: those of this rank's heads in each.
+std::vector<RowRun> convolved_rows(const RowRun& keys, const RowRun& values, int64_t key_width) {
+  return {keys, behind(keys, key_width), behind(values, 2 * key_width)};
+}
+
+std::vector<WeightPart> WeightList::delta_projections(const std::string& p) const {
   const DeltaMixerSpec& d = spec_.delta;
-  const std::string p = layer + "linear_attn.";
   const int64_t values = d.value_width();
   const int64_t per_group = d.value_heads / d.key_heads;
+  const RowRun groups = share(d.key_heads);
   std::vector<WeightPart> parts;
   if (spec_.naming.grouped_delta_projections) {
     const std::vector<int64_t> qkvz = {d.key_dim, d.key_dim, per_group * d.value_dim,
@@ -82,35 +130,51 @@ void WeightList::delta(const std::string& layer, DeltaWeights& into) {
     for (size_t i = 0; i < qkvz.size(); ++i) {
       parts.push_back({.name = p + "in_proj_qkvz.weight",
                        .rows = 2 * d.key_width() + 2 * values,
-                       .order = grouped_rows(d.key_heads, qkvz, i)});
+                       .order = grouped_rows(groups, qkvz, i)});
     }
     for (size_t i = 0; i < ba.size(); ++i) {
-      parts.push_back({.name = p + "in_proj_ba.weight",
-                       .rows = 2 * d.value_heads,
-                       .order = grouped_rows(d.key_heads, ba, i)});
+      parts.push_back(
+          {.name = p + "in_proj_ba.weight", .rows = 2 * d.value_heads, .order = grouped_rows(groups, ba, i)});
     }
-  } else {
-    parts = {{.name = p + "in_proj_qkv.weight", .rows = d.conv_channels()},
-             {.name = p + "in_proj_z.weight", .rows = values},
-             {.name = p + "in_proj_b.weight", .rows = d.value_heads},
-             {.name = p + "in_proj_a.weight", .rows = d.value_heads}};
+    return parts;
   }
-  matrix(into.in, p + "in_proj", spec_.width, std::move(parts), "delta");
-  matrix(into.out, p + "out_proj", values, {{.name = p + "out_proj.weight", .rows = spec_.width}}, "delta");
-  tensor(into.conv, p + "conv1d.weight", {d.conv_channels(), d.conv_width}, WeightFill::kMatrix, "delta");
-  plan_.tensors.back().stored = {d.conv_channels(), 1, d.conv_width};
-  tensor(into.a_log, p + "A_log", {d.value_heads}, WeightFill::kDecayLog, "delta");
-  tensor(into.dt_bias, p + "dt_bias", {d.value_heads}, WeightFill::kTimeStepBias, "delta");
+  const RowRun heads = share(d.value_heads);
+  return {cut_rows(p + "in_proj_qkv.weight", d.conv_channels(),
+                   convolved_rows(share(d.key_width()), share(values), d.key_width())),
+          cut_rows(p + "in_proj_z.weight", values, {share(values)}),
+          cut_rows(p + "in_proj_b.weight", d.value_heads, {heads}),
+          cut_rows(p + "in_proj_a.weight", d.value_heads, {heads})};
+}
+
+void WeightList::delta(const std::string& layer, DeltaWeights& into) {
+  const DeltaMixerSpec& d = spec_.delta;
+  const std::string p = layer + "linear_attn.";
+  const int64_t values = d.value_width(), channels = d.conv_channels();
+  matrix(into.in, p + "in_proj", spec_.width, delta_projections(p), "delta");
+  partial(into.out, p + "out_proj", values, share(values),
+          {{.name = p + "out_proj.weight", .rows = spec_.width}}, "delta");
+  tensor(into.conv, p + "conv1d.weight", {channels / place_.tp, d.conv_width}, WeightFill::kMatrix, "delta");
+  plan_.tensors.back().stored = {channels, 1, d.conv_width};
+  plan_.tensors.back().order =
+      order_of(channels, convolved_rows(share(d.key_width()), share(values), d.key_width()));
+  const RowRun heads = share(d.value_heads);
+  const auto per_head = [&](TensorView& head, const std::string& name, WeightFill fill) {
+    tensor(head, name, {heads.count}, fill, "delta");
+    plan_.tensors.back().stored = {d.value_heads};
+    plan_.tensors.back().order = order_of(d.value_heads, {heads});
+  };
+  per_head(into.a_log, p + "A_log", WeightFill::kDecayLog);
+  per_head(into.dt_bias, p + "dt_bias", WeightFill::kTimeStepBias);
   tensor(into.norm, p + "norm.weight", {d.value_dim}, WeightFill::kNormPlain, "norms");
 }
 
 void WeightList::mlp(const std::string& prefix, int64_t width, MlpWeights& into, const std::string& part) {
   matrix(into.gate_up, prefix + "gate_up_proj", spec_.width,
-         {{.name = prefix + "gate_proj.weight", .rows = width},
-          {.name = prefix + "up_proj.weight", .rows = width}},
+         {cut_rows(prefix + "gate_proj.weight", width, {share(width)}),
+          cut_rows(prefix + "up_proj.weight", width, {share(width)})},
          part);
-  matrix(into.down, prefix + "down_proj", width, {{.name = prefix + "down_proj.weight", .rows = spec_.width}},
-         part);
+  partial(into.down, prefix + "down_proj", width, share(width),
+          {{.name = prefix + "down_proj.weight", .rows = spec_.width}}, part);
 }
 
 void WeightList::moe(const std::string& prefix, MoeWeights& into) {
@@ -118,37 +182,49 @@ void WeightList::moe(const std::string& prefix, MoeWeights& into) {
   matrix(into.router, prefix + "gate", spec_.width, {{.name = prefix + "gate.weight", .rows = m.experts}},
          "router");
   const std::string e = prefix + "experts.";
-  MatrixTarget& gate_up = matrix(into.experts.gate_up, e + "gate_up_proj", spec_.width,
-                                 {{.name = e + "{}.gate_proj.weight", .rows = m.expert_width},
-                                  {.name = e + "{}.up_proj.weight", .rows = m.expert_width}},
-                                 "experts");
-  gate_up.experts = m.experts;
-  gate_up.otherwise = {{.name = e + "gate_up_proj", .rows = 2 * int64_t{m.expert_width}}};
-  MatrixTarget& down = matrix(into.experts.down, e + "down_proj", m.expert_width,
-                              {{.name = e + "{}.down_proj.weight", .rows = spec_.width}}, "experts");
-  down.experts = m.experts;
-  down.otherwise = {{.name = e + "down_proj", .rows = spec_.width}};
+  const int64_t width = m.expert_width, count = m.experts / place_.expert_ranks;
+  const RowRun taken = place_.expert_parallel ? RowRun{0, width} : share(width);
+  const auto hold_experts = [&](MatrixTarget& target, WeightPart packed) {
+    target.experts = count;
+    target.held = {.begin = count * place_.expert_rank, .whole = m.experts};
+    target.otherwise = {std::move(packed)};
+  };
+  hold_experts(matrix(into.experts.gate_up, e + "gate_up_proj", spec_.width,
+                      {cut_rows(e + "{}.gate_proj.weight", width, {taken}),
+                       cut_rows(e + "{}.up_proj.weight", width, {taken})},
+                      "experts"),
+               cut_rows(e + "gate_up_proj", 2 * width, {taken, behind(taken, width)}));
+  hold_experts(partial(into.experts.down, e + "down_proj", width, taken,
+                       {{.name = e + "{}.down_proj.weight", .rows = spec_.width}}, "experts"),
+               {.name = e + "down_proj", .rows = spec_.width});
   if (m.shared_width == 0) return;
   mlp(prefix + "shared_expert.", m.shared_width, into.shared, "shared expert");
   matrix(into.shared_gate, prefix + "shared_expert_gate", spec_.width,
          {{.name = prefix + "shared_expert_gate.weight", .rows = 1}}, "shared expert");
 }
 
+// Every rank has equally many rows, so that logits lie side by side; the last one's end in zeros.
+void WeightList::vocabulary(PackedWeight& into, const std::string& name, std::string part) {
+  const int64_t rows = ceil_div(spec_.vocab, place_.tp), begin = rows * place_.tp_rank;
+  const int64_t there = std::min(rows, spec_.vocab - begin);
+  matrix(into, name, spec_.width,
+         {cut_rows(name + ".weight", spec_.vocab, {{begin, there}, {kZeroRows, rows - there}})},
+         std::move(part));
+}
+
 }  // namespace
 
-WeightPlan list_weights(const DecoderSpec& spec, DType dtype, DecoderWeights& weights) {
+WeightPlan list_weights(const DecoderSpec& spec, const ShardSpec& place, DType dtype,
+                        DecoderWeights& weights) {
   WeightPlan plan;
   plan.family = spec.family;
   const std::string& prefix = spec.naming.prefix;
-  WeightList list(spec, dtype, plan);
-  const std::string embed = prefix + "embed_tokens";
-  list.matrix(weights.embedding, embed, spec.width, {{.name = embed + ".weight", .rows = spec.vocab}},
-              "embedding");
+  WeightList list(spec, place, dtype, plan);
+  list.vocabulary(weights.embedding, prefix + "embed_tokens", "embedding");
   // A tied embedding is also the head, so it is packed for products; otherwise rows are only looked up.
   if (!spec.tied_head) {
     plan.matrices.back().layout = WeightLayout::kRowMajor;
-    list.matrix(weights.head, "lm_head", spec.width, {{.name = "lm_head.weight", .rows = spec.vocab}},
-                "head");
+    list.vocabulary(weights.head, "lm_head", "head");
   }
   list.norm(weights.final_norm, prefix + "norm.weight", spec.width);
   weights.layers.resize(spec.layers.size());

@@ -1,10 +1,12 @@
-// The weights of a decoder as its blocks read them, and the list by which a checkpoint is loaded into them.
+// The weights of a decoder, or of a rank's shard of it, as its blocks read them, and the list by which a
+// checkpoint is loaded into them.
 #pragma once
 
 #include <vector>
 
 #include "kernels/linear/packed_weight.h"
 #include "model/decoder_spec.h"
+#include "model/shard.h"
 #include "tensor/tensor.h"
 #include "weights/weight_loader.h"
 
@@ -54,8 +56,13 @@ struct DecoderWeights {
   std::vector<LayerWeights> layers;
 };
 
-// Lists every weight of `spec`, to be loaded into `weights` as matrices of `dtype`. `weights` must stay where
-// it is until they are loaded.
-WeightPlan list_weights(const DecoderSpec& spec, DType dtype, DecoderWeights& weights);
+// Lists every weight of `whole`, to be loaded into `weights` as matrices of `dtype`: of each the rows,
+// columns and experts that the shard at `place` has. `weights` must stay where it is until they are loaded.
+// Precondition: shard(whole, place) is ok.
+WeightPlan list_weights(const DecoderSpec& whole, const ShardSpec& place, DType dtype,
+                        DecoderWeights& weights);
+inline WeightPlan list_weights(const DecoderSpec& whole, DType dtype, DecoderWeights& weights) {
+  return list_weights(whole, {}, dtype, weights);
+}
 
 }  // namespace lockstep

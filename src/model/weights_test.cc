@@ -8,18 +8,11 @@
 
 #include "model/builtin_configs.h"
 #include "model/families/families.h"
+#include "model/test_support.h"
 #include "weights/weight_fill.h"
 
 namespace lockstep {
 namespace {
-
-std::string golden(const std::string& family) {
-  return std::string(LOCKSTEP_SOURCE_DIR) + "/tests/golden/" + family;
-}
-
-DecoderSpec golden_spec(const std::string& family) {
-  return read_decoder_spec(parse_json_file(golden(family) + "/config.json").value()).value();
-}
 
 using Shapes = std::map<std::string, Shape>;
 

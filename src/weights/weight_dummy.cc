@@ -30,21 +30,26 @@ Range range_of(WeightFill fill, int64_t inputs) {
   return {};
 }
 
-// One row. A 64-bit word of the row's stream gives four values, each at the middle of one of 2^16 steps. A
-// block of words first, then a block of values: so the compiler makes vectors of the second loop.
+// Elements of one row from `begin` on. A 64-bit word of the row's stream gives four values, each at the
+// middle of one of 2^16 steps. A block of words first, then a block of values: so the compiler makes vectors
+// of the second loop.
 template <typename T>
-void fill_row(uint64_t row_seed, Range range, std::span<T> row) {
+void fill_row(uint64_t row_seed, Range range, int64_t begin, std::span<T> row) {
   const float step = (range.high - range.low) * 0x1p-16f;
   const float first = range.low + 0.5f * step;
   constexpr size_t kBlock = 64;
   std::array<uint64_t, kBlock / 4> words{};
   std::array<uint16_t, kBlock> steps{};
-  uint64_t counter = 0;
-  for (size_t i = 0; i < row.size(); i += kBlock) {
+  auto counter = static_cast<uint64_t>(begin) / 4;
+  size_t skip = static_cast<size_t>(begin) % 4;  // values of the first word that lie before `begin`
+  for (size_t i = 0; i < row.size();) {
     for (uint64_t& word : words) word = mix64(row_seed, counter++);
     std::memcpy(steps.data(), words.data(), sizeof(steps));
-    const std::span<T> block = row.subspan(i, std::min(kBlock, row.size() - i));
-    for (size_t j = 0; j < block.size(); ++j) block[j] = T(first + step * static_cast<float>(steps[j]));
+    const std::span<T> block = row.subspan(i, std::min(kBlock - skip, row.size() - i));
+    const uint16_t* of = steps.data() + skip;
+    for (size_t j = 0; j < block.size(); ++j) block[j] = T(first + step * static_cast<float>(of[j]));
+    i += block.size();
+    skip = 0;
   }
 }
 
@@ -63,25 +68,32 @@ class DummyRows : public RowSource {
                    void* destination) const override {
     const WeightPart& part = *segment.part;
     const uint64_t seed = seed_of(name_for_expert(part, expert));
-    const int64_t first = is_packed(part, target.experts) ? expert * part.rows : 0;
-    const Range range = range_of(WeightFill::kMatrix, target.k);
+    const int64_t first = is_packed(part, target.stored_experts()) ? expert * part.rows : 0;
+    const Range range = range_of(WeightFill::kMatrix, target.stored_k());
+    const int64_t begin = target.inputs.begin;
     const auto width = static_cast<size_t>(target.k);
     for (int64_t i = 0; i < segment.count; ++i) {
       const uint64_t row_seed = mix64(seed, static_cast<uint64_t>(first + segment.source_row + i));
       const size_t at = static_cast<size_t>(i) * width;
       if (target.dtype == DType::kBF16) {
-        fill_row<BFloat16>(row_seed, range, {static_cast<BFloat16*>(destination) + at, width});
+        fill_row<BFloat16>(row_seed, range, begin, {static_cast<BFloat16*>(destination) + at, width});
       } else {
-        fill_row<float>(row_seed, range, {static_cast<float*>(destination) + at, width});
+        fill_row<float>(row_seed, range, begin, {static_cast<float*>(destination) + at, width});
       }
     }
     return {};
   }
 
   Status read_tensor(const TensorTarget& target, float* destination) const override {
-    const int64_t inputs = target.shape.rank > 0 ? target.shape[target.shape.rank - 1] : 1;
-    fill_row<float>(seed_of(target.name), range_of(target.fill, inputs),
-                    {destination, static_cast<size_t>(target.shape.elements())});
+    const Shape stored = stored_shape(target);
+    const int64_t inputs = stored.rank > 0 ? stored[stored.rank - 1] : 1;
+    const Range range = range_of(target.fill, inputs);
+    const int64_t row = row_elements(target);
+    for (const RowRun& run : runs_of(target)) {
+      fill_row<float>(seed_of(target.name), range, run.begin * row,
+                      {destination, static_cast<size_t>(run.count * row)});
+      destination += run.count * row;
+    }
     return {};
   }
 

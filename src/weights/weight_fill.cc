@@ -63,6 +63,15 @@ Status place(const WeightPlan& plan, Arena& arena) {
   return {};
 }
 
+// `count` rows of a segment, `skip` rows behind its beginning.
+RowSegment piece_of(const RowSegment& segment, int64_t skip, int64_t count) {
+  const bool zeros = segment.source_row == kZeroRows;
+  return {.part = segment.part,
+          .source_row = zeros ? kZeroRows : segment.source_row + skip,
+          .target_row = segment.target_row + skip,
+          .count = count};
+}
+
 // The work of one load, shared by its threads.
 class Filling {
  public:
@@ -103,27 +112,26 @@ class Filling {
       const int64_t begin = std::max(job.begin, segment.target_row);
       const int64_t end = std::min(job.end, segment.target_row + segment.count);
       if (begin >= end) continue;
-      const RowSegment share{.part = segment.part,
-                             .source_row = segment.source_row + begin - segment.target_row,
-                             .target_row = begin,
-                             .count = end - begin};
-      LS_TRY(pack(job, share, staging));
+      LS_TRY(pack(job, piece_of(segment, begin - segment.target_row, end - begin), staging));
     }
     return {};
   }
 
   Status pack(const Job& job, const RowSegment& segment, std::vector<char>& staging) {
     const MatrixTarget& target = *job.matrix;
-    const DType dtype = source_.dtype_of(target, *segment.part, job.expert);
+    const bool zeros = segment.source_row == kZeroRows;
+    const int64_t expert = target.held.begin + job.expert;
+    const DType dtype = zeros ? target.dtype : source_.dtype_of(target, *segment.part, expert);
     const int64_t row_bytes = target.k * size_of(dtype);
     const int64_t step = std::max<int64_t>(kStagingBytes / row_bytes, 1);
     staging.resize(std::max(staging.size(), static_cast<size_t>(std::min(step, segment.count) * row_bytes)));
     for (int64_t done = 0; done < segment.count; done += step) {
-      RowSegment chunk = segment;
-      chunk.source_row += done;
-      chunk.target_row += done;
-      chunk.count = std::min(step, segment.count - done);
-      LS_TRY(source_.read_rows(target, chunk, job.expert, staging.data()));
+      const RowSegment chunk = piece_of(segment, done, std::min(step, segment.count - done));
+      if (zeros) {
+        std::fill_n(staging.begin(), chunk.count * row_bytes, '\0');
+      } else {
+        LS_TRY(source_.read_rows(target, chunk, expert, staging.data()));
+      }
       pack_rows(dense_view(staging.data(), dtype, {chunk.count, target.k}), *target.into, job.expert,
                 chunk.target_row);
       progress_.advance(chunk.count * target.k * size_of(target.dtype));

@@ -15,7 +15,7 @@ namespace lockstep {
 // [target_row, target_row + count) of the matrix.
 struct RowSegment {
   const WeightPart* part = nullptr;
-  int64_t source_row = 0;
+  int64_t source_row = 0;  // kZeroRows: the rows are zeros
   int64_t target_row = 0;
   int64_t count = 0;
 };
@@ -28,8 +28,14 @@ int64_t rows_of(const std::vector<WeightPart>& parts);
 
 // The name of the tensor that `part` means for one expert.
 std::string name_for_expert(const WeightPart& part, int64_t expert);
-// True when one tensor holds the part's rows of all `experts` experts.
+// True when one tensor holds the part's rows of all `experts` experts of the checkpoint.
 bool is_packed(const WeightPart& part, int64_t experts);
+
+// A dense tensor as on disk, and the runs of its rows that the target takes.
+Shape stored_shape(const TensorTarget& target);
+std::vector<RowRun> runs_of(const TensorTarget& target);
+// Elements of one row of it.
+int64_t row_elements(const TensorTarget& target);
 
 // Where values come from. Thread: any number of readers.
 class RowSource {
@@ -37,12 +43,12 @@ class RowSource {
   virtual ~RowSource() = default;
   // The form of `target` that this source has.
   virtual const std::vector<WeightPart>& form_of(const MatrixTarget& target) const = 0;
-  // The element type that read_rows writes.
+  // The element type that read_rows writes. `expert` counts those of the checkpoint.
   virtual DType dtype_of(const MatrixTarget& target, const WeightPart& part, int64_t expert) const = 0;
-  // Writes rows [segment.source_row, + segment.count) of the segment's part, dense.
+  // Writes the target's columns of rows [segment.source_row, + segment.count) of the segment's part, dense.
   virtual Status read_rows(const MatrixTarget& target, const RowSegment& segment, int64_t expert,
                            void* destination) const = 0;
-  // Writes all elements of a dense tensor, as f32.
+  // Writes the elements that a dense tensor takes, as f32.
   virtual Status read_tensor(const TensorTarget& target, float* destination) const = 0;
 };
 

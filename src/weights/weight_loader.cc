@@ -1,6 +1,7 @@
 #include "weights/weight_loader.h"
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "base/math.h"
@@ -18,12 +19,9 @@ const std::vector<WeightPart>& stored_form(const MatrixTarget& target, const Che
 }
 
 Shape stored_shape(const MatrixTarget& target, const WeightPart& part) {
-  if (is_packed(part, target.experts)) return {target.experts, part.rows, target.k};
-  return {part.rows, target.k};
-}
-
-Shape stored_shape(const TensorTarget& target) {
-  return target.stored.rank == 0 ? target.shape : target.stored;
+  if (is_packed(part, target.stored_experts()))
+    return {target.stored_experts(), part.rows, target.stored_k()};
+  return {part.rows, target.stored_k()};
 }
 
 // Holds a plan to a checkpoint and remembers which tensors it reads.
@@ -35,7 +33,7 @@ class Check {
   Status run() {
     for (const MatrixTarget& target : plan_.matrices) {
       for (const WeightPart& part : stored_form(target, checkpoint_)) {
-        const int64_t tensors = is_packed(part, target.experts) ? 1 : target.experts;
+        const int64_t tensors = is_packed(part, target.stored_experts()) ? 1 : target.stored_experts();
         for (int64_t expert = 0; expert < tensors; ++expert) {
           LS_TRY(use(name_for_expert(part, expert), stored_shape(target, part), false));
         }
@@ -91,14 +89,6 @@ class Check {
   int64_t ignored_ = 0;
 };
 
-template <typename T>
-Status read_as_f32(const Checkpoint& checkpoint, const StoredTensor& tensor, float* destination) {
-  std::vector<T> values(static_cast<size_t>(tensor.shape.elements()));
-  LS_TRY(checkpoint.read(tensor, 0, tensor.bytes, values.data()));
-  for (const T& value : values) *destination++ = static_cast<float>(value);
-  return {};
-}
-
 // Rows of a checkpoint that passed the Check.
 class CheckpointRows : public RowSource {
  public:
@@ -116,22 +106,45 @@ class CheckpointRows : public RowSource {
                    void* destination) const override {
     const WeightPart& part = *segment.part;
     const StoredTensor& tensor = *checkpoint_.find(name_for_expert(part, expert));
-    const int64_t first = is_packed(part, target.experts) ? expert * part.rows : 0;
-    const int64_t row_bytes = target.k * size_of(tensor.dtype);
-    return checkpoint_.read(tensor, (first + segment.source_row) * row_bytes, segment.count * row_bytes,
-                            destination);
+    const int64_t first =
+        segment.source_row + (is_packed(part, target.stored_experts()) ? expert * part.rows : 0);
+    const int64_t element = size_of(tensor.dtype);
+    const int64_t step = target.stored_k() * element, taken = target.k * element;
+    if (step == taken) return read(tensor, first * step, segment.count * step, destination);
+    auto* row = static_cast<char*>(destination);
+    for (int64_t i = 0; i < segment.count; ++i, row += taken)
+      LS_TRY(read(tensor, (first + i) * step + target.inputs.begin * element, taken, row));
+    return {};
   }
 
   Status read_tensor(const TensorTarget& target, float* destination) const override {
     const StoredTensor& tensor = *checkpoint_.find(target.name);
-    if (tensor.dtype == DType::kF64) return read_as_f32<double>(checkpoint_, tensor, destination);
-    return with_float_type(tensor.dtype, [&]<typename T>() -> Status {
-      return read_as_f32<T>(checkpoint_, tensor, destination);
-    });
+    if (tensor.dtype == DType::kF64) return read_as_f32<double>(tensor, target, destination);
+    return with_float_type(
+        tensor.dtype, [&]<typename T>() -> Status { return read_as_f32<T>(tensor, target, destination); });
   }
 
+  int64_t bytes_read() const { return bytes_read_.load(); }
+
  private:
+  template <typename T>
+  Status read_as_f32(const StoredTensor& tensor, const TensorTarget& target, float* destination) const {
+    const int64_t row = row_elements(target), row_bytes = row * static_cast<int64_t>(sizeof(T));
+    for (const RowRun& run : runs_of(target)) {
+      std::vector<T> values(static_cast<size_t>(run.count * row));
+      LS_TRY(read(tensor, run.begin * row_bytes, run.count * row_bytes, values.data()));
+      for (const T& value : values) *destination++ = static_cast<float>(value);
+    }
+    return {};
+  }
+
+  Status read(const StoredTensor& tensor, int64_t offset, int64_t bytes, void* destination) const {
+    bytes_read_.fetch_add(bytes, std::memory_order_relaxed);
+    return checkpoint_.read(tensor, offset, bytes, destination);
+  }
+
   const Checkpoint& checkpoint_;
+  mutable std::atomic<int64_t> bytes_read_{0};
 };
 
 }  // namespace
@@ -146,9 +159,10 @@ Result<LoadedWeights> load_weights(const WeightPlan& plan, const Checkpoint& che
   LS_TRY(weight_footprint(plan));
   Check check(plan, checkpoint);
   LS_TRY(check.run());
-  LoadedWeights weights =
-      LS_TRY(place_and_fill(plan, CheckpointRows(checkpoint), "loading weights", options));
+  const CheckpointRows rows(checkpoint);
+  LoadedWeights weights = LS_TRY(place_and_fill(plan, rows, "loading weights", options));
   LS_TRY(checkpoint.check_unchanged());
+  weights.bytes_read = rows.bytes_read();
   weights.ignored_tensors = check.ignored();
   return weights;
 }

@@ -37,10 +37,17 @@ enum class WeightFill : uint8_t {
   kTimeStepBias,     // dt_bias: uniform in [-6.9, -2.25], whose softplus is 0.001 to 0.1
 };
 
-// `count` rows of a source tensor from row `begin` on.
+// `count` rows of a source tensor from row `begin` on, or of zeros that no tensor gives.
 struct RowRun {
-  int64_t begin = 0;
+  int64_t begin = 0;  // kZeroRows: zeros
   int64_t count = 0;
+};
+inline constexpr int64_t kZeroRows = -1;
+
+// What is taken of a source along one dimension is a share of `whole` from `begin` on. 0: it is all there is.
+struct Cut {
+  int64_t begin = 0;
+  int64_t whole = 0;
 };
 
 // Rows that one source tensor gives to a matrix.
@@ -52,7 +59,8 @@ struct WeightPart {
   std::vector<RowRun> order{};  // which of them, in this order, all others left out; empty: all, as they are
 };
 
-// A matrix, or one matrix per expert, made of parts stacked along N.
+// A matrix, or one matrix per expert, made of parts stacked along N. A rank's share of a matrix takes rows by
+// the parts' orders, and columns and experts by cuts.
 struct MatrixTarget {
   PackedWeight* into = nullptr;  // set by the loader; must stay where it is until the loader returns
   std::string name{};            // for messages and `inspect`: "layers.3.qkv"
@@ -65,14 +73,20 @@ struct MatrixTarget {
   // first tensor of `parts` is not. Both must give the same number of rows.
   std::vector<WeightPart> otherwise{};
   std::string part{};  // summed up by `inspect`: "attention", "experts"
+  Cut inputs{};        // of the source's columns: [begin, begin + k)
+  Cut held{};          // of the source's experts: [begin, begin + experts)
+
+  int64_t stored_k() const { return inputs.whole > 0 ? inputs.whole : k; }
+  int64_t stored_experts() const { return held.whole > 0 ? held.whole : experts; }
 };
 
 // A dense f32 tensor: norms, gates, biases, convolutions.
 struct TensorTarget {
-  TensorView* into = nullptr;  // set by the loader; must stay where it is until the loader returns
-  std::string name{};          // in the checkpoint
-  Shape shape{};               // as the model reads it
-  Shape stored{};              // as on disk, the same elements ([C, 1, 4] for [C, 4]); rank 0: `shape`
+  TensorView* into = nullptr;   // set by the loader; must stay where it is until the loader returns
+  std::string name{};           // in the checkpoint
+  Shape shape{};                // as the model reads it
+  Shape stored{};               // as on disk, the same elements ([C, 1, 4] for [C, 4]); rank 0: `shape`
+  std::vector<RowRun> order{};  // which rows of `stored`, in this order, all others left out; empty: all
   WeightFill fill = WeightFill::kMatrix;
   std::string part{};
 };
@@ -99,8 +113,8 @@ std::vector<WeightBytes> weight_bytes(const WeightPlan& plan);
 std::vector<WeightBytes> weight_bytes_by_part(const WeightPlan& plan);
 
 // Bytes of arena that the plan takes.
-// Errors: kInvalidArgument for a weight without rows or inputs, a row order that leaves its source, forms of
-//         different rows; kResourceExhausted for sizes beyond 2^62 bytes.
+// Errors: kInvalidArgument for a weight without rows or inputs, an order or a cut that leaves its source,
+//         forms of different rows; kResourceExhausted for sizes beyond 2^62 bytes.
 Result<int64_t> weight_footprint(const WeightPlan& plan);
 
 // Everything that load_weights refuses before it reads data.
@@ -119,6 +133,7 @@ struct LoadOptions {
 struct LoadedWeights {
   Arena arena;
   int64_t bytes = 0;            // filled, without padding
+  int64_t bytes_read = 0;       // from the checkpoint's tensors
   int64_t ignored_tensors = 0;  // that the family let pass
   double seconds = 0;
 };
@@ -127,13 +142,14 @@ struct LoadedWeights {
 // Errors: as weight_footprint and check_weights; kResourceExhausted for the arena; kInvalidArgument for a
 // file
 //         that shrinks or changes meanwhile. On an error the targets are untouched or dangling: drop them.
-// Cost:   one pass over the bytes that the plan names; `threads` threads with 1 MiB of staging each.
+// Cost:   one pass over the bytes that the plan names and no others; `threads` threads with 1 MiB of staging
+//         each. A matrix whose columns are cut is read row by row.
 Result<LoadedWeights> load_weights(const WeightPlan& plan, const Checkpoint& checkpoint,
                                    const LoadOptions& options);
 
 // Fills all weights of the plan with pseudo-random values. A value depends on the seed, the name of its
-// source tensor in `parts`, and its place in it: not on threads, layout, or the other weights. Errors: as
-// weight_footprint; kResourceExhausted for the arena.
+// source tensor in `parts`, and its place in it: not on threads, layout, the other weights, or what else is
+// taken of the tensor. Errors: as weight_footprint; kResourceExhausted for the arena.
 Result<LoadedWeights> make_dummy_weights(const WeightPlan& plan, uint64_t seed, const LoadOptions& options);
 
 }  // namespace lockstep

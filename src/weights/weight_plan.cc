@@ -37,14 +37,33 @@ Status check_extents(const std::string& name, const Shape& shape) {
   return {};
 }
 
+// What is taken of a source, by name, and how much there is.
+struct Taken {
+  const std::string& by;
+  std::string_view what;  // "rows"
+  RowRun run;
+  const std::string& from;
+  int64_t whole = 0;
+};
+
+Status check_taken(const Taken& taken) {
+  const RowRun& run = taken.run;
+  if (run.begin >= 0 && run.count >= 0 && run.begin <= taken.whole - run.count) return {};
+  return error(Code::kInvalidArgument, "weights: ", taken.by, " takes ", taken.what, " ", run.begin, " to ",
+               run.begin + run.count, " of ", taken.from, "; expected ", taken.what, " within 0 to ",
+               taken.whole);
+}
+
 Status check_form(const MatrixTarget& target, const std::vector<WeightPart>& parts) {
   for (const WeightPart& part : parts) {
-    LS_TRY(check_extents(part.name, {part.rows, target.k}));
+    LS_TRY(check_extents(part.name, {part.rows, target.stored_k()}));
+    LS_TRY(
+        check_taken({target.name, "inputs", {target.inputs.begin, target.k}, part.name, target.stored_k()}));
+    LS_TRY(check_taken(
+        {target.name, "experts", {target.held.begin, target.experts}, part.name, target.stored_experts()}));
     for (const RowRun& run : part.order) {
-      if (run.begin < 0 || run.count < 0 || run.begin > part.rows - run.count) {
-        return error(Code::kInvalidArgument, "weights: ", target.name, " takes rows ", run.begin, " to ",
-                     run.begin + run.count, " of ", part.name, "; expected rows within 0 to ", part.rows);
-      }
+      if (run.begin == kZeroRows && run.count >= 0) continue;
+      LS_TRY(check_taken({target.name, "rows", run, part.name, part.rows}));
     }
   }
   return {};
@@ -66,12 +85,35 @@ Status check_matrix(const MatrixTarget& target) {
 
 Status check_tensor(const TensorTarget& target) {
   LS_TRY(check_extents(target.name, target.shape));
-  if (target.stored.rank == 0 || target.stored.elements() == target.shape.elements()) return {};
+  const Shape stored = stored_shape(target);
+  int64_t rows = 0;
+  for (const RowRun& run : runs_of(target)) {
+    LS_TRY(check_taken({target.name, "rows", run, target.name, stored.rank > 0 ? stored[0] : 1}));
+    rows += run.count;
+  }
+  if (rows * row_elements(target) == target.shape.elements()) return {};
   return error(Code::kInvalidArgument, "weights: ", target.name, " is ", target.stored, " on disk and ",
                target.shape, " in memory; expected the same number of elements");
 }
 
 }  // namespace
+
+Shape stored_shape(const TensorTarget& target) {
+  return target.stored.rank == 0 ? target.shape : target.stored;
+}
+
+std::vector<RowRun> runs_of(const TensorTarget& target) {
+  if (!target.order.empty()) return target.order;
+  const Shape stored = stored_shape(target);
+  return {{.begin = 0, .count = stored.rank > 0 ? stored[0] : 1}};
+}
+
+int64_t row_elements(const TensorTarget& target) {
+  const Shape stored = stored_shape(target);
+  int64_t elements = 1;
+  for (int64_t i = 1; i < stored.rank; ++i) elements *= stored[i];
+  return elements;
+}
 
 int64_t rows_of(const std::vector<WeightPart>& parts) {
   int64_t rows = 0;

@@ -32,6 +32,7 @@ Result<DecoderSpec> read_common(const Json& config, std::string_view family) {
   spec.family = family;
   spec.width = LS_TRY(config_int(config, "hidden_size", 1, kMaxWidth));
   spec.vocab = LS_TRY(config_int(config, "vocab_size", 1, kMaxVocab));
+  spec.vocab_rows.count = spec.vocab;
   spec.layers.resize(static_cast<size_t>(LS_TRY(config_int(config, "num_hidden_layers", 1, kMaxLayers))));
   spec.max_positions = LS_TRY(config_int(config, "max_position_embeddings", 1, kMaxPositions));
   spec.norm_epsilon = static_cast<float>(LS_TRY(config.number("rms_norm_eps", 0.0, 1.0)));
@@ -94,6 +95,7 @@ Result<SoftmaxMixerSpec> read_softmax(const Json& config) {
 
 Status read_moe(const Json& config, DecoderSpec& spec) {
   spec.moe.experts = LS_TRY(config_int(config, "num_experts", 1, kMaxExperts));
+  spec.moe.held.count = spec.moe.experts;
   spec.moe.choices = LS_TRY(config_int(config, "num_experts_per_tok", 1, spec.moe.experts));
   spec.moe.expert_width = LS_TRY(config_int(config, "moe_intermediate_size", 1, kMaxWidth));
   spec.moe.normalise = LS_TRY(config.boolean_or("norm_topk_prob", true));
