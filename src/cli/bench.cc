@@ -282,14 +282,17 @@ Command add_bench(CLI::App& parent) {
   app->add_flag("--profile", flags->profile, "Show where the time of a step goes, by op");
   app->add_flag("--json", flags->json, "One JSON document instead of tables");
   add_engine_flags(*app, flags->engine);
-  return {.app = app, .run = [app, flags] {
-            flags->chosen = {.max_model_len = app->count("--max-model-len") > 0,
-                             .max_num_seqs = app->count("--max-num-seqs") > 0,
-                             .max_num_batched_tokens = app->count("--max-num-batched-tokens") > 0,
-                             .chunk_size = app->count("--chunk-size") > 0,
-                             .num_pages = app->count("--num-pages") > 0};
-            return run(*flags);
-          }};
+  return {.app = app,
+          .run =
+              [app, flags] {
+                flags->chosen = {.max_model_len = app->count("--max-model-len") > 0,
+                                 .max_num_seqs = app->count("--max-num-seqs") > 0,
+                                 .max_num_batched_tokens = app->count("--max-num-batched-tokens") > 0,
+                                 .chunk_size = app->count("--chunk-size") > 0,
+                                 .num_pages = app->count("--num-pages") > 0};
+                return run(*flags);
+              },
+          .parallel = [flags] { return flags->engine.config.parallel; }};
 }
 
 }  // namespace lockstep::cli

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "base/status.h"
+#include "engine/config.h"
 
 namespace lockstep::cli {
 
@@ -12,6 +13,7 @@ namespace lockstep::cli {
 struct Command {
   CLI::App* app = nullptr;
   std::function<Status()> run;
+  std::function<MeshShape()> parallel;  // the ranks that its flags ask for; null: it has none
 };
 
 Command add_generate(CLI::App& parent);

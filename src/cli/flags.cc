@@ -1,10 +1,12 @@
 #include "cli/flags.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
+#include "cli/ranks.h"
 #include "engine/find_model.h"
 
 namespace lockstep::cli {
@@ -95,6 +97,23 @@ std::string expectation(const CLI::Option& option) {
   return "a text";
 }
 
+// Of ranks and their threads.
+void add_rank_flags(CLI::App& command, EngineConfig& c) {
+  MeshShape& p = c.parallel;
+  const auto group = [](CLI::Option* option) { option->group("Engine"); };
+  group(command
+            .add_option("--threads", c.threads, "Threads of a rank; 0: all CPUs, shared by the host's ranks")
+            ->capture_default_str());
+  group(command.add_option("--tensor-parallel-size,--tp", p.tp, "Ranks that share every layer")
+            ->capture_default_str());
+  group(command.add_option("--data-parallel-size,--dp", p.dp, "Replicas with requests of their own")
+            ->capture_default_str());
+  group(command.add_option("--context-parallel-size,--cp", p.cp, "Ranks that share the rows of prompts")
+            ->capture_default_str());
+  group(command.add_flag("--enable-expert-parallel,--ep", p.expert_parallel,
+                         "Whole experts to the tp * dp ranks; else each expert is cut into tp parts"));
+}
+
 }  // namespace
 
 void add_engine_flags(CLI::App& command, EngineFlags& flags) {
@@ -114,7 +133,7 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
   group(command.add_option("--load-format", flags.load_format, "safetensors, or dummy for random weights")
             ->check(CLI::IsMember({"auto", "safetensors", "dummy"}))
             ->capture_default_str());
-  group(command.add_option("--threads", c.threads, "Threads; 0: all CPUs")->capture_default_str());
+  add_rank_flags(command, c);
   group(command
             .add_option("--max-model-len", c.max_model_len,
                         "Tokens of one sequence; 0: what the model was made for")
@@ -162,6 +181,12 @@ Result<EngineConfig> engine_config(const EngineFlags& flags) {
   const bool dummy = flags.load_format == "dummy";
   config.model.format = dummy ? LoadFormat::kDummy : LoadFormat::kSafetensors;
   config.model.path = dummy && !flags.model.empty() ? flags.model : LS_TRY(find_model(flags.model));
+  if (config.threads == 0) config.threads = share_of_threads();
+  if (const std::optional<LaunchedRank> rank = this_rank(); rank && rank->size > 1 && rank->rank == 0) {
+    std::fprintf(stderr, "lockstep: %d ranks (tp %d, dp %d, cp %d), %d threads each\n",
+                 config.parallel.world(), config.parallel.tp, config.parallel.dp, config.parallel.cp,
+                 config.threads);
+  }
   if (flags.guard == "plan") config.guard = GuardLevel::kPlan;
   if (flags.guard == "full") config.guard = GuardLevel::kFull;
   if (flags.dtype == "float32") config.model.dtype = ComputeDType::kFloat32;

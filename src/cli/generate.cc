@@ -219,10 +219,13 @@ Command add_generate(CLI::App& parent) {
   app->add_flag("--echo", flags->echo, "Print the prompt first");
   app->add_flag("--json", flags->json, "One JSON document at the end instead of text");
   add_engine_flags(*app, flags->engine);
-  return {.app = app, .run = [app, flags] {
-            flags->chose_seqs = app->count("--max-num-seqs") > 0;
-            return run(*flags);
-          }};
+  return {.app = app,
+          .run =
+              [app, flags] {
+                flags->chose_seqs = app->count("--max-num-seqs") > 0;
+                return run(*flags);
+              },
+          .parallel = [flags] { return flags->engine.config.parallel; }};
 }
 
 }  // namespace lockstep::cli

@@ -7,14 +7,12 @@
 
 #include "cli/commands.h"
 #include "cli/flags.h"
+#include "cli/ranks.h"
+#include "engine/exit_codes.h"
 
 namespace lockstep::cli {
 namespace {
 
-constexpr int kExitError = 1;
-constexpr int kExitUsage = 2;
-constexpr int kExitDeviceLost = 70;
-constexpr int kExitGuardFault = 73;
 constexpr size_t kMaxMessage = 1000;
 
 constexpr const char* kFooter =
@@ -35,14 +33,12 @@ void print_error(std::string_view message) {
 }
 
 int exit_code(const Status& status) {
-  if (status.ok()) return 0;
-  print_error(status.message());
-  if (status.fault() != nullptr) return kExitGuardFault;
-  return status.code() == Code::kDevice ? kExitDeviceLost : kExitError;
+  if (!status.ok()) print_error(status.message());
+  return exit_code_of(status);
 }
 
 int usage_error(const CLI::App& command, const std::string& message) {
-  print_error(concat(message, "; see lockstep ", command.get_name(), " --help"));
+  if (speaks()) print_error(concat(message, "; see lockstep ", command.get_name(), " --help"));
   return kExitUsage;
 }
 
@@ -79,7 +75,17 @@ int run_command(const Command& command, const std::vector<std::string>& words) {
     const std::optional<int> ended = parse(app, all, ", as the environment or --config says");
     if (ended) return *ended;
   }
-  return exit_code(command.run());
+  if (!command.parallel) return exit_code(command.run());
+  const Result<RankPart> part = RankPart::of(command.parallel());
+  if (!part.ok()) return usage_error(app, part.status().message());
+  std::vector<std::string> whole = {app.get_name()};
+  whole.insert(whole.end(), words.begin(), words.end());
+  const Result<std::optional<int>> front = part->run_as_front(whole);
+  if (!front.ok()) return exit_code(front.status());
+  if (front->has_value()) return **front;
+  const int code = exit_code(command.run());
+  part->end_with(code);
+  return code;
 }
 
 std::vector<Command> add_commands(CLI::App& app) {
@@ -126,6 +132,7 @@ int run_program(const std::vector<std::string>& words, std::string_view version)
   CLI::App app("Lockstep: an LLM inference engine whose step plan and kernels cannot silently disagree",
                "lockstep");
   const std::vector<Command> commands = add_commands(app);
+  mute_other_ranks();
   const std::string first = words.empty() ? "" : words.front();
   if (words.empty() || first == "--help" || first == "-h" || first == "help") {
     std::fputs(app.help().c_str(), words.empty() ? stderr : stdout);

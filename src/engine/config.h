@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/mesh.h"
 #include "model/model.h"
 #include "runtime/step_runner.h"
 
@@ -13,7 +14,8 @@ namespace lockstep {
 // Zero means "choose for me" where a comment says so.
 struct EngineConfig {
   ModelOptions model;
-  int32_t threads = 0;                    // 0: all CPUs this process may use
+  MeshShape parallel;                     // the ranks; each is a process of its own
+  int32_t threads = 0;                    // of this rank; 0: all CPUs this process may use
   int32_t max_model_len = 0;              // tokens of one sequence; 0: what the model was made for
   int32_t max_num_seqs = 64;              // sequences that run at once
   int32_t max_num_batched_tokens = 2048;  // rows of one step

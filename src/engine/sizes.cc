@@ -27,6 +27,10 @@ Status check_config(const EngineConfig& config, const DecoderSpec& spec) {
   LS_TRY(check_range("--chunk-size", config.chunk_size, 1, config.max_num_batched_tokens));
   LS_TRY(check_range("--page-size", config.page_size, 1, kMaxPageTokens));
   LS_TRY(check_range("--num-state-slots", config.num_state_slots, 1, kMaxSeqs + 1));
+  if (config.parallel.world() != 1) {
+    return error(Code::kUnimplemented, "engine: ", config.parallel.world(),
+                 " ranks are asked for; expected one, which is what this build computes with");
+  }
   for (const int32_t size : config.graph_sizes) {
     LS_TRY(check_range("--graph-sizes", size, 1, config.max_num_batched_tokens));
   }

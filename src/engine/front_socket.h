@@ -1,0 +1,37 @@
+// What front and ranks of one host say to each other, over a socket that has no place in a folder.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+
+namespace lockstep {
+
+// Where ranks find their front, and which folders to remove should it vanish: the value of LOCKSTEP_FRONT.
+inline constexpr const char* kFrontVariable = "LOCKSTEP_FRONT";
+inline constexpr std::string_view kFolderPrefix = "lockstep-ranks-";
+struct FrontPlace {
+  std::string socket;                // a name, or empty
+  std::vector<std::string> folders;  // whole paths without ':'
+};
+std::string to_text(const FrontPlace& place);
+FrontPlace front_place(std::string_view text);
+// Removes them and what is in them; only folders that a front made.
+void remove_folders(const FrontPlace& place);
+
+// One packet from a rank.
+struct FrontNote {
+  enum class Kind : int32_t { kHello = 1, kEnd = 2 };
+  Kind kind = Kind::kHello;
+  int32_t rank = 0;
+  int32_t code = 0;  // of kEnd
+};
+
+// A socket that listens under `name`, or one that is connected to it; closed on exec. Errors:
+// kResourceExhausted, with the system's reason.
+Result<int> listen_as_front(const std::string& name);
+Result<int> connect_to_front(const std::string& name);
+
+}  // namespace lockstep

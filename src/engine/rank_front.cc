@@ -1,0 +1,300 @@
+#include "engine/rank_front.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <sstream>
+
+#include "base/clock.h"
+#include "engine/exit_codes.h"
+#include "engine/front_socket.h"
+
+namespace lockstep {
+namespace {
+
+constexpr int64_t kSecond = 1'000'000'000;
+constexpr int64_t kGrace = 5 * kSecond;  // what mpirun gets to end its processes itself; it takes one or two
+
+// OpenMPI's: root may start ranks, there may be more of them than cores, none is bound to one; the others go
+// on when one dies, so that they can say what they saw; and mpirun does not comment on it. In the
+// environment, where other makers' mpirun does not trip over them.
+constexpr const char* kLauncherSettings[][2] = {{"OMPI_ALLOW_RUN_AS_ROOT", "1"},
+                                                {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"},
+                                                {"OMPI_MCA_rmaps_base_oversubscribe", "1"},
+                                                {"OMPI_MCA_hwloc_base_binding_policy", "none"},
+                                                {"OMPI_MCA_orte_enable_recovery", "1"},
+                                                {"OMPI_MCA_orte_abort_on_non_zero_status", "0"},
+                                                {"OMPI_MCA_orte_allowed_exit_without_sync", "1"},
+                                                {"OMPI_MCA_orte_execute_quiet", "1"}};
+
+std::string find_program(const std::string& name) {
+  if (name.find('/') != std::string::npos) return ::access(name.c_str(), X_OK) == 0 ? name : "";
+  const char* path = std::getenv("PATH");
+  std::istringstream folders(path == nullptr ? "/usr/bin:/bin" : path);
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    const std::string candidate = (folder.empty() ? "." : folder) + "/" + name;
+    if (::access(candidate.c_str(), X_OK) == 0) return candidate;
+  }
+  return "";
+}
+
+// A new folder in `parent`; empty when there is no room for one.
+std::string make_folder(const std::string& parent) {
+  std::string path = concat(parent, "/", kFolderPrefix, "XXXXXX");
+  return ::mkdtemp(path.data()) == nullptr ? "" : path;
+}
+
+sigset_t front_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) sigaddset(&signals, signal);
+  return signals;
+}
+
+class Front {
+ public:
+  explicit Front(const RankJob& job) : job_(job), ends_(static_cast<size_t>(job.ranks)) {}
+  ~Front();
+  Front(const Front&) = delete;
+  Front& operator=(const Front&) = delete;
+
+  Status open();
+  Status start(const std::string& launcher);
+  JobEnd watch();
+
+ private:
+  [[noreturn]] void become_launcher(const std::string& launcher, int32_t front) const;
+  void look(int64_t patience_ms);
+  void accept_rank();
+  void hear(int connection);
+  void take_signals();
+  void end_launcher(int signal);
+  void kill_ranks();
+
+  const RankJob& job_;
+  FrontPlace place_;
+  sigset_t before_{};
+  int signals_ = -1;
+  int listening_ = -1;
+  pid_t launcher_ = 0;
+  bool launcher_ended_ = false;
+  int launcher_status_ = 0;
+  int signal_ = 0;       // that a person ended the job with
+  int64_t trouble_ = 0;  // since when a rank is known to be lost or to have failed; 0: none is
+  int64_t ending_ = 0;   // since when the launcher has been told to end; 0: it has not
+  std::map<int, RankEnd*> connections_;  // null: it has not said who it is
+  std::vector<RankEnd> ends_;            // [ranks]
+};
+
+Status Front::open() {
+  const sigset_t mine = front_signals();
+  pthread_sigmask(SIG_BLOCK, &mine, &before_);
+  signals_ = ::signalfd(-1, &mine, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (signals_ < 0) return error(Code::kResourceExhausted, "ranks: no signalfd: ", std::strerror(errno));
+  const char* temporary = std::getenv("TMPDIR");
+  const std::string folder = make_folder(temporary == nullptr || *temporary == 0 ? "/tmp" : temporary);
+  if (folder.empty()) {
+    return error(Code::kResourceExhausted, "ranks: cannot make a folder in TMPDIR: ", std::strerror(errno));
+  }
+  place_ = {.socket = std::filesystem::path(folder).filename().string() + concat("-", ::getpid()),
+            .folders = {folder}};
+  if (const std::string memory = make_folder("/dev/shm"); !memory.empty()) place_.folders.push_back(memory);
+  listening_ = LS_TRY(listen_as_front(place_.socket));
+  return {};
+}
+
+Front::~Front() {
+  kill_ranks();
+  for (const auto& [connection, end] : connections_) ::close(connection);
+  if (listening_ >= 0) ::close(listening_);
+  if (signals_ >= 0) ::close(signals_);
+  remove_folders(place_);
+  pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+}
+
+void Front::become_launcher(const std::string& launcher, int32_t front) const {
+  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (::getppid() != front) ::_exit(kExitRankLost);  // it died before the line above
+  pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  for (const auto& [name, value] : kLauncherSettings) ::setenv(name, value, 0);
+  ::setenv("OMPI_MCA_orte_tmpdir_base", place_.folders.front().c_str(), 1);
+  ::setenv("OMPI_MCA_btl_vader_backing_directory", place_.folders.back().c_str(), 1);
+  ::setenv(kFrontVariable, to_text(place_).c_str(), 1);
+  // By its bare name: OpenMPI takes a path for the wish to find everything else beside it.
+  std::vector<std::string> words = {std::filesystem::path(launcher).filename(), "-n",
+                                    std::to_string(job_.ranks)};
+  words.insert(words.end(), job_.command.begin(), job_.command.end());
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  ::execv(launcher.c_str(), arguments.data());
+  ::_exit(127);
+}
+
+Status Front::start(const std::string& launcher) {
+  const int32_t front = ::getpid();
+  launcher_ = ::fork();
+  if (launcher_ == 0) become_launcher(launcher, front);
+  if (launcher_ > 0) return {};
+  return error(Code::kResourceExhausted, "ranks: cannot start ", launcher, ": ", std::strerror(errno));
+}
+
+void Front::accept_rank() {
+  const int connection = ::accept4(listening_, nullptr, nullptr, SOCK_CLOEXEC);
+  if (connection < 0) return;
+  ucred peer{};
+  socklen_t length = sizeof(peer);
+  const bool mine =
+      ::getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.uid == ::getuid();
+  if (mine) {
+    connections_[connection] = nullptr;
+  } else {
+    ::close(connection);
+  }
+}
+
+void Front::hear(int connection) {
+  FrontNote note;
+  const ssize_t bytes = ::recv(connection, &note, sizeof(note), MSG_DONTWAIT);
+  if (bytes < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  RankEnd*& end = connections_[connection];
+  if (bytes == sizeof(note) && note.rank >= 0 && note.rank < job_.ranks) {
+    end = &ends_[static_cast<size_t>(note.rank)];
+    ucred peer{};
+    socklen_t length = sizeof(peer);
+    if (::getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0) end->pid = peer.pid;
+    if (note.kind == FrontNote::Kind::kEnd) end->code = note.code;
+    if (end->code.value_or(0) != 0 && trouble_ == 0) trouble_ = now_ns();
+    return;
+  }
+  if (end != nullptr && !end->code && trouble_ == 0) trouble_ = now_ns();  // it vanished
+  ::close(connection);
+  connections_.erase(connection);
+}
+
+void Front::take_signals() {
+  signalfd_siginfo info{};
+  while (::read(signals_, &info, sizeof(info)) == sizeof(info)) {
+    const int signal = static_cast<int>(info.ssi_signo);
+    if (signal == SIGCHLD) {
+      launcher_ended_ = launcher_ended_ || ::waitpid(launcher_, &launcher_status_, WNOHANG) == launcher_;
+      continue;
+    }
+    signal_ = signal_ == 0 ? signal : signal_;
+    // A terminal's goes to the whole foreground group, and mpirun takes a second one for impatience.
+    if (info.ssi_code != SI_KERNEL && ending_ == 0) end_launcher(signal);
+    if (ending_ == 0) ending_ = now_ns();
+  }
+}
+
+void Front::end_launcher(int signal) {
+  if (!launcher_ended_) ::kill(launcher_, signal);
+  if (ending_ == 0) ending_ = now_ns();
+}
+
+// The pid of a rank whose connection is open is still its own.
+void Front::kill_ranks() {
+  for (const auto& [connection, end] : connections_) {
+    if (end != nullptr && end->pid > 0) ::kill(end->pid, SIGKILL);
+  }
+}
+
+void Front::look(int64_t patience_ms) {
+  std::vector<pollfd> waits = {{.fd = signals_, .events = POLLIN, .revents = 0},
+                               {.fd = listening_, .events = POLLIN, .revents = 0},
+                               {.fd = signal_ == 0 ? STDOUT_FILENO : -1, .events = 0, .revents = 0}};
+  for (const auto& [connection, end] : connections_) waits.push_back({connection, POLLIN, 0});
+  if (::poll(waits.data(), waits.size(), static_cast<int>(patience_ms)) <= 0) return;
+  if (waits[0].revents != 0) take_signals();
+  if (waits[1].revents != 0) accept_rank();
+  if ((waits[2].revents & POLLERR) != 0) {  // nobody reads any more: `| head`
+    signal_ = SIGPIPE;
+    end_launcher(SIGTERM);
+  }
+  for (size_t i = 3; i < waits.size(); ++i) {
+    if (waits[i].revents != 0) hear(waits[i].fd);
+  }
+}
+
+JobEnd Front::watch() {
+  constexpr int64_t kLookMs = 100;
+  bool killed = false;
+  while (!launcher_ended_) {
+    look(kLookMs);
+    const int64_t now = now_ns();
+    if (trouble_ > 0 && ending_ == 0 && now - trouble_ > job_.patience_ns) end_launcher(SIGTERM);
+    if (ending_ == 0 || killed || now - ending_ < kGrace) continue;
+    kill_ranks();
+    if (!launcher_ended_) ::kill(launcher_, SIGKILL);
+    killed = true;
+  }
+  // What ranks said last may still lie in the sockets; a rank that outlives its launcher ends now.
+  for (int64_t until = now_ns() + kSecond; !connections_.empty() && now_ns() < until;) {
+    look(10);
+    if (now_ns() > until - kSecond / 2) kill_ranks();
+  }
+  return judge_job(ends_, launcher_status_, signal_);
+}
+
+}  // namespace
+
+JobEnd judge_job(const std::vector<RankEnd>& ranks, int launcher_status, int signal) {
+  if (signal != 0) return {.code = 128 + signal, .said = ""};
+  int code = 0;
+  std::string vanished;
+  const auto weight = [](int said) {
+    switch (said) {
+      case 0: return 0;
+      case kExitRankLost: return 1;
+      case kExitDeviceLost: return 3;
+      case kExitGuardFault: return 4;
+      case kExitRanksDisagree: return 5;
+      default: return 2;
+    }
+  };
+  size_t reported = 0;
+  for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    const RankEnd& end = ranks[rank];
+    if (end.pid == 0) continue;
+    ++reported;
+    if (!end.code)
+      vanished += concat(vanished.empty() ? "" : ", ", "rank ", rank, " (process ", end.pid, ")");
+    const int said = end.code.value_or(kExitRankLost);
+    if (weight(said) > weight(code)) code = said;
+  }
+  if (reported == 0) {
+    const std::string how = WIFSIGNALED(launcher_status) ? concat("signal ", WTERMSIG(launcher_status))
+                                                         : concat("code ", WEXITSTATUS(launcher_status));
+    return {.code = 1, .said = concat("ranks: the launcher ended with ", how, " before any rank began")};
+  }
+  if (!vanished.empty()) return {.code = code, .said = concat("ranks: ", vanished, " ended without a word")};
+  if (reported < ranks.size() && code == 0)
+    return {.code = kExitRankLost, .said = concat("ranks: ", reported, " of ", ranks.size(), " ranks began")};
+  return {.code = code, .said = ""};
+}
+
+Result<JobEnd> run_rank_job(const RankJob& job) {
+  const std::string launcher = find_program(job.launcher);
+  if (launcher.empty()) {
+    return error(Code::kNotFound, "ranks: ", job.launcher, " is not in PATH; ", job.ranks,
+                 " ranks are started through it; install openmpi-bin, or ask for one rank");
+  }
+  Front front(job);
+  LS_TRY(front.open());
+  LS_TRY(front.start(launcher));
+  return front.watch();
+}
+
+}  // namespace lockstep

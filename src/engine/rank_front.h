@@ -1,0 +1,44 @@
+// The front of a job of ranks: the process that a person started, which is none of the ranks. It starts them
+// through mpirun, passes signals on, and learns from each rank itself how it ended, since a launcher's own
+// exit code says little. Whatever happens, it leaves no process, no shared memory and no folder behind.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+
+namespace lockstep {
+
+struct RankJob {
+  int32_t ranks = 1;
+  std::vector<std::string> command;      // the program, found without PATH, and its arguments
+  std::string launcher = "mpirun";       // looked up in PATH; takes -n N PROGRAM ARGUMENT...
+  int64_t patience_ns = 15'000'000'000;  // how long ranks may go on after one of them was lost or failed
+};
+
+// What the front knows of one rank.
+struct RankEnd {
+  int32_t pid = 0;          // 0: it never reported
+  std::optional<int> code;  // that it said it ends with; empty with a pid: it vanished
+};
+
+// How a job ended. `said` is what the front has to add to what ranks said themselves; empty: nothing.
+struct JobEnd {
+  int code = 0;
+  std::string said;
+};
+
+// Blocks until every rank and the launcher have ended. stdin, stdout and stderr are the job's. To be called
+// by a process with one thread, before it has done anything else.
+// Errors: kNotFound without the launcher; kResourceExhausted for a socket, folder or process not to be had.
+Result<JobEnd> run_rank_job(const RankJob& job);
+
+// The job's exit code from what the ranks said, the launcher's wait status, and the signal that ended it all
+// (0: none). A cause wins over what followed from it: disagreement, guard fault, lost device, other errors,
+// and only then ranks that missed another.
+JobEnd judge_job(const std::vector<RankEnd>& ranks, int launcher_status, int signal);
+
+}  // namespace lockstep

@@ -1,0 +1,79 @@
+#include "engine/rank_front.h"
+
+#include <gtest/gtest.h>
+
+#include "base/fault.h"
+#include "engine/exit_codes.h"
+#include "engine/front_socket.h"
+
+namespace lockstep {
+namespace {
+
+constexpr int kKilled = 9;  // as wait() gives it
+constexpr int kLeft = 0;    // exit code 0
+constexpr int kLeftWithOne = 1 << 8;
+
+TEST(RankFront, EndsWithTheCauseAndNotWithWhatFollowedFromIt) {
+  const auto code = [](std::vector<RankEnd> ranks) { return judge_job(ranks, kLeft, 0).code; };
+
+  EXPECT_EQ(code({{.pid = 1, .code = 0}, {.pid = 2, .code = 0}}), 0);
+  EXPECT_EQ(code({{.pid = 1, .code = 72}, {.pid = 2, .code = 71}}), kExitRanksDisagree);
+  EXPECT_EQ(code({{.pid = 1, .code = 72}, {.pid = 2, .code = 73}}), kExitGuardFault);
+  EXPECT_EQ(code({{.pid = 1, .code = 70}, {.pid = 2, .code = 72}}), kExitDeviceLost);
+  EXPECT_EQ(code({{.pid = 1, .code = 72}, {.pid = 2, .code = 1}}), kExitError);
+  EXPECT_EQ(code({{.pid = 1, .code = 72}, {.pid = 2, .code = 0}}), kExitRankLost);
+}
+
+TEST(RankFront, NamesTheRankThatVanished) {
+  const JobEnd end = judge_job({{.pid = 11, .code = 72}, {.pid = 12, .code = std::nullopt}}, kLeft, 0);
+
+  EXPECT_EQ(end.code, kExitRankLost);
+  EXPECT_EQ(end.said, "ranks: rank 1 (process 12) ended without a word");
+}
+
+TEST(RankFront, TellsALauncherThatFailedFromRanksThatDid) {
+  EXPECT_EQ(judge_job({{}, {}}, kLeftWithOne, 0).said,
+            "ranks: the launcher ended with code 1 before any rank began");
+  EXPECT_EQ(judge_job({{}, {}}, kKilled, 0).said,
+            "ranks: the launcher ended with signal 9 before any rank began");
+  EXPECT_EQ(judge_job({{}, {}}, kLeftWithOne, 0).code, kExitError);
+  EXPECT_EQ(judge_job({{.pid = 5, .code = 0}, {}}, kLeft, 0).said, "ranks: 1 of 2 ranks began");
+}
+
+TEST(RankFront, GivesTheSignalThatAPersonEndedItWith) {
+  EXPECT_EQ(judge_job({{.pid = 1, .code = std::nullopt}}, kKilled, 15).code, 128 + 15);
+}
+
+TEST(RankFront, SaysThatTheLauncherIsMissing) {
+  const Result<JobEnd> end =
+      run_rank_job({.ranks = 2, .command = {"/bin/true"}, .launcher = "no-such-mpirun"});
+
+  ASSERT_FALSE(end.ok());
+  EXPECT_EQ(
+      end.status().message(),
+      "ranks: no-such-mpirun is not in PATH; 2 ranks are started through it; install openmpi-bin, or ask "
+      "for one rank");
+}
+
+TEST(RankFront, TellsRanksWhereItIsInOneVariable) {
+  const FrontPlace place{.socket = "lockstep-ranks-x-1", .folders = {"/tmp/a", "/dev/shm/b"}};
+  const FrontPlace read = front_place(to_text(place));
+
+  EXPECT_EQ(to_text(place), "lockstep-ranks-x-1:/tmp/a:/dev/shm/b");
+  EXPECT_EQ(read.socket, place.socket);
+  EXPECT_EQ(read.folders, place.folders);
+  EXPECT_TRUE(front_place("alone").folders.empty());
+}
+
+TEST(ExitCodes, TellMissingRanksFromDisagreementAndFromOtherFaults) {
+  const auto fault = std::make_shared<const Fault>(Fault{.check = "G1"});
+  EXPECT_EQ(exit_code_of({}), 0);
+  EXPECT_EQ(exit_code_of(error(Code::kInvalidArgument, "x")), kExitError);
+  EXPECT_EQ(exit_code_of(error(Code::kDevice, "x")), kExitDeviceLost);
+  EXPECT_EQ(exit_code_of(Status(Code::kDevice, "x", fault)), kExitRankLost);
+  EXPECT_EQ(exit_code_of(Status(Code::kInternal, "x", fault)), kExitRanksDisagree);
+  EXPECT_EQ(exit_code_of(broken({.check = "R2"})), kExitGuardFault);
+}
+
+}  // namespace
+}  // namespace lockstep
