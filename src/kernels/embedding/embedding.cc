@@ -18,6 +18,10 @@ Status embedding(const Launcher& on, const EmbeddingArgs& args, std::string_view
     return error(Code::kInvalidArgument, "embedding: table holds ", args.table.experts,
                  " matrices; expected 1");
   }
+  if (args.first_row < 0 || args.vocab < 0 || (args.vocab == 0 && args.first_row > 0)) {
+    return error(Code::kInvalidArgument, "embedding: table begins at token ", args.first_row, " of ",
+                 args.vocab, "; expected the vocabulary of which it is a share");
+  }
   if (args.out.dim(0) == 0) return {};
   if (on.table.embedding == nullptr) return missing_kernel("embedding", on.table);
   launch(on.stream, kEmbeddingSpec, stage, on.table.embedding, args);

@@ -16,6 +16,8 @@ struct Call {
   std::vector<int32_t> ids;  // live
   int64_t pads = 0;
   float scale = 1;
+  int32_t first_row = 0;
+  int32_t vocab = 0;
 
   // out, [T, E]; pad rows ask for a token that does not exist.
   std::vector<float> run(Isa isa, int threads) const {
@@ -31,6 +33,8 @@ struct Call {
                                      .table = table.packed,
                                      .out = strided(out, rows, width, stride),
                                      .num_rows = &num_rows,
+                                     .first_row = first_row,
+                                     .vocab = vocab,
                                      .scale = scale},
                                     "test");
     EXPECT_TRUE(status.ok()) << status.message();
@@ -77,6 +81,48 @@ TEST(Embedding, MarksATokenThatDoesNotExistWithNaN) {
   }
 }
 
+TEST(Embedding, OfAShareGivesZerosForTheTokensOfOthers) {
+  constexpr int64_t kVocabulary = 70, kWidth = 33;
+  const std::vector<float> values = random_values(kVocabulary * kWidth, 5);
+  const Weight whole(values,
+                     {.dtype = DType::kF32, .layout = WeightLayout::kPanel32, .n = kVocabulary, .k = kWidth});
+  const std::vector<int32_t> ids = {0, 69, 23, 24, 47, 48, -1, 70, 1 << 30};
+  for (const Isa isa : runnable()) {
+    const std::vector<float> expected = Call{.table = whole, .ids = ids, .pads = 1, .scale = 3}.run(isa, 2);
+    // 24 rows each; the last share has 22 of the vocabulary and two rows of something else behind them.
+    std::vector<float> sum(expected.size(), 0);
+    for (const int32_t first : {0, 24, 48}) {
+      std::vector<float> part(values.begin() + first * kWidth,
+                              values.begin() + std::min<int64_t>(first + 24, kVocabulary) * kWidth);
+      part.resize(24 * kWidth, 1e9f);
+      const Weight table(part,
+                         {.dtype = DType::kF32, .layout = WeightLayout::kPanel32, .n = 24, .k = kWidth});
+      const Call call{.table = table,
+                      .ids = ids,
+                      .pads = 1,
+                      .scale = 3,
+                      .first_row = first,
+                      .vocab = static_cast<int32_t>(kVocabulary)};
+      const std::vector<float> out = call.run(isa, 2);
+      for (size_t i = 0; i < out.size(); ++i) {
+        const int32_t id = i / kWidth < ids.size() ? ids[i / kWidth] : 0;
+        if (id >= 0 && id < kVocabulary && (id < first || id >= first + 24)) {
+          ASSERT_EQ(out[i], 0.0f);
+        }
+        sum[i] += out[i];
+      }
+    }
+    for (size_t i = 0; i < sum.size(); ++i) {
+      const size_t row = i / kWidth;
+      if (row >= 6 && row < ids.size()) {
+        ASSERT_TRUE(std::isnan(sum[i])) << name_of(isa) << " row " << row;
+      } else {
+        ASSERT_EQ(sum[i], expected[i]) << name_of(isa) << " row " << row;
+      }
+    }
+  }
+}
+
 TEST(Embedding, NamesWhatDoesNotFit) {
   const Weight table(random_values(40, 5),
                      {.dtype = DType::kF32, .layout = WeightLayout::kRowMajor, .n = 10, .k = 4});
@@ -106,6 +152,10 @@ TEST(Embedding, NamesWhatDoesNotFit) {
   EmbeddingArgs experts = sound;
   experts.table.experts = 2;
   EXPECT_EQ(refusal(experts, kernels), "embedding: table holds 2 matrices; expected 1");
+  EmbeddingArgs share = sound;
+  share.first_row = 10;
+  EXPECT_EQ(refusal(share, kernels),
+            "embedding: table begins at token 10 of 0; expected the vocabulary of which it is a share");
   EmbeddingArgs count = sound;
   count.num_rows = nullptr;
   EXPECT_EQ(refusal(count, kernels), "embedding: num_rows is null; expected the address of a count");

@@ -28,6 +28,21 @@ Status check_weights(const MoeExpertsArgs& args) {
   return {};
 }
 
+Status check_range(const MoeExpertsArgs& args) {
+  const int64_t held = args.gate_up.experts, experts = args.experts > 0 ? args.experts : held;
+  if (args.first_expert >= 0 && args.first_expert <= experts - held) return {};
+  return error(Code::kInvalidArgument, "moe_experts: holds experts ", args.first_expert, " to ",
+               args.first_expert + held, "; expected experts within 0 to ", experts);
+}
+
+Status check_rows(const MoeExpertsArgs& args) {
+  if (args.rows == MoeRows::kLiveFirst) return check_num_rows("moe_experts", args.num_rows);
+  if (args.num_rows == nullptr) return {};
+  return error(Code::kInvalidArgument,
+               "moe_experts: num_rows is given for rows of several ranks; expected none: ids of -1 say which "
+               "rows are pads");
+}
+
 Status check_experts(const MoeExpertsArgs& args) {
   const PackedWeight& gate_up = args.gate_up;
   const PackedWeight& down = args.down;
@@ -45,7 +60,8 @@ Status check_experts(const MoeExpertsArgs& args) {
                                        {"expert_ids", args.expert_ids, DType::kI32},
                                        {"expert_weights", args.expert_weights},
                                        {"out", args.out}}));
-  LS_TRY(check_num_rows("moe_experts", args.num_rows));
+  LS_TRY(check_range(args));
+  LS_TRY(check_rows(args));
   return check_workspace("moe_experts", args.workspace, moe_workspace(args).bytes);
 }
 

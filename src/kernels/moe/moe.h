@@ -22,19 +22,30 @@ struct MoeRouteArgs {
   bool normalise = true;
 };
 
+// Where the live rows of x are.
+enum class MoeRows : uint8_t {
+  kLiveFirst,  // they come first, and num_rows counts them
+  kOfRanks,    // those of several ranks one behind the other, each with pads at its end. No count says which
+             // rows are live: a pad row's ids are all -1, as moe_route leaves them, so it comes out as zeros
+};
+
 // out[t] = sum over j of expert_weights[t, j] * down_e( silu(gate_e x[t]) * up_e x[t] ),  e = expert_ids[t,
-// j], summed in the order of j. Ids of -1 take no expert; any other id outside [0, X) can only come from a
-// broken plan and gives that row NaN.
+// j], summed in the order of j. Ids of -1 take no expert; any other id outside [0, experts) can only come
+// from a broken plan and gives that row NaN. The weights may be those of a range of the experts: then others
+// add nothing, and the sum over the ranks is the whole.
 struct MoeExpertsArgs {
-  TensorView x;               // [T, E] f32
-  PackedWeight gate_up;       // [X][2F, E]: gate rows, then up rows
-  PackedWeight down;          // [X][E, F]
-  TensorView expert_ids;      // [T, k] i32
-  TensorView expert_weights;  // [T, k] f32
-  TensorView out;             // [T, E] f32
-  TensorView workspace;       // u8, at least moe_workspace_bytes(...)
-  const LiveRows* num_rows = nullptr;
+  TensorView x;                        // [T, E] f32
+  PackedWeight gate_up;                // [X][2F, E]: gate rows, then up rows
+  PackedWeight down;                   // [X][E, F]
+  TensorView expert_ids;               // [T, k] i32
+  TensorView expert_weights;           // [T, k] f32
+  TensorView out;                      // [T, E] f32
+  TensorView workspace;                // u8, at least moe_workspace_bytes(...)
+  const LiveRows* num_rows = nullptr;  // null where rows are kOfRanks
+  int32_t first_expert = 0;            // the id of the first of the X that are here
+  int32_t experts = 0;                 // ids that there are; 0: X
   MatmulInput input = MatmulInput::kF32;
+  MoeRows rows = MoeRows::kLiveFirst;
 };
 
 inline constexpr OpArg kMoeRouteArgs[] = {
@@ -61,7 +72,7 @@ struct MoeTouches {
   Access workspace = Access::kNone;
   Access num_rows = Access::kNone;
 };
-constexpr std::array<OpArg, 9> moe_args(const MoeTouches& touches) {
+constexpr std::array<OpArg, 12> moe_args(const MoeTouches& touches) {
   return {{
       {LS_ARG(MoeExpertsArgs, x), .access = touches.x, .dims = "TE", .rows = RowsTouched::kLive,
        .any_stride = true},
@@ -75,7 +86,10 @@ constexpr std::array<OpArg, 9> moe_args(const MoeTouches& touches) {
       {LS_ARG(MoeExpertsArgs, workspace), .access = touches.workspace, .dims = "W",
        .rows = RowsTouched::kNone},
       {LS_ARG(MoeExpertsArgs, num_rows), .access = touches.num_rows, .rows = RowsTouched::kNone},
+      {LS_ARG(MoeExpertsArgs, first_expert), .rows = RowsTouched::kNone},
+      {LS_ARG(MoeExpertsArgs, experts), .rows = RowsTouched::kNone},
       {LS_ARG(MoeExpertsArgs, input), .rows = RowsTouched::kNone},
+      {LS_ARG(MoeExpertsArgs, rows), .rows = RowsTouched::kNone},
   }};
 }
 constexpr OpSpec moe_spec(std::string_view name, std::span<const OpArg> args) {
@@ -107,7 +121,8 @@ inline constexpr auto kMoeCombineArgs = moe_args({.expert_ids = Access::kRead,
                                                   .num_rows = Access::kRead});
 inline constexpr OpSpec kMoeCombineSpec = moe_spec("moe_combine", kMoeCombineArgs);
 
-// Bytes of workspace for T rows of `choices` experts each, of `experts`, E = width, F = expert_width.
+// Bytes of workspace for T rows of `choices` experts each, of `experts` that are here, E = width, F =
+// expert_width.
 int64_t moe_workspace_bytes(int64_t rows, int64_t choices, int64_t experts, int64_t width,
                             int64_t expert_width);
 
@@ -117,7 +132,7 @@ Status moe_route(const Launcher& on, const MoeRouteArgs& args, std::string_view 
 
 // Identity: as linear; a row's sum over its choices is its own, so batch mates do not matter.
 //           MatmulInput::kBF16 rounds x and, before the down projection, silu(gate) * up.
-// Errors:   kInvalidArgument for shapes, dtypes, layouts or a workspace that do not fit.
+// Errors:   kInvalidArgument for shapes, dtypes, layouts, a range of experts or a workspace that do not fit.
 // Cost:     up to five launches; each chosen expert's weights are read once per call.
 // Source:   Shazeer et al. 2017, Outrageously Large Neural Networks; Gale et al. 2022, MegaBlocks (grouped
 //           products).

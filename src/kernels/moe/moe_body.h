@@ -5,7 +5,6 @@
 // even where one row chooses eight experts, and one thread reads an expert's panel once for all its rows.
 #pragma once
 
-#include "kernels/common/live_rows.h"
 #include "kernels/common/simd_math.h"
 #include "kernels/common/simd_rows.h"
 #include "kernels/linear/prepare.h"
@@ -153,7 +152,7 @@ void down(const MoeExpertsArgs& args, Worker worker) {
 // out[t] = the weighted sum of the row's products, in the order of its choices.
 template <typename V>
 void combine(const MoeExpertsArgs& args, Worker worker) {
-  const int64_t live = live_rows(args.num_rows, args.x.dim(0));
+  const int64_t live = moe_rows(args);
   const int64_t choices = args.expert_ids.dim(1);
   const int64_t width = args.down.n;
   const float* products = moe_region<const float>(args, moe_workspace(args).products);
@@ -170,10 +169,10 @@ void combine(const MoeExpertsArgs& args, Worker worker) {
     for_lanes<V>(width, [&](int64_t e, int64_t n) {
       auto sum = V::zero();
       for (int64_t j = 0; j < choices; ++j) {
-        if (ids[j] == -1) continue;
-        const bool known = ids[j] >= 0 && ids[j] < args.gate_up.experts;
-        const auto product =
-            known ? load_lanes<V>(products + (t * choices + j) * width + e, n) : V::set1(__builtin_nanf(""));
+        const int64_t matrix = moe_matrix(args, ids[j]);
+        if (matrix == kNotHere) continue;
+        const auto product = matrix != kNoExpert ? load_lanes<V>(products + (t * choices + j) * width + e, n)
+                                                 : V::set1(__builtin_nanf(""));
         sum = V::fma(V::set1(weights[j]), product, sum);
       }
       store_lanes<V>(out + e, sum, n);

@@ -2,119 +2,12 @@
 
 #include <cmath>
 
-#include "kernels/linear/matmul_case.h"
-#include "kernels/moe/moe.h"
+#include "kernels/moe/moe_case.h"
 
 namespace lockstep {
 namespace {
 
-using namespace matmul_test;  // NOLINT
-
-struct Format {
-  DType dtype;
-  MatmulInput input;
-  WeightLayout layout = WeightLayout::kPanel32;
-};
-
-constexpr Format kFormats[] = {{DType::kF32, MatmulInput::kF32},
-                               {DType::kF16, MatmulInput::kF32},
-                               {DType::kBF16, MatmulInput::kF32},
-                               {DType::kBF16, MatmulInput::kBF16},
-                               {DType::kBF16, MatmulInput::kBF16, WeightLayout::kRowMajor}};
-
-std::string describe(Isa isa, const Format& format) {
-  return concat(name_of(isa), " ", format.dtype, format.input == MatmulInput::kBF16 ? " by bf16" : " by f32",
-                " layout ", static_cast<int>(format.layout));
-}
-
-// Experts of width E -> F -> E.
-struct Experts {
-  Format format;
-  Weight gate_up, down;
-
-  Experts(const Format& how, int64_t experts, int64_t width, int64_t expert_width)
-      : format(how),
-        gate_up(random_values(experts * 2 * expert_width * width, 61), {.dtype = how.dtype,
-                                                                        .layout = how.layout,
-                                                                        .experts = experts,
-                                                                        .n = 2 * expert_width,
-                                                                        .k = width}),
-        down(random_values(experts * width * expert_width, 67),
-             {.dtype = how.dtype, .layout = how.layout, .experts = experts, .n = width, .k = expert_width}) {}
-  int64_t count() const { return gate_up.packed.experts; }
-  int64_t width() const { return gate_up.packed.k; }
-  int64_t expert_width() const { return down.packed.k; }
-};
-
-struct Choices {
-  int64_t each = 1;                 // per row
-  std::vector<int32_t> ids = {};    // [T][each]
-  std::vector<float> weights = {};  // [T][each]
-  int64_t rows() const { return static_cast<int64_t>(ids.size()) / each; }
-};
-
-// Distinct experts per row, spread unevenly: low experts are chosen more often, some rows lack choices.
-Choices random_choices(int64_t rows, int64_t each, int64_t experts, uint32_t seed) {
-  std::mt19937 random(seed);
-  Choices choices{.each = each};
-  for (int64_t t = 0; t < rows; ++t) {
-    std::vector<int32_t> row;
-    while (static_cast<int64_t>(row.size()) < each) {
-      const auto id = static_cast<int32_t>(std::min(random() % experts, random() % experts));
-      if (std::find(row.begin(), row.end(), id) == row.end()) row.push_back(id);
-    }
-    if (t % 7 == 3) row.back() = -1;
-    choices.ids.insert(choices.ids.end(), row.begin(), row.end());
-  }
-  choices.weights = random_values(rows * each, seed + 1);
-  return choices;
-}
-
-struct Call {
-  const Experts& experts;
-  std::vector<float> x;  // [live, E]
-  Choices choices;
-  int64_t pads = 0;
-
-  // out, [T, E]. Pad rows come with NaN inputs, an expert of their own and a NaN weight.
-  std::vector<float> run(Isa isa, Stream& stream) const {
-    const int64_t live = choices.rows(), rows = live + pads, width = experts.width(), stride = width + 3;
-    std::vector<float> inputs = poisoned(x, width, rows, stride),
-                       out(static_cast<size_t>(rows * stride), kNaN);
-    std::vector<int32_t> ids = choices.ids;
-    std::vector<float> weights = choices.weights;
-    ids.resize(static_cast<size_t>(rows * choices.each), 0);
-    weights.resize(static_cast<size_t>(rows * choices.each), kNaN);
-    std::vector<uint8_t> workspace(static_cast<size_t>(moe_workspace_bytes(
-                                       rows, choices.each, experts.count(), width, experts.expert_width())),
-                                   0xFF);
-    const LiveRows num_rows(live);
-    const MoeExpertsArgs args{.x = strided(inputs, rows, width, stride),
-                              .gate_up = experts.gate_up.packed,
-                              .down = experts.down.packed,
-                              .expert_ids = view(ids, {rows, choices.each}),
-                              .expert_weights = view(weights, {rows, choices.each}),
-                              .out = strided(out, rows, width, stride),
-                              .workspace = view(workspace, {static_cast<int64_t>(workspace.size())}),
-                              .num_rows = &num_rows,
-                              .input = experts.format.input};
-    const Status status = moe_experts({kernel_table(isa), stream}, args, "test");
-    EXPECT_TRUE(status.ok()) << status.message();
-    std::vector<float> dense;
-    for (int64_t t = 0; t < rows; ++t) {
-      dense.insert(dense.end(), out.begin() + t * stride, out.begin() + t * stride + width);
-    }
-    return dense;
-  }
-  const float* row(int64_t t) const { return x.data() + t * experts.width(); }
-};
-
-Call make_call(const Experts& experts, int64_t rows, int64_t each, int64_t pads = 0) {
-  return {.experts = experts,
-          .x = random_values(rows * experts.width(), 71),
-          .choices = random_choices(rows, each, experts.count(), 73),
-          .pads = pads};
-}
+using namespace moe_test;  // NOLINT
 
 // A value computed in double and the bound on the error of computing it in f32.
 struct Bounded {
@@ -357,6 +250,16 @@ TEST(MoeExperts, NamesTypesLayoutsAndWorkspacesThatDoNotFit) {
   Sound count;
   count.args.num_rows = nullptr;
   EXPECT_EQ(count.refusal(), "moe_experts: num_rows is null; expected the address of a count");
+  Sound gathered;
+  gathered.args.rows = MoeRows::kOfRanks;
+  EXPECT_EQ(
+      gathered.refusal(),
+      "moe_experts: num_rows is given for rows of several ranks; expected none: ids of -1 say which rows "
+      "are pads");
+  Sound range;
+  range.args.first_expert = 3;
+  range.args.experts = 6;
+  EXPECT_EQ(range.refusal(), "moe_experts: holds experts 3 to 7; expected experts within 0 to 6");
 }
 
 TEST(MoeExperts, NamesATableWithoutIt) {

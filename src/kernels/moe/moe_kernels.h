@@ -2,6 +2,7 @@
 // Every set computes kRowMajor weights with the reference kernels, as linear does.
 #pragma once
 
+#include "kernels/common/live_rows.h"
 #include "kernels/moe/moe.h"
 
 namespace lockstep {
@@ -19,6 +20,21 @@ struct MoeWorkspace {
 
 MoeWorkspace moe_workspace(int64_t choices, int64_t experts, int64_t width, int64_t expert_width);
 MoeWorkspace moe_workspace(const MoeExpertsArgs& args);
+
+// Rows of x that may choose an expert; from there on there are pads alone.
+[[gnu::always_inline]] inline int64_t moe_rows(const MoeExpertsArgs& args) {
+  return args.rows == MoeRows::kOfRanks ? args.x.dim(0) : live_rows(args.num_rows, args.x.dim(0));
+}
+
+// Which of the matrices that are here an id means; or none of them, or nothing that an id may mean.
+inline constexpr int64_t kNotHere = -1;
+inline constexpr int64_t kNoExpert = -2;
+[[gnu::always_inline]] inline int64_t moe_matrix(const MoeExpertsArgs& args, int32_t id) {
+  const int64_t experts = args.experts > 0 ? args.experts : args.gate_up.experts;
+  if (id < -1 || id >= experts) return kNoExpert;
+  const int64_t matrix = int64_t{id} - args.first_expert;
+  return id >= 0 && matrix >= 0 && matrix < args.gate_up.experts ? matrix : kNotHere;
+}
 
 // Fills `offsets` and `order`: what every set but the oracle begins with.
 void moe_sort(const MoeExpertsArgs& args, Worker worker);

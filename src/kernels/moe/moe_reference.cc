@@ -65,13 +65,13 @@ float* region(const MoeExpertsArgs& args, int64_t offset) {
   return reinterpret_cast<float*>(static_cast<char*>(args.workspace.data) + offset);
 }
 
-// The expert of a choice, or -1 where it takes none.
+// The matrix of a choice; below zero where it takes none.
 int64_t expert_of(const MoeExpertsArgs& args, int64_t choice) {
   const int64_t choices = args.expert_ids.dim(1);
   const int64_t t = choice / choices;
-  if (t >= live_rows(args.num_rows, args.x.dim(0))) return -1;
-  const int64_t id = args.expert_ids.as<const int32_t>()[t * args.expert_ids.stride(0) + choice % choices];
-  return id >= 0 && id < args.gate_up.experts ? id : -1;
+  if (t >= moe_rows(args)) return kNotHere;
+  return moe_matrix(args,
+                    args.expert_ids.as<const int32_t>()[t * args.expert_ids.stride(0) + choice % choices]);
 }
 
 }  // namespace
@@ -126,7 +126,7 @@ void moe_down(const MoeExpertsArgs& args, Worker worker) {
 }
 
 void moe_combine(const MoeExpertsArgs& args, Worker worker) {
-  const int64_t live = live_rows(args.num_rows, args.x.dim(0));
+  const int64_t live = moe_rows(args);
   const int64_t choices = args.expert_ids.dim(1);
   const int64_t width = args.down.n;
   const float* products = region(args, moe_workspace(args).products);
@@ -137,11 +137,11 @@ void moe_combine(const MoeExpertsArgs& args, Worker worker) {
     float* out = args.out.as<float>() + t * args.out.stride(0);
     for (int64_t e = 0; e < width; ++e) out[e] = 0;
     for (int64_t j = 0; t < live && j < choices; ++j) {
-      if (ids[j] == -1) continue;
-      const bool known = ids[j] >= 0 && ids[j] < args.gate_up.experts;
+      const int64_t matrix = moe_matrix(args, ids[j]);
+      if (matrix == kNotHere) continue;
       const float* product = products + (t * choices + j) * width;
       for (int64_t e = 0; e < width; ++e) {
-        out[e] += known ? weights[j] * product[e] : std::numeric_limits<float>::quiet_NaN();
+        out[e] += matrix != kNoExpert ? weights[j] * product[e] : std::numeric_limits<float>::quiet_NaN();
       }
     }
   }
