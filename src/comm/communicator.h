@@ -4,13 +4,13 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <mutex>
 #include <span>
-#include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
+#include "comm/exchange.h"
 #include "comm/ledger.h"
 #include "tensor/dtype.h"
 
@@ -25,14 +25,15 @@ class Communicator {
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
 
-  std::string_view name() const { return name_; }  // "tp": static storage
-  int32_t rank() const { return rank_; }           // in the group
-  int32_t size() const { return size_; }
+  std::string_view name() const { return group_.name; }  // "tp": static storage
+  int32_t rank() const { return group_.rank; }           // in the group
+  int32_t size() const { return static_cast<int32_t>(group_.members.size()); }
+  std::span<const int32_t> members() const { return group_.members; }  // their ranks in the world
 
   // What a collective carries, for the ledger: bytes are counted in elements of `dtype`.
   // `all`: size() times what each rank brings, in order of ranks; `mine` may lie inside it at its place.
   // Errors: kDevice or kInternal, with a fault (G1): who is missing, or who said what; the first reason of a
-  // closed communicator. kInternal for sizes that do not fit.
+  // closed communicator. kInternal for sizes that do not fit. A group of one copies, and writes no ledger.
   Status all_gather(std::span<const std::byte> mine, std::span<std::byte> all, DType dtype);
   // Block p of `send` goes to rank p; block p of `receive` comes from it. Blocks are `block` bytes each.
   Status all_to_all(std::span<const std::byte> send, std::span<std::byte> receive, int64_t block,
@@ -45,24 +46,25 @@ class Communicator {
   Status status() const;
 
  protected:
-  Communicator(std::string_view name, int32_t rank, int32_t size, Ledger* ledger)
-      : name_(name), rank_(rank), size_(size), ledger_(ledger) {}
+  struct Group {
+    std::string_view name;
+    int32_t rank = 0;
+    std::vector<int32_t> members;
+  };
+  Communicator(Group group, Ledger* ledger);
+  GroupNames names() const { return {group_.name, group_.members}; }
 
   // Blocking, on checked sizes, in a group of more than one.
-  virtual Status do_all_gather(std::span<const std::byte> mine, std::span<std::byte> all) = 0;
-  virtual Status do_all_to_all(std::span<const std::byte> send, std::span<std::byte> receive,
-                               int64_t block) = 0;
-  virtual Status do_broadcast(std::span<std::byte> bytes, int32_t root) = 0;
-  virtual void do_fail(const Status& why) = 0;  // lets waiting members go; once
+  virtual Status run(const Exchange& exchange) = 0;
+  virtual void close(const Status& why) = 0;  // lets waiting members go; called once, by any thread
 
  private:
-  Status enter(std::string_view op, int64_t bytes, DType dtype);
-  Status leave(Status status);
+  Status enter(Call call, std::span<const std::byte> send, std::span<std::byte> receive);
+  Status refuse(const Status& why);
 
-  std::string_view name_;
-  int32_t rank_;
-  int32_t size_;
-  Ledger* ledger_;  // of this rank; outlives the communicator
+  Group group_;
+  Ledger* ledger_;  // of this rank, outlives the communicator; null: nobody keeps one
+  uint64_t entered_ = 0;
   mutable std::mutex mutex_;
   Status closed_;
 };

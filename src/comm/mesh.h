@@ -1,9 +1,11 @@
 // Mesh: where a rank stands among all ranks, and the groups that it belongs to.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/status.h"
 #include "comm/communicator.h"
@@ -71,6 +73,12 @@ class Mesh {
   Status status() const;
 
  private:
+  struct Named {
+    std::unique_ptr<Communicator>* group;
+    std::string_view name;
+  };
+  std::array<Named, 6> groups();
+
   MeshShape shape_;
   MeshPlace place_;
   Ledger ledger_;

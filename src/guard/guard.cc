@@ -33,13 +33,19 @@ void Guard::before(const LaunchRecord& launch) {
   if (status_.ok()) status_ = check_operands(launch, {.map = map_, .moment = Moment::kLaunch, .step = epoch});
   if (status_.ok()) status_ = check_ids(*step_, launch);
   probe_.before(*step_, launch);
-  if (options_.poison && status_.ok()) poison_.before(*step_, launch);
+  if (poisons(launch)) poison_.before(*step_, launch);
 }
 
 void Guard::after(const LaunchRecord& launch) {
   if (step_ == nullptr) return;
   probe_.after(*step_, launch);
-  if (options_.poison && status_.ok()) status_ = poison_.after(*step_, launch);
+  if (poisons(launch)) status_ = poison_.after(*step_, launch);
+}
+
+// A rank that ran a collective again would wait for ranks that do not. A poisoned input shows elsewhere: what
+// it leads to is the input of the next launch.
+bool Guard::poisons(const LaunchRecord& launch) const {
+  return options_.poison && status_.ok() && !launch.site.spec->collective;
 }
 
 }  // namespace lockstep

@@ -42,6 +42,7 @@ class Guard {
  private:
   void before(const LaunchRecord& launch);
   void after(const LaunchRecord& launch);
+  bool poisons(const LaunchRecord& launch) const;
 
   GuardOptions options_;
   const MemoryMap& map_;

@@ -154,6 +154,45 @@ TEST_F(Rows, OutsideOfTheOutputThatAreWrittenAreNamed) {
             "expected unchanged, 0");
 }
 
+// --- collectives
+// --------------------------------------------------------------------------------------------
+
+struct CountedArgs {
+  TensorView out;     // [T, E]
+  int64_t count = 0;  // address of a count outside of the step's memory, which no rerun restores
+  const LiveRows* num_rows = nullptr;
+};
+constexpr OpArg kCountedArgs[] = {
+    {LS_ARG(CountedArgs, out), .access = Access::kWrite, .dims = "TE"},
+    {LS_ARG(CountedArgs, count), .rows = RowsTouched::kNone},
+    {LS_ARG(CountedArgs, num_rows), .rows = RowsTouched::kNone},
+};
+constexpr OpSpec kCounted{.name = "counted", .args = kCountedArgs, .args_bytes = sizeof(CountedArgs)};
+constexpr OpSpec kCollective{
+    .name = "collective", .args = kCountedArgs, .args_bytes = sizeof(CountedArgs), .collective = true};
+
+void zeros_and_counts(const CountedArgs& args, Worker) {
+  std::fill_n(args.out.as<float>(), args.out.elements(), 0.0f);
+  ++*reinterpret_cast<int64_t*>(args.count);
+}
+
+TEST(Collective, IsNotRunAgainByOneRankAlone) {
+  TestStep step;
+  int64_t runs = 0;
+  const CountedArgs args{.out = step.rows("out"),
+                         .count = reinterpret_cast<int64_t>(&runs),
+                         .num_rows = step.scalar(field::num_rows)};
+
+  const Status alone = step.run(kCounted, zeros_and_counts, args);
+  const int64_t alone_runs = std::exchange(runs, 0);
+  const Status together = step.run(kCollective, zeros_and_counts, args);
+
+  EXPECT_TRUE(alone.ok()) << alone.message();
+  EXPECT_EQ(alone_runs, 3) << "once, and twice over poison";
+  EXPECT_TRUE(together.ok()) << together.message();
+  EXPECT_EQ(runs, 1);
+}
+
 // --- workspaces
 // ---------------------------------------------------------------------------------------------
 

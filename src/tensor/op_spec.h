@@ -121,6 +121,7 @@ struct OpSpec {
   std::span<const OpArg> args;
   int32_t args_bytes = 0;               // sizeof(Args)
   std::string_view workspace = "none";  // formula over the dims, in bytes
+  bool collective = false;              // ranks run it together: none may run it again alone
 };
 
 }  // namespace lockstep

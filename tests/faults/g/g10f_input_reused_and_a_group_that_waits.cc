@@ -5,7 +5,7 @@
 #include <chrono>
 #include <thread>
 
-#include "comm/thread_group.h"
+#include "comm/thread_fabric.h"
 #include "faults/consumers.h"
 #include "faults/entries.h"
 #include "plan/step_plan.h"
@@ -39,14 +39,15 @@ Status step(bool reuse) {
 
 // What rank 1 says, which has the fault; rank 0 must have been told that it did not come.
 Status serve(bool reuse) {
-  ThreadGroup group(kRanks, std::chrono::milliseconds(reuse ? 50 : 10000));
+  const auto group = make_thread_group("dp", kRanks, std::chrono::milliseconds(reuse ? 50 : 10000));
   std::array<Status, kRanks> said;
   const auto run = [&](int32_t rank) {
     Status& status = said[static_cast<size_t>(rank)];
     status = step(reuse && rank == 1);
     if (!status.ok()) return;
-    const auto others = group.exchange(rank, std::as_bytes(std::span(&rank, 1)));
-    if (!others.ok()) status = others.status();
+    std::array<int32_t, kRanks> all{};
+    status = group[static_cast<size_t>(rank)]->all_gather(
+        std::as_bytes(std::span(&rank, 1)), std::as_writable_bytes(std::span(all)), DType::kI32);
   };
   std::thread other(run, 1);
   run(0);

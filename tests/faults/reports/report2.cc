@@ -2,10 +2,9 @@
 // had 26 rows, the other 30. Its count was raised to 30 and its offsets were not; before that, each rank went
 // into the expert exchange with a count of its own and the group hung; and rows padded behind the back of the
 // metadata went into the kernels. hongbolv/vllm#21.
-#include <cstring>
 #include <thread>
 
-#include "comm/thread_group.h"
+#include "comm/thread_fabric.h"
 #include "contract/agreement.h"
 #include "faults/kernels.h"
 
@@ -24,16 +23,16 @@ Status pad_the_count() {
   return plans.run(plan);
 }
 
-Status exchange(ThreadGroup& group, const RankFacts& own) {
-  const auto all = LS_TRY(group.exchange(own.rank, std::as_bytes(std::span(&own, 1))));
-  std::vector<RankFacts> facts(static_cast<size_t>(group.ranks()));
-  std::memcpy(facts.data(), all.data(), all.size());
+Status exchange(Communicator& group, const RankFacts& own) {
+  std::vector<RankFacts> facts(static_cast<size_t>(group.size()));
+  LS_TRY(group.all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(facts)),
+                          DType::kU8));
   return agree(facts, RankGroup::kData);
 }
 
 // Two ranks, each in a thread of its own, say what they are about to do and hear what the other says.
 Status meet(bool pad) {
-  ThreadGroup group(2, std::chrono::seconds(10));
+  const auto group = make_thread_group("dp", 2, std::chrono::seconds(10));
   std::vector<Status> said(2);
   {
     std::vector<std::jthread> threads;
@@ -44,7 +43,7 @@ Status meet(bool pad) {
             plans.next(rank == 0 ? kShort : kLong, {.bucket = bucket(pad || rank == 1 ? kWidest : 26, 5, 4)});
         Status& status = said[static_cast<size_t>(rank)] = plans.run(plan);
         if (!status.ok()) return;
-        status = exchange(group, facts_of(plan, rank));
+        status = exchange(*group[static_cast<size_t>(rank)], facts_of(plan, rank));
       });
     }
   }

@@ -1,0 +1,82 @@
+#include "comm/communicator.h"
+
+#include "base/check.h"
+
+namespace lockstep {
+
+Communicator::Communicator(Group group, Ledger* ledger) : group_(std::move(group)), ledger_(ledger) {
+  LS_CHECK(group_.rank >= 0 && group_.rank < size(), group_.name, ": rank ", group_.rank, " of ", size());
+}
+
+Status Communicator::all_gather(std::span<const std::byte> mine, std::span<std::byte> all, DType dtype) {
+  if (all.size() != mine.size() * static_cast<size_t>(size())) {
+    return refuse(error(Code::kInternal, name(), ": all_gather of ", mine.size(), " bytes into ", all.size(),
+                        "; expected ", mine.size() * static_cast<size_t>(size())));
+  }
+  return enter({.op = Collective::kAllGather, .dtype = dtype}, mine, all);
+}
+
+Status Communicator::all_to_all(std::span<const std::byte> send, std::span<std::byte> receive, int64_t block,
+                                DType dtype) {
+  const int64_t bytes = block * size();
+  if (static_cast<int64_t>(send.size()) != bytes || static_cast<int64_t>(receive.size()) != bytes) {
+    return refuse(error(Code::kInternal, name(), ": all_to_all of ", send.size(), " bytes into ",
+                        receive.size(), "; expected ", bytes, ", ", size(), " blocks of ", block));
+  }
+  return enter({.op = Collective::kAllToAll, .dtype = dtype}, send, receive);
+}
+
+Status Communicator::broadcast(std::span<std::byte> bytes, int32_t root, DType dtype) {
+  if (root < 0 || root >= size()) {
+    return refuse(error(Code::kInternal, name(), ": broadcast from rank ", root,
+                        " of the group; expected 0..", size() - 1));
+  }
+  return enter({.op = Collective::kBroadcast, .root = root, .dtype = dtype}, bytes, bytes);
+}
+
+Status Communicator::enter(Call call, std::span<const std::byte> send, std::span<std::byte> receive) {
+  LS_TRY(status());
+  call.bytes = static_cast<int64_t>(send.size());
+  call.number = ++entered_;
+  if (call.bytes % size_of(call.dtype) != 0) {
+    return refuse(error(Code::kInternal, name(), ": ", name_of(call.op), " of ", call.bytes,
+                        " bytes; expected whole elements of ", name_of(call.dtype)));
+  }
+  const Exchange exchange{.call = call,
+                          .rank = rank(),
+                          .size = size(),
+                          .send = send,
+                          .receive = receive,
+                          .step = ledger_ != nullptr ? ledger_->epoch() : 0};
+  if (size() == 1) {
+    exchange.keep_own();
+    return {};
+  }
+  if (ledger_ != nullptr) ledger_->enter(name_of(call.op), name(), call.dtype, call.count());
+  const Status done = run(exchange);
+  if (!done.ok()) return refuse(done);
+  if (ledger_ != nullptr) ledger_->leave();
+  return {};
+}
+
+Status Communicator::refuse(const Status& why) {
+  fail(why);
+  return status();
+}
+
+void Communicator::fail(const Status& why) {
+  LS_CHECK(!why.ok(), name(), ": closed without a reason");
+  {
+    const std::lock_guard lock(mutex_);
+    if (!closed_.ok()) return;
+    closed_ = why;
+  }
+  if (size() > 1) close(why);
+}
+
+Status Communicator::status() const {
+  const std::lock_guard lock(mutex_);
+  return closed_;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,85 @@
+#include "comm/ledger.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+namespace lockstep {
+namespace {
+
+TEST(Ledger, ListsTheNewestEntriesOldestFirst) {
+  Ledger ledger;
+  EXPECT_TRUE(ledger.last(5).empty());
+  for (int64_t i = 1; i <= 2000; ++i) {
+    ledger.begin_step(static_cast<uint64_t>(i / 10));
+    ledger.enter("all_gather", "tp", DType::kF32, i);
+    if (i < 2000) ledger.leave();
+  }
+
+  const std::vector<CollectiveEntry> last = ledger.last(3);
+
+  ASSERT_EQ(last.size(), 3u);
+  EXPECT_EQ(last[0].sequence, 1998u);
+  EXPECT_EQ(last[2].count, 2000);
+  EXPECT_EQ(last[2].epoch, 200u);
+  EXPECT_TRUE(last[1].finished);
+  EXPECT_FALSE(last[2].finished) << "the rank is still in it";
+  EXPECT_EQ(ledger.entered(), 2000u);
+  EXPECT_EQ(ledger.last(5000).size(), Ledger::kEntries) << "older ones are forgotten";
+}
+
+TEST(Ledger, TellsASinkOfEveryEntry) {
+  Ledger ledger;
+  std::vector<CollectiveEntry> told;
+  ledger.set_sink(
+      [](void* self, const CollectiveEntry& entry) {
+        static_cast<std::vector<CollectiveEntry>*>(self)->push_back(entry);
+      },
+      &told);
+  ledger.begin_step(3);
+
+  ledger.enter("broadcast", "replica", DType::kU8, 17);
+
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].op, "broadcast");
+  EXPECT_EQ(told[0].group, "replica");
+  EXPECT_EQ(told[0].epoch, 3u);
+  EXPECT_EQ(told[0].count, 17);
+}
+
+TEST(Ledger, GivesAConcurrentReaderWholeEntriesOnly) {
+  constexpr std::string_view kOps[] = {"all_gather", "all_to_all", "broadcast"};
+  Ledger ledger;
+  std::atomic<bool> stop{false};
+  std::atomic<bool> has_read{false};
+  std::jthread writer([&] {
+    // At least the reader's first look falls into the writing.
+    for (uint64_t i = 1; i < 300000 || !has_read; ++i) {
+      ledger.begin_step(i * 7);
+      ledger.enter(kOps[i % 3], kOps[i % 3], i % 2 == 0 ? DType::kF32 : DType::kU8, static_cast<int64_t>(i));
+      ledger.leave();
+    }
+    stop = true;
+  });
+
+  int64_t seen = 0;
+  while (!stop) {
+    uint64_t before = 0;
+    for (const CollectiveEntry& entry : ledger.last(Ledger::kEntries)) {
+      ASSERT_GT(entry.sequence, before);
+      before = entry.sequence;
+      ASSERT_EQ(entry.epoch, entry.sequence * 7);
+      ASSERT_EQ(entry.op, kOps[entry.sequence % 3]);
+      ASSERT_EQ(entry.group, entry.op);
+      ASSERT_EQ(entry.dtype, entry.sequence % 2 == 0 ? DType::kF32 : DType::kU8);
+      ASSERT_EQ(entry.count, static_cast<int64_t>(entry.sequence));
+      ++seen;
+    }
+    has_read = seen > 0;
+  }
+  EXPECT_GT(seen, 0);
+}
+
+}  // namespace
+}  // namespace lockstep
