@@ -144,6 +144,7 @@ void Stream::run(const internal::LaunchNode& node) {
 void Stream::run_launch(const LaunchSite& site, internal::Thunk thunk, const void* packed, int64_t args_bytes,
                         Parts parts) {
   ++launches_;
+  if (pulse_ != nullptr) pulse_->fetch_add(1, std::memory_order_relaxed);
   const Once once{pool_, thunk, packed, parts};
   const LaunchRecord record{
       .site = site, .args = packed, .args_bytes = args_bytes, .rerun = Once::call, .again = &once};

@@ -2,6 +2,7 @@
 // a launch copies the bytes of the Args, so that what was recorded cannot change behind anyone's back.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <deque>
@@ -126,6 +127,9 @@ class Stream {
   void synchronize() { wait(record()); }
 
   void set_observer(const LaunchObserver& observer) { observer_ = observer; }
+  // Counts launches for a watch in another thread as they begin, beside whatever else is counted there. Null:
+  // nobody watches. It outlives the stream, or is taken away before.
+  void set_pulse(std::atomic<uint64_t>* pulse) { pulse_ = pulse; }
   // The layer that following launches belong to; set by the decoder loop.
   void set_layer(int32_t layer) { layer_ = layer; }
   int32_t layer() const { return layer_; }
@@ -158,6 +162,7 @@ class Stream {
   std::deque<Work> queue_;  // not done yet; empty at pace kAtOnce
   Graph* graph_ = nullptr;  // being captured
   LaunchObserver observer_;
+  std::atomic<uint64_t>* pulse_ = nullptr;
   int32_t layer_ = -1;
   Status refilled_;  // the first copy that has read something else
   int64_t enqueued_ = 0;

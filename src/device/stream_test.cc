@@ -122,6 +122,19 @@ TEST(Stream, RunsWithoutAnObserverAndCountsItsLaunches) {
   EXPECT_EQ(stream.threads(), 2);
 }
 
+TEST(Stream, CountsItsLaunchesForAWatchInAnotherThread) {
+  Stream stream(1);
+  std::vector<int64_t> sums(1);
+  std::atomic<uint64_t> pulse = 5;  // what else was counted there
+  stream.set_pulse(&pulse);
+  for (int i = 0; i < 3; ++i) launch(stream, kAdd, "test", add, AddArgs{sums.data(), 1});
+  EXPECT_EQ(pulse, 8u);
+
+  stream.set_pulse(nullptr);
+  launch(stream, kAdd, "test", add, AddArgs{sums.data(), 1});
+  EXPECT_EQ(pulse, 8u);
+}
+
 // The most that a launch may carry, less the kernel's own address.
 struct LargeArgs {
   unsigned char bytes[Stream::kMaxArgsBytes - 16];
