@@ -3,6 +3,7 @@
 #   *_test.cc          one gtest binary per layer, `<layer>_test`
 #   *_bench.cc         one binary per layer, `<layer>_bench`
 #   *_fuzz.cc          one libFuzzer binary per file (preset fuzz)
+#   *_mpi.cc           the library, where MPI was found; *_mpi_test.cc then are `<layer>_mpi_test`, run as 4 processes
 #   *_avx2.cc, *_avx512.cc, *_avx512bf16.cc   compiled for that ISA; reached only after cpuid said so
 #   everything else    the library
 # A layer may name only layers that stand above it in src/CMakeLists.txt; tests/arch checks the includes.
@@ -10,6 +11,7 @@ include_guard()
 find_package(Threads REQUIRED)
 find_package(GTest REQUIRED)
 find_package(PkgConfig REQUIRED)
+find_package(MPI QUIET COMPONENTS C)  # optional: ranks as processes
 
 add_library(lockstep_flags INTERFACE)
 target_compile_options(lockstep_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
@@ -53,6 +55,14 @@ function(lockstep_layer name)
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   list(FILTER benches INCLUDE REGEX "_bench\\.cc$")
   list(FILTER fuzzers INCLUDE REGEX "_fuzz\\.cc$")
+  set(mpi_sources ${sources})
+  set(mpi_tests ${tests})
+  list(FILTER mpi_sources INCLUDE REGEX "_mpi\\.cc$")
+  list(FILTER mpi_tests INCLUDE REGEX "_mpi_test\\.cc$")
+  list(FILTER tests EXCLUDE REGEX "_mpi_test\\.cc$")
+  if(NOT MPI_C_FOUND)
+    list(FILTER sources EXCLUDE REGEX "_mpi\\.cc$")
+  endif()
   list(FILTER sources EXCLUDE REGEX "(_test|_bench|_fuzz|/main)\\.cc$")
   foreach(source ${sources})
     if(source MATCHES "_avx512bf16\\.cc$")
@@ -74,6 +84,11 @@ function(lockstep_layer name)
     add_library(lockstep_${name} INTERFACE)
     target_link_libraries(lockstep_${name} INTERFACE ${links} ${LAYER_PACKAGES})
   endif()
+  if(mpi_sources AND MPI_C_FOUND)
+    target_link_libraries(lockstep_${name} PRIVATE MPI::MPI_C)
+    # The C interface alone: the C++ one is gone from the standard, and another library to link.
+    target_compile_definitions(lockstep_${name} PRIVATE LOCKSTEP_MPI OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX)
+  endif()
   if(LOCKSTEP_FUZZ)
     if(sources)  # only what a fuzzer reaches is built
       set_target_properties(lockstep_${name} PROPERTIES EXCLUDE_FROM_ALL ON)
@@ -93,6 +108,13 @@ function(lockstep_layer name)
     target_compile_definitions(${name}_test PRIVATE LOCKSTEP_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
     target_precompile_headers(${name}_test PRIVATE <gtest/gtest.h>)
     add_test(NAME ${name} COMMAND ${name}_test)
+  endif()
+  if(mpi_tests AND MPI_C_FOUND AND NOT LOCKSTEP_SANITIZE)  # MPI itself is not built with sanitizers
+    add_executable(${name}_mpi_test ${mpi_tests})
+    target_link_libraries(${name}_mpi_test PRIVATE lockstep_${name} GTest::gtest)
+    add_test(NAME ${name}_mpi COMMAND ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe -n 4
+      $<TARGET_FILE:${name}_mpi_test> --gtest_color=no)
+    set_tests_properties(${name}_mpi PROPERTIES PROCESSORS 2)
   endif()
   if(benches)
     find_package(benchmark REQUIRED)

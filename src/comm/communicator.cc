@@ -4,7 +4,7 @@
 
 namespace lockstep {
 
-Communicator::Communicator(Group group, Ledger* ledger) : group_(std::move(group)), ledger_(ledger) {
+Communicator::Communicator(Membership group, Ledger* ledger) : group_(std::move(group)), ledger_(ledger) {
   LS_CHECK(group_.rank >= 0 && group_.rank < size(), group_.name, ": rank ", group_.rank, " of ", size());
 }
 
@@ -77,6 +77,19 @@ void Communicator::fail(const Status& why) {
 Status Communicator::status() const {
   const std::lock_guard lock(mutex_);
   return closed_;
+}
+
+Result<Membership> join(Communicator& all, std::string_view name, int32_t color) {
+  std::vector<int32_t> colors(static_cast<size_t>(all.size()));
+  LS_TRY(all.all_gather(std::as_bytes(std::span(&color, 1)), std::as_writable_bytes(std::span(colors)),
+                        DType::kI32));
+  Membership group{.name = name, .rank = 0, .members = {}};
+  for (size_t m = 0; m < colors.size(); ++m) {
+    if (colors[m] != color) continue;
+    if (static_cast<int32_t>(m) == all.rank()) group.rank = static_cast<int32_t>(group.members.size());
+    group.members.push_back(all.members()[m]);
+  }
+  return group;
 }
 
 }  // namespace lockstep

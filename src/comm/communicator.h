@@ -16,6 +16,13 @@
 
 namespace lockstep {
 
+// Whom a group consists of, and which of them this is.
+struct Membership {
+  std::string_view name;         // "tp": static storage
+  int32_t rank = 0;              // in the group
+  std::vector<int32_t> members;  // ranks in the world, in order
+};
+
 // Thread: collectives by one owner; fail() and status() by anybody. All members call the same collectives in
 // the same order with the same sizes. While a rank waits it yields its CPU. Once something has failed the
 // communicator is closed: every call, on every member that learns of it, returns the first reason at once.
@@ -25,8 +32,8 @@ class Communicator {
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
 
-  std::string_view name() const { return group_.name; }  // "tp": static storage
-  int32_t rank() const { return group_.rank; }           // in the group
+  std::string_view name() const { return group_.name; }
+  int32_t rank() const { return group_.rank; }  // in the group
   int32_t size() const { return static_cast<int32_t>(group_.members.size()); }
   std::span<const int32_t> members() const { return group_.members; }  // their ranks in the world
 
@@ -46,12 +53,7 @@ class Communicator {
   Status status() const;
 
  protected:
-  struct Group {
-    std::string_view name;
-    int32_t rank = 0;
-    std::vector<int32_t> members;
-  };
-  Communicator(Group group, Ledger* ledger);
+  Communicator(Membership group, Ledger* ledger);
   GroupNames names() const { return {group_.name, group_.members}; }
 
   // Blocking, on checked sizes, in a group of more than one.
@@ -62,11 +64,14 @@ class Communicator {
   Status enter(Call call, std::span<const std::byte> send, std::span<std::byte> receive);
   Status refuse(const Status& why);
 
-  Group group_;
+  Membership group_;
   Ledger* ledger_;  // of this rank, outlives the communicator; null: nobody keeps one
   uint64_t entered_ = 0;
   mutable std::mutex mutex_;
   Status closed_;
 };
+
+// Those of `all` that say the same color are one group. All call it together. Errors: those of all_gather.
+Result<Membership> join(Communicator& all, std::string_view name, int32_t color);
 
 }  // namespace lockstep

@@ -8,7 +8,7 @@ namespace {
 // The only member of its group: the base class does all that there is to do.
 class LoneCommunicator final : public Communicator {
  public:
-  LoneCommunicator(std::string_view name, Ledger* ledger) : Communicator({name, 0, {0}}, ledger) {}
+  LoneCommunicator(std::string_view name, Ledger* ledger) : Communicator(Membership{name, 0, {0}}, ledger) {}
 
  private:
   Status run(const Exchange&) override { return {}; }

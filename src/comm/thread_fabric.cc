@@ -127,13 +127,8 @@ namespace {
 
 class ThreadCommunicator final : public Communicator {
  public:
-  struct Place {
-    std::string_view name;
-    int32_t rank = 0;
-    std::vector<int32_t> members;
-  };
-  ThreadCommunicator(Place place, Ledger* ledger, std::shared_ptr<internal::ThreadGroup> group)
-      : Communicator({place.name, place.rank, std::move(place.members)}, ledger), group_(std::move(group)) {}
+  ThreadCommunicator(Membership place, Ledger* ledger, std::shared_ptr<internal::ThreadGroup> group)
+      : Communicator(std::move(place), ledger), group_(std::move(group)) {}
 
  private:
   Status run(const Exchange& exchange) override { return group_->run(names(), exchange); }
@@ -167,21 +162,13 @@ std::shared_ptr<internal::ThreadGroup> ThreadWorld::group(int64_t split, int32_t
 ThreadFabric::ThreadFabric(std::shared_ptr<ThreadWorld> world, int32_t rank)
     : world_(std::move(world)), rank_(rank) {
   LS_CHECK(rank >= 0 && rank < world_->ranks(), "rank ", rank, " of ", world_->ranks());
-  joined_ = std::make_unique<ThreadCommunicator>(
-      ThreadCommunicator::Place{"join", rank, count_to(world_->ranks())}, nullptr, world_->joined_);
+  joined_ = std::make_unique<ThreadCommunicator>(Membership{"join", rank, count_to(world_->ranks())}, nullptr,
+                                                 world_->joined_);
 }
 
 Result<std::unique_ptr<Communicator>> ThreadFabric::split(std::string_view name, int32_t color,
                                                           Ledger* ledger) {
-  std::vector<int32_t> colors(static_cast<size_t>(size()));
-  LS_TRY(joined_->all_gather(std::as_bytes(std::span(&color, 1)), std::as_writable_bytes(std::span(colors)),
-                             DType::kI32));
-  ThreadCommunicator::Place place{.name = name, .rank = 0, .members = {}};
-  for (int32_t rank = 0; rank < size(); ++rank) {
-    if (colors[static_cast<size_t>(rank)] != color) continue;
-    if (rank == rank_) place.rank = static_cast<int32_t>(place.members.size());
-    place.members.push_back(rank);
-  }
+  Membership place = LS_TRY(join(*joined_, name, color));
   auto group = world_->group(++splits_, color, place.members.size());
   return std::unique_ptr<Communicator>(
       std::make_unique<ThreadCommunicator>(std::move(place), ledger, std::move(group)));
@@ -194,8 +181,8 @@ std::vector<std::unique_ptr<Communicator>> make_thread_group(std::string_view na
   std::vector<std::unique_ptr<Communicator>> members;
   for (int32_t rank = 0; rank < ranks; ++rank) {
     Ledger* ledger = ledgers.empty() ? nullptr : &ledgers[static_cast<size_t>(rank)];
-    members.push_back(std::make_unique<ThreadCommunicator>(
-        ThreadCommunicator::Place{name, rank, count_to(ranks)}, ledger, group));
+    members.push_back(
+        std::make_unique<ThreadCommunicator>(Membership{name, rank, count_to(ranks)}, ledger, group));
   }
   return members;
 }

@@ -1,0 +1,18 @@
+// Which fabrics this build has.
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+#include "comm/mesh.h"
+
+namespace lockstep {
+
+bool has_mpi();
+
+// Joins the job in which an MPI launcher has started this process; once per process. In a collective a rank
+// waits for the others for `deadline` at most.
+// Errors: kUnimplemented where this was built without MPI; those of MpiFabric::create.
+Result<std::unique_ptr<Fabric>> make_mpi_fabric(std::chrono::milliseconds deadline);
+
+}  // namespace lockstep
