@@ -6,8 +6,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "cli/ranks.h"
 #include "engine/find_model.h"
+#include "engine/rank_part.h"
 
 namespace lockstep::cli {
 namespace {

@@ -7,8 +7,8 @@
 
 #include "cli/commands.h"
 #include "cli/flags.h"
-#include "cli/ranks.h"
 #include "engine/exit_codes.h"
+#include "engine/rank_part.h"
 
 namespace lockstep::cli {
 namespace {

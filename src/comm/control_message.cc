@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
 #include <optional>
 #include <type_traits>
 
-#include "base/fault.h"
+#include "comm/notice.h"
 
 namespace lockstep {
 namespace {
@@ -73,40 +72,6 @@ class Reader {
   bool whole_ = true;
 };
 
-void write_status(const Status& status, Writer& out) {
-  out.value(status.code());
-  out.text(status.message());
-  const Fault* fault = status.fault();
-  out.value(fault != nullptr);
-  if (fault == nullptr) return;
-  out.value(fault->moment);
-  out.value(fault->row);
-  out.value(fault->rank);
-  out.value(fault->step);
-  for (const std::string* text :
-       {&fault->check, &fault->consumer, &fault->field, &fault->expected, &fault->found}) {
-    out.text(*text);
-  }
-}
-
-Status read_status(Reader& in) {
-  const Code code = in.value<Code>();
-  std::string message = in.text();
-  std::shared_ptr<Fault> fault;
-  if (in.value<bool>()) {
-    fault = std::make_shared<Fault>();
-    fault->moment = in.value<Moment>();
-    fault->row = in.value<int64_t>();
-    fault->rank = in.value<int32_t>();
-    fault->step = in.value<uint64_t>();
-    for (std::string* text :
-         {&fault->check, &fault->consumer, &fault->field, &fault->expected, &fault->found}) {
-      *text = in.text();
-    }
-  }
-  return {code, std::move(message), std::move(fault)};
-}
-
 }  // namespace
 
 std::string_view name_of(RankPhase phase) { return kPhases[static_cast<size_t>(phase)]; }
@@ -129,10 +94,11 @@ void add_ledger(const Ledger& ledger, Beat& beat) {
   beat.inside = beat.entries > 0 && !beat.last[beat.entries - 1].finished;
 }
 
-std::string text_of(const BeatEntry& entry) {
-  return concat(entry.group.data(), " ", entry.op.data(), " ", name_of(entry.dtype), " ", entry.count, " (#",
-                entry.sequence, ")");
+std::string name_of(const BeatEntry& entry) {
+  return concat(entry.group.data(), " ", entry.op.data(), " ", name_of(entry.dtype), " ", entry.count);
 }
+
+std::string text_of(const BeatEntry& entry) { return concat(name_of(entry), " (#", entry.sequence, ")"); }
 
 std::vector<std::byte> encode(const ControlMessage& message) {
   Writer out;
@@ -144,7 +110,8 @@ std::vector<std::byte> encode(const ControlMessage& message) {
     const Notice& notice = std::get<Notice>(message);
     out.value(kNoticeMark);
     out.value(notice.from);
-    write_status(notice.status, out);
+    const std::vector<std::byte> why = pack_notice(notice.status);
+    out.text({reinterpret_cast<const char*>(why.data()), why.size()});
     out.text(notice.report);
   }
   return std::move(out).take();
@@ -157,8 +124,10 @@ Result<ControlMessage> decode(std::span<const std::byte> bytes) {
   if (mark == kBeatMark) {
     message = in.value<Beat>();
   } else if (mark == kNoticeMark) {
-    Notice notice{.from = in.value<int32_t>(), .status = read_status(in), .report = in.text()};
-    message = std::move(notice);
+    const auto from = in.value<int32_t>();
+    const std::string why = in.text();
+    message =
+        Notice{.from = from, .status = unpack_notice(std::as_bytes(std::span(why))), .report = in.text()};
   }
   if (message && in.whole()) return *std::move(message);
   return error(Code::kInternal, "control: a message of ", bytes.size(),

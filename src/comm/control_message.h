@@ -45,6 +45,8 @@ struct Beat {
 };
 // The part of a beat that the ledger knows.
 void add_ledger(const Ledger& ledger, Beat& beat);
+// "tp all_gather f32 2048"
+std::string name_of(const BeatEntry& entry);
 // "tp all_gather f32 2048 (#103)", with the number it has in the rank's ledger.
 std::string text_of(const BeatEntry& entry);
 

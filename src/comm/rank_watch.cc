@@ -77,29 +77,62 @@ std::optional<Notice> RankWatch::look(int64_t now_ns) {
                           waiting.size() == 1 ? " waits" : " wait"),
                    "work or a collective within " + seconds(limits_.stuck));
   }
-  if (all_wait && shortest_wait != INT64_MAX && shortest_wait >= limits_.exchange + turn) {
-    return verdict({}, "without end: every rank is within a collective",
-                   "the end of one within " + seconds(limits_.exchange));
+  if (!all_wait || shortest_wait == INT64_MAX || shortest_wait < limits_.stuck + turn) return std::nullopt;
+  if (const std::optional<Notice> difference = disagreement()) return difference;
+  if (shortest_wait < limits_.exchange + turn) return std::nullopt;
+  return verdict({}, "without end: every rank is within a collective",
+                 "the end of one within " + seconds(limits_.exchange));
+}
+
+// Ranks run one program, so the same number in two ledgers is the same collective.
+std::optional<Notice> RankWatch::disagreement() const {
+  std::map<uint64_t, std::map<std::string, std::vector<int32_t>>> said;  // number: what: who
+  for (const Rank& rank : ranks_) {
+    for (uint32_t e = 0; !rank.left() && e < rank.beat.entries; ++e)
+      said[rank.beat.last[e].sequence][name_of(rank.beat.last[e])].push_back(rank.beat.rank);
+  }
+  for (const auto& [number, what] : said) {
+    if (what.size() == 1) continue;
+    std::string found;
+    for (const auto& [text, who] : what) found += concat(found.empty() ? "" : "; ", text, " on ", names(who));
+    const Fault fault{.check = "G1",
+                      .moment = Moment::kGroup,
+                      .consumer = "",
+                      .field = concat("collective ", number),
+                      .row = -1,
+                      .rank = what.begin()->second.front(),
+                      .step = newest_step(),
+                      .expected = "the same on all ranks",
+                      .found = found};
+    return notice(Code::kInternal, fault, {});
   }
   return std::nullopt;
 }
 
-Notice RankWatch::verdict(const std::vector<int32_t>& missing, const std::string& found,
-                          const std::string& expected) const {
+uint64_t RankWatch::newest_step() const {
   uint64_t step = 0;
   for (const Rank& rank : ranks_) step = std::max(step, rank.beat.epoch);
+  return step;
+}
+
+Notice RankWatch::verdict(const std::vector<int32_t>& missing, const std::string& found,
+                          const std::string& expected) const {
   const Fault fault{.check = "G1",
                     .moment = Moment::kGroup,
                     .consumer = missing.empty() ? "" : names(missing),
                     .field = "participation",
                     .row = -1,
                     .rank = missing.empty() ? rank_ : missing.front(),
-                    .step = step,
+                    .step = newest_step(),
                     .expected = expected,
                     .found = found};
+  return notice(Code::kDevice, fault, missing);
+}
+
+Notice RankWatch::notice(Code code, const Fault& fault, const std::vector<int32_t>& missing) const {
   const std::string message = fault.message();
   return {.from = rank_,
-          .status = Status(Code::kDevice, message, std::make_shared<const Fault>(fault)),
+          .status = Status(code, message, std::make_shared<const Fault>(fault)),
           .report = report(missing, message)};
 }
 

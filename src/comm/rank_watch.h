@@ -33,7 +33,8 @@ class RankWatch {
 
   // A beat of any rank, this one included.
   void heard(const Beat& beat, int64_t now_ns);
-  // To be called about as often as beats are sent. A verdict is kDevice with a fault (G1, participation).
+  // To be called about as often as beats are sent. A verdict is kDevice with a fault (G1, participation)
+  // where a rank is missing, kInternal (G1) where all wait for each other in different collectives.
   std::optional<Notice> look(int64_t now_ns);
 
   bool everybody_left() const;
@@ -54,6 +55,9 @@ class RankWatch {
   bool first_living() const;
   Notice verdict(const std::vector<int32_t>& missing, const std::string& found,
                  const std::string& expected) const;
+  std::optional<Notice> disagreement() const;
+  Notice notice(Code code, const Fault& fault, const std::vector<int32_t>& missing) const;
+  uint64_t newest_step() const;
   std::string name(int32_t rank) const;
   std::string names(const std::vector<int32_t>& ranks) const;
   std::string report(const std::vector<int32_t>& missing, const std::string& first_line) const;

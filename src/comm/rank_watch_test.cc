@@ -154,7 +154,7 @@ TEST(RankWatch, SaysThatEveryRankIsInACollective) {
   Ranks ranks(0, 4);
   ranks.getting_on(false);
   for (const int32_t rank : {0, 1}) enter(ranks[rank], "tp", 7);
-  for (const int32_t rank : {2, 3}) enter(ranks[rank], "dp", 7);
+  for (const int32_t rank : {2, 3}) enter(ranks[rank], "tp", 8);
 
   const std::optional<Notice> verdict = ranks.pass(10'000);
 
@@ -164,9 +164,25 @@ TEST(RankWatch, SaysThatEveryRankIsInACollective) {
       "step 17: G1 participation is without end: every rank is within a collective; expected the end of "
       "one within 8.0 s");
   EXPECT_NE(
-      verdict->report.find("in dp all_gather f32 2048 (#7): rank 2 (dp 1, tp 0), rank 3 (dp 1, tp 1)\n"),
+      verdict->report.find("in tp all_gather f32 2048 (#8): rank 2 (dp 1, tp 0), rank 3 (dp 1, tp 1)\n"),
       std::string::npos)
       << verdict->report;
+}
+
+TEST(RankWatch, SaysWhoIsInWhichCollectiveWhenAllWaitForEachOther) {
+  Ranks ranks(0, 4);
+  ranks.getting_on(false);
+  for (const int32_t rank : {0, 1, 3}) enter(ranks[rank], "tp", 7);
+  enter(ranks[2], "dp", 7);
+
+  const std::optional<Notice> verdict = ranks.pass(10'000);
+
+  ASSERT_TRUE(verdict);
+  EXPECT_EQ(verdict->status.code(), Code::kInternal);
+  EXPECT_EQ(
+      verdict->status.message(),
+      "step 17: G1 collective 7 is dp all_gather f32 2048 on rank 2 (dp 1, tp 0); tp all_gather f32 2048 on "
+      "rank 0 (dp 0, tp 0), rank 1 (dp 0, tp 1), rank 3 (dp 1, tp 1); expected the same on all ranks");
 }
 
 TEST(RankWatch, CountsOnlyTheTimeThatItWasAwakeFor) {

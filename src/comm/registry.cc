@@ -23,6 +23,11 @@ Result<std::unique_ptr<Fabric>> make_mpi_fabric(std::chrono::milliseconds) {
                "mpi: this build has no MPI; install libopenmpi-dev and configure again to run several ranks");
 }
 
+Result<std::unique_ptr<ControlChannel>> make_mpi_control_channel() {
+  return error(Code::kUnimplemented,
+               "mpi: this build has no MPI; install libopenmpi-dev and configure again");
+}
+
 #endif
 
 }  // namespace lockstep

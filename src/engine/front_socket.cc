@@ -4,10 +4,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
-#include <filesystem>
 #include <utility>
 
 namespace lockstep {
@@ -33,32 +33,6 @@ Result<int> open_socket(std::string_view what, const std::string& name, Use use)
 }
 
 }  // namespace
-
-std::string to_text(const FrontPlace& place) {
-  std::string text = place.socket;
-  for (const std::string& folder : place.folders) text += ":" + folder;
-  return text;
-}
-
-FrontPlace front_place(std::string_view text) {
-  FrontPlace place;
-  size_t begin = text.find(':');
-  place.socket = text.substr(0, begin);
-  while (begin != std::string_view::npos) {
-    const size_t end = text.find(':', begin + 1);
-    place.folders.emplace_back(text.substr(begin + 1, end == std::string_view::npos ? end : end - begin - 1));
-    begin = end;
-  }
-  return place;
-}
-
-void remove_folders(const FrontPlace& place) {
-  for (const std::string& folder : place.folders) {
-    const std::filesystem::path path(folder);
-    std::error_code ignored;
-    if (path.filename().string().starts_with(kFolderPrefix)) std::filesystem::remove_all(path, ignored);
-  }
-}
 
 Result<int> listen_as_front(const std::string& name) {
   return open_socket("listen for ranks", name, [](int socket, const sockaddr* address, socklen_t length) {

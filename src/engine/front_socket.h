@@ -3,23 +3,12 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "base/status.h"
 
 namespace lockstep {
 
-// Where ranks find their front, and which folders to remove should it vanish: the value of LOCKSTEP_FRONT.
-inline constexpr const char* kFrontVariable = "LOCKSTEP_FRONT";
-inline constexpr std::string_view kFolderPrefix = "lockstep-ranks-";
-struct FrontPlace {
-  std::string socket;                // a name, or empty
-  std::vector<std::string> folders;  // whole paths without ':'
-};
-std::string to_text(const FrontPlace& place);
-FrontPlace front_place(std::string_view text);
-// Removes them and what is in them; only folders that a front made.
-void remove_folders(const FrontPlace& place);
+inline constexpr const char* kFrontVariable = "LOCKSTEP_FRONT";  // the name of the socket, for ranks
 
 // One packet from a rank.
 struct FrontNote {

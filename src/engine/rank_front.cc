@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -25,7 +26,8 @@ namespace lockstep {
 namespace {
 
 constexpr int64_t kSecond = 1'000'000'000;
-constexpr int64_t kGrace = 5 * kSecond;  // what mpirun gets to end its processes itself; it takes one or two
+constexpr int64_t kGrace = 3 * kSecond;  // what mpirun gets to end its processes itself; it takes one or two
+constexpr std::string_view kFolderPrefix = "lockstep-ranks-";
 
 // OpenMPI's: root may start ranks, there may be more of them than cores, none is bound to one; the others go
 // on when one dies, so that they can say what they saw; and mpirun does not comment on it. In the
@@ -56,6 +58,11 @@ std::string make_folder(const std::string& parent) {
   return ::mkdtemp(path.data()) == nullptr ? "" : path;
 }
 
+void remove_folders(const std::vector<std::string>& folders) {
+  std::error_code ignored;
+  for (const std::string& folder : folders) std::filesystem::remove_all(folder, ignored);
+}
+
 sigset_t front_signals() {
   sigset_t signals;
   sigemptyset(&signals);
@@ -75,6 +82,7 @@ class Front {
   JobEnd watch();
 
  private:
+  [[noreturn]] void become_janitor(int front_lives) const;
   [[noreturn]] void become_launcher(const std::string& launcher, int32_t front) const;
   void look(int64_t patience_ms);
   void accept_rank();
@@ -82,18 +90,22 @@ class Front {
   void take_signals();
   void end_launcher(int signal);
   void kill_ranks();
+  void trouble(int64_t patience_ns);
 
   const RankJob& job_;
-  FrontPlace place_;
+  std::string socket_;
+  std::vector<std::string> folders_;  // for MPI's files: the last one in shared memory where there is any
   sigset_t before_{};
   int signals_ = -1;
   int listening_ = -1;
+  int front_lives_ = -1;  // the end of a pipe that closes with this process
+  pid_t janitor_ = 0;
   pid_t launcher_ = 0;
   bool launcher_ended_ = false;
   int launcher_status_ = 0;
-  int signal_ = 0;       // that a person ended the job with
-  int64_t trouble_ = 0;  // since when a rank is known to be lost or to have failed; 0: none is
-  int64_t ending_ = 0;   // since when the launcher has been told to end; 0: it has not
+  int signal_ = 0;             // that a person ended the job with
+  int64_t patience_ends_ = 0;  // once a rank has vanished or failed: when the others are ended; 0: none has
+  int64_t ending_ = 0;         // since when the launcher has been told to end; 0: it has not
   std::map<int, RankEnd*> connections_;  // null: it has not said who it is
   std::vector<RankEnd> ends_;            // [ranks]
 };
@@ -108,10 +120,10 @@ Status Front::open() {
   if (folder.empty()) {
     return error(Code::kResourceExhausted, "ranks: cannot make a folder in TMPDIR: ", std::strerror(errno));
   }
-  place_ = {.socket = std::filesystem::path(folder).filename().string() + concat("-", ::getpid()),
-            .folders = {folder}};
-  if (const std::string memory = make_folder("/dev/shm"); !memory.empty()) place_.folders.push_back(memory);
-  listening_ = LS_TRY(listen_as_front(place_.socket));
+  folders_.push_back(folder);
+  if (const std::string memory = make_folder("/dev/shm"); !memory.empty()) folders_.push_back(memory);
+  socket_ = concat(std::filesystem::path(folder).filename().string(), "-", ::getpid());
+  listening_ = LS_TRY(listen_as_front(socket_));
   return {};
 }
 
@@ -120,8 +132,27 @@ Front::~Front() {
   for (const auto& [connection, end] : connections_) ::close(connection);
   if (listening_ >= 0) ::close(listening_);
   if (signals_ >= 0) ::close(signals_);
-  remove_folders(place_);
+  remove_folders(folders_);
+  if (front_lives_ >= 0) ::close(front_lives_);
+  if (janitor_ > 0) ::waitpid(janitor_, nullptr, 0);
   pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+}
+
+// Should the front be killed, somebody has to sweep after the launcher has ended.
+void Front::become_janitor(int front_lives) const {
+  ::setsid();
+  ::dup2(front_lives, 0);
+  ::close_range(1, ~0U, 0);
+  char nothing = 0;
+  while (::read(0, &nothing, 1) < 0 && errno == EINTR) {
+  }
+  const timespec look{.tv_sec = 0, .tv_nsec = 50'000'000};
+  for (const int64_t end = now_ns() + 2 * kGrace; ::kill(launcher_, 0) == 0;) {
+    if (now_ns() > end) ::kill(launcher_, SIGKILL);
+    ::nanosleep(&look, nullptr);
+  }
+  remove_folders(folders_);
+  ::_exit(0);
 }
 
 void Front::become_launcher(const std::string& launcher, int32_t front) const {
@@ -129,9 +160,9 @@ void Front::become_launcher(const std::string& launcher, int32_t front) const {
   if (::getppid() != front) ::_exit(kExitRankLost);  // it died before the line above
   pthread_sigmask(SIG_SETMASK, &before_, nullptr);
   for (const auto& [name, value] : kLauncherSettings) ::setenv(name, value, 0);
-  ::setenv("OMPI_MCA_orte_tmpdir_base", place_.folders.front().c_str(), 1);
-  ::setenv("OMPI_MCA_btl_vader_backing_directory", place_.folders.back().c_str(), 1);
-  ::setenv(kFrontVariable, to_text(place_).c_str(), 1);
+  ::setenv("OMPI_MCA_orte_tmpdir_base", folders_.front().c_str(), 1);
+  ::setenv("OMPI_MCA_btl_vader_backing_directory", folders_.back().c_str(), 1);
+  ::setenv(kFrontVariable, socket_.c_str(), 1);
   // By its bare name: OpenMPI takes a path for the wish to find everything else beside it.
   std::vector<std::string> words = {std::filesystem::path(launcher).filename(), "-n",
                                     std::to_string(job_.ranks)};
@@ -147,6 +178,13 @@ Status Front::start(const std::string& launcher) {
   const int32_t front = ::getpid();
   launcher_ = ::fork();
   if (launcher_ == 0) become_launcher(launcher, front);
+  std::array<int, 2> pipe{};
+  if (launcher_ > 0 && ::pipe2(pipe.data(), O_CLOEXEC) == 0) {
+    front_lives_ = pipe[1];
+    janitor_ = ::fork();
+    if (janitor_ == 0) become_janitor(pipe[0]);
+    ::close(pipe[0]);
+  }
   if (launcher_ > 0) return {};
   return error(Code::kResourceExhausted, "ranks: cannot start ", launcher, ": ", std::strerror(errno));
 }
@@ -176,12 +214,17 @@ void Front::hear(int connection) {
     socklen_t length = sizeof(peer);
     if (::getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0) end->pid = peer.pid;
     if (note.kind == FrontNote::Kind::kEnd) end->code = note.code;
-    if (end->code.value_or(0) != 0 && trouble_ == 0) trouble_ = now_ns();
+    if (end->code.value_or(0) != 0) trouble(job_.leave_ns);
     return;
   }
-  if (end != nullptr && !end->code && trouble_ == 0) trouble_ = now_ns();  // it vanished
+  if (end != nullptr && !end->code) trouble(job_.notice_ns);  // it vanished
   ::close(connection);
   connections_.erase(connection);
+}
+
+void Front::trouble(int64_t patience_ns) {
+  const int64_t end = now_ns() + patience_ns;
+  patience_ends_ = patience_ends_ == 0 ? end : std::min(patience_ends_, end);
 }
 
 void Front::take_signals() {
@@ -234,7 +277,10 @@ JobEnd Front::watch() {
   while (!launcher_ended_) {
     look(kLookMs);
     const int64_t now = now_ns();
-    if (trouble_ > 0 && ending_ == 0 && now - trouble_ > job_.patience_ns) end_launcher(SIGTERM);
+    if (patience_ends_ > 0 && ending_ == 0 && now > patience_ends_) {
+      kill_ranks();  // at once: one that is stopped hears no other signal
+      ending_ = now;
+    }
     if (ending_ == 0 || killed || now - ending_ < kGrace) continue;
     kill_ranks();
     if (!launcher_ended_) ::kill(launcher_, SIGKILL);

@@ -14,9 +14,10 @@ namespace lockstep {
 
 struct RankJob {
   int32_t ranks = 1;
-  std::vector<std::string> command;      // the program, found without PATH, and its arguments
-  std::string launcher = "mpirun";       // looked up in PATH; takes -n N PROGRAM ARGUMENT...
-  int64_t patience_ns = 15'000'000'000;  // how long ranks may go on after one of them was lost or failed
+  std::vector<std::string> command;    // the program, found without PATH, and its arguments
+  std::string launcher = "mpirun";     // looked up in PATH; takes -n N PROGRAM ARGUMENT...
+  int64_t notice_ns = 15'000'000'000;  // how long ranks may take to notice that one of them has vanished
+  int64_t leave_ns = 3'000'000'000;    // how long they may go on after one of them has ended with a failure
 };
 
 // What the front knows of one rank.

@@ -4,7 +4,6 @@
 
 #include "base/fault.h"
 #include "engine/exit_codes.h"
-#include "engine/front_socket.h"
 
 namespace lockstep {
 namespace {
@@ -53,16 +52,6 @@ TEST(RankFront, SaysThatTheLauncherIsMissing) {
       end.status().message(),
       "ranks: no-such-mpirun is not in PATH; 2 ranks are started through it; install openmpi-bin, or ask "
       "for one rank");
-}
-
-TEST(RankFront, TellsRanksWhereItIsInOneVariable) {
-  const FrontPlace place{.socket = "lockstep-ranks-x-1", .folders = {"/tmp/a", "/dev/shm/b"}};
-  const FrontPlace read = front_place(to_text(place));
-
-  EXPECT_EQ(to_text(place), "lockstep-ranks-x-1:/tmp/a:/dev/shm/b");
-  EXPECT_EQ(read.socket, place.socket);
-  EXPECT_EQ(read.folders, place.folders);
-  EXPECT_TRUE(front_place("alone").folders.empty());
 }
 
 TEST(ExitCodes, TellMissingRanksFromDisagreementAndFromOtherFaults) {

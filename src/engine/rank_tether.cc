@@ -23,7 +23,7 @@ RankTether::RankTether(const LaunchedRank& launched, const Environment& environm
     : launched_(launched), parent_(::getppid()) {
   if (const char* front = environment(kFrontVariable)) front_ = front;
   if (!front_.empty()) {
-    const Result<int> socket = connect_to_front(front_place(front_).socket);
+    const Result<int> socket = connect_to_front(front_);
     if (!socket.ok()) leave("the front");
     socket_ = *socket;
     tell(socket_, {.kind = FrontNote::Kind::kHello, .rank = launched_.rank});
@@ -62,7 +62,6 @@ void RankTether::watch(const std::stop_token& stop) {
 void RankTether::leave(const char* who) const {
   std::fprintf(stderr, "lockstep: rank %d: %s has gone; this rank ends\n", static_cast<int>(launched_.rank),
                who);
-  if (!front_.empty()) remove_folders(front_place(front_));
   ::_exit(kExitRankLost);
 }
 

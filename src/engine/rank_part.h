@@ -8,7 +8,7 @@
 
 #include "engine/rank_tether.h"
 
-namespace lockstep::cli {
+namespace lockstep {
 
 // What the launcher's environment says about this process; empty: it is no rank.
 std::optional<LaunchedRank> this_rank();
@@ -36,4 +36,4 @@ class RankPart {
 // Threads for each rank where none are asked for: the CPUs of this host shared out among its ranks.
 int32_t share_of_threads();
 
-}  // namespace lockstep::cli
+}  // namespace lockstep

@@ -1,4 +1,4 @@
-#include "cli/ranks.h"
+#include "engine/rank_part.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -7,11 +7,10 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "cli/program.h"
 #include "engine/facts.h"
 #include "engine/rank_front.h"
 
-namespace lockstep::cli {
+namespace lockstep {
 namespace {
 
 const char* variable(const char* name) { return std::getenv(name); }
@@ -63,7 +62,7 @@ Result<std::optional<int>> RankPart::run_as_front(const std::vector<std::string>
   RankJob job{.ranks = shape_.world(), .command = {LS_TRY(own_path())}};
   job.command.insert(job.command.end(), words.begin(), words.end());
   const JobEnd end = LS_TRY(run_rank_job(job));
-  if (!end.said.empty()) std::fprintf(stderr, "lockstep: %s\n", one_line(end.said).c_str());
+  if (!end.said.empty()) std::fprintf(stderr, "lockstep: %s\n", end.said.c_str());
   return std::optional<int>{end.code};
 }
 
@@ -71,4 +70,4 @@ void RankPart::end_with(int code) const {
   if (tether_ != nullptr) tether_->end_with(code);
 }
 
-}  // namespace lockstep::cli
+}  // namespace lockstep
