@@ -5,16 +5,10 @@
 namespace lockstep {
 namespace {
 
-// Entries of the table that ids of this launch lead into; 0: into none.
-int64_t table_entries(const LaunchRecord& launch) {
-  for (const OpArg& arg : launch.site.spec->args) {
-    if (arg.kind != ArgKind::kWeight || arg.dims.empty()) continue;
-    const auto* weight =
-        reinterpret_cast<const PackedWeight*>(static_cast<const unsigned char*>(launch.args) + arg.offset);
-    if (arg.dims.front() == 'X') return weight->experts;
-    if (arg.dims.front() == 'V') return weight->n;
-  }
-  return 0;
+// What the launch says that there is of a table of which it may have a share; 0 or nothing: it has all.
+int64_t whole_of(const LaunchRecord& launch, std::string_view value, int64_t here) {
+  const int64_t whole = value_operand(launch, value).value_or(0);
+  return whole > 0 ? whole : here;
 }
 
 Status check_ids(const StepView& step, const LaunchRecord& launch, const Operand& operand, int64_t entries) {
@@ -45,6 +39,17 @@ Status check_ids(const StepView& step, const LaunchRecord& launch, const Operand
 }
 
 }  // namespace
+
+int64_t table_entries(const LaunchRecord& launch) {
+  for (const OpArg& arg : launch.site.spec->args) {
+    if (arg.kind != ArgKind::kWeight || arg.dims.empty()) continue;
+    const auto* weight =
+        reinterpret_cast<const PackedWeight*>(static_cast<const unsigned char*>(launch.args) + arg.offset);
+    if (arg.dims.front() == 'X') return whole_of(launch, "experts", weight->experts);
+    if (arg.dims.front() == 'V') return whole_of(launch, "vocab", weight->n);
+  }
+  return 0;
+}
 
 Status check_ids(const StepView& step, const LaunchRecord& launch) {
   const int64_t entries = table_entries(launch);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "guard/ids.h"
+
 namespace lockstep {
 namespace {
 
@@ -114,14 +116,8 @@ int64_t LaunchReader::bad_id(const Operand& operand) const {
       default: return std::max(1, limits.penalty_slots);
     }
   }
-  for (const OpArg& arg : launch_.site.spec->args) {
-    if (arg.kind != ArgKind::kWeight || arg.dims.empty()) continue;
-    const auto* weight =
-        reinterpret_cast<const PackedWeight*>(static_cast<const unsigned char*>(launch_.args) + arg.offset);
-    if (arg.dims.front() == 'X') return weight->experts;
-    if (arg.dims.front() == 'V') return weight->n;
-  }
-  return limits.vocab_size;
+  const int64_t entries = table_entries(launch_);
+  return entries > 0 ? entries : limits.vocab_size;
 }
 
 void LaunchReader::rows(const Operand& operand, std::span<const OwnedEntry> owners) {
@@ -148,13 +144,22 @@ void LaunchReader::rows(const Operand& operand, std::span<const OwnedEntry> owne
   save(operand.bytes[0]);
 }
 
-// Lists of which a scalar of the launch counts the live entries.
+// Lists of which a scalar of the launch counts the live entries, and rows of several ranks.
 void LaunchReader::list(const Operand& operand) {
   const TensorView& view = operand.view;
   if (view.shape.rank == 0) return;
   const int32_t named = name(operand, operand.bytes[0], view.stride(0) * size_of(view.dtype));
   save(operand.bytes[0]);
-  if (operand.writes() || operand.arg->rows != RowsTouched::kLive) return;
+  if (operand.writes()) {
+    const int roles = kIsWritten | kStaysSame | (overwrites_its_input(operand) ? 0 : kStartsFresh);
+    for (int64_t row = 0; row < view.dim(0); ++row) {
+      for_each_run(view, row, [&](uintptr_t begin, int64_t bytes) {
+        add(named, row, {begin, begin + static_cast<uintptr_t>(bytes)}, roles);
+      });
+    }
+    return;
+  }
+  if (operand.arg->rows != RowsTouched::kLive) return;
   int64_t live = view.dim(0);
   for (const OpArg& arg : launch_.site.spec->args) {
     if (arg.kind == ArgKind::kScalar) live = scalar_operand(launch_, arg.name).value_or(live);

@@ -233,6 +233,46 @@ TEST(Workspace, MayBeLeftHalfWrittenButHoldsNothingOfPadRows) {
             "it is the largest number; expected byte 96 to be 0");
 }
 
+// --- rows of several ranks
+// ------------------------------------------------------------------------------------------
+
+// Without a count of live rows, as experts run on the rows of all replicas: this step's plan says nothing of
+// which rows are whose.
+void double_all_rows(const DoubleArgs& args, Worker) {
+  for (int64_t t = 0; t < args.out.dim(0); ++t) {
+    for (int64_t i = 0; i < kWidth; ++i) row_of(args.out, t)[i] = 2 * row_of(args.x, t)[i];
+  }
+}
+
+TEST(Poison, LeavesRowsOfSeveralRanksAsTheyAre) {
+  TestStep step;
+  const DoubleArgs args{.x = step.allocate("x", DType::kF32, {3 * kRows, kWidth}),
+                        .out = step.allocate("out", DType::kF32, {3 * kRows, kWidth})};
+  std::fill_n(args.x.as<float>(), args.x.elements(), 7.0f);
+
+  const Status right = step.run<DoubleArgs>(kDouble, double_all_rows, args);
+
+  EXPECT_TRUE(right.ok()) << right.message();
+  for (int64_t i = 0; i < args.out.elements(); ++i) ASSERT_EQ(args.out.as<float>()[i], 14.0f) << i;
+}
+
+TEST(Poison, NamesRowsOfSeveralRanksThatAreNotWritten) {
+  TestStep step;
+  const DoubleArgs args{.x = step.allocate("x", DType::kF32, {3 * kRows, kWidth}),
+                        .out = step.allocate("out", DType::kF32, {3 * kRows, kWidth})};
+  const auto leaves_the_last_rank = [](const DoubleArgs& of, Worker worker) {
+    DoubleArgs fewer = of;
+    fewer.out = of.out.rows(0, 2 * kRows);
+    double_all_rows(fewer, worker);
+  };
+
+  const Status status = step.run<DoubleArgs>(kDouble, leaves_the_last_rank, args);
+
+  EXPECT_EQ(status.message(),
+            "step 9: L3 double (stage, layer 0): out[16] is not written at element 0 of 6; expected every "
+            "element written");
+}
+
 // --- ids
 // ----------------------------------------------------------------------------------------------------
 
@@ -264,6 +304,41 @@ TEST(Ids, ThatLeadPastATableAreNamedBeforeTheLaunch) {
   EXPECT_TRUE(right.ok()) << right.message();
   EXPECT_EQ(wrong.message(), "step 9: P6 look_up (stage, layer 0): ids[2] is 10; expected 0..9");
   EXPECT_EQ(wrong.fault()->moment, Moment::kLaunch);
+}
+
+// As a table of which each rank has some rows: ids of the others' rows are as good.
+struct LookUpShareArgs {
+  TensorView ids;      // [T] i32
+  PackedWeight table;  // [V, E]
+  const LiveRows* num_rows = nullptr;
+  int64_t vocab = 0;
+};
+constexpr OpArg kLookUpShareArgs[] = {
+    {LS_ARG(LookUpShareArgs, ids), .access = Access::kRead, .dims = "T", .rows = RowsTouched::kLive},
+    {LS_ARG(LookUpShareArgs, table), .access = Access::kRead, .dims = "VE", .rows = RowsTouched::kNone},
+    {LS_ARG(LookUpShareArgs, num_rows), .rows = RowsTouched::kNone},
+    {LS_ARG(LookUpShareArgs, vocab), .rows = RowsTouched::kNone},
+};
+constexpr OpSpec kLookUpShare{
+    .name = "look_up", .args = kLookUpShareArgs, .args_bytes = sizeof(LookUpShareArgs)};
+
+TEST(Ids, MayLeadToOtherRanksWhereTheTableIsAShare) {
+  TestStep step;
+  std::vector<float> table(10 * kWidth);
+  const LookUpShareArgs args{.ids = step.allocate("ids", DType::kI32, {kRows}),
+                             .table = {.data = table.data(), .dtype = DType::kF32, .n = 10, .k = kWidth},
+                             .num_rows = step.scalar(field::num_rows),
+                             .vocab = 19};
+  const auto nothing = [](const LookUpShareArgs&, Worker) {};
+  std::fill_n(args.ids.as<int32_t>() + kLive, kRows - kLive, -1);
+  args.ids.as<int32_t>()[2] = 18;
+  const Status right = step.run<LookUpShareArgs>(kLookUpShare, nothing, args);
+  args.ids.as<int32_t>()[2] = 19;
+
+  const Status wrong = step.run<LookUpShareArgs>(kLookUpShare, nothing, args);
+
+  EXPECT_TRUE(right.ok()) << right.message();
+  EXPECT_EQ(wrong.message(), "step 9: P6 look_up (stage, layer 0): ids[2] is 19; expected 0..18");
 }
 
 }  // namespace

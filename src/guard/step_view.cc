@@ -37,7 +37,11 @@ std::optional<std::span<const OwnedEntry>> owners_of(const StepView& step, const
   if (arg.kind != ArgKind::kTensor || arg.dims.empty() || operand.view.shape.rank == 0) return std::nullopt;
   if (arg.rows != RowsTouched::kAll && arg.rows != RowsTouched::kLive) return std::nullopt;
   switch (arg.dims.front()) {
-    case 'T': return counts_logits_rows(step, launch) ? step.owners.logits_rows() : step.owners.rows();
+    case 'T': {
+      const auto rows = counts_logits_rows(step, launch) ? step.owners.logits_rows() : step.owners.rows();
+      if (operand.view.dim(0) > static_cast<int64_t>(rows.size())) return std::nullopt;
+      return rows;
+    }
     case 'S': return step.owners.sequences();
     case 'R': return step.owners.logits_rows();
     default: return std::nullopt;

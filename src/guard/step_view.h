@@ -30,6 +30,7 @@ struct StepView {
 
 // The owners of an operand's outermost dimension; nothing where it is not indexed by rows, sequences or
 // logits rows. Rows of a launch whose count of live rows is the plan's count of logits rows are logits rows.
+// More rows than the bucket has are those of several ranks, of which this plan says nothing.
 std::optional<std::span<const OwnedEntry>> owners_of(const StepView& step, const LaunchRecord& launch,
                                                      const Operand& operand);
 

@@ -26,6 +26,8 @@ std::vector<Wanted> wanted(const DecoderSpec& spec, const ActivationLimits& limi
       spec.moe.shared_width > 0 ? spec.width : 0;  // the shared expert's output, as moe_block says
   const int64_t mixed = std::max({queries, int64_t{d.value_width()}, shared});
   const int64_t mlp = std::max(spec.dense_width, spec.moe.shared_width);
+  const int64_t peers = limits.expert_replicas > 1 ? limits.expert_replicas * rows : 0;
+  const int64_t part_rows = limits.tp > 1 ? limits.logits_rows : 0;
   using A = Activations;
   return {{&A::tokens, "tokens", DType::kI32, {rows}},
           {&A::cos_sin, "cos_sin", DType::kF32, {rows, s.rope.dims}},
@@ -41,7 +43,12 @@ std::vector<Wanted> wanted(const DecoderSpec& spec, const ActivationLimits& limi
           {&A::expert_ids, "expert_ids", DType::kI32, {rows, spec.moe.choices}},
           {&A::expert_weights, "expert_weights", DType::kF32, {rows, spec.moe.choices}},
           {&A::shared_gate, "shared_gate", DType::kF32, {rows, 1}},
+          {&A::peer_rows, "peer_rows", DType::kF32, {peers, spec.width}},
+          {&A::peer_ids, "peer_ids", DType::kI32, {peers, spec.moe.choices}},
+          {&A::peer_weights, "peer_weights", DType::kF32, {peers, spec.moe.choices}},
+          {&A::peer_sums, "peer_sums", DType::kF32, {peers, spec.width}},
           {&A::gathered, "gathered", DType::kF32, {limits.logits_rows, spec.width}},
+          {&A::part_logits, "part_logits", DType::kF32, {part_rows, spec.vocab_rows.count}},
           {&A::logits, "logits", DType::kF32, {limits.logits_rows, spec.vocab}},
           {&A::workspace, "workspace", DType::kU8, {limits.workspace_bytes}}};
 }
@@ -63,7 +70,13 @@ Activations Activations::at(int64_t rows, int64_t logits_rows) const {
         &Activations::expert_weights, &Activations::shared_gate}) {
     part.*member = first_rows(this->*member, rows);
   }
+  const int64_t replicas = hidden.dim(0) > 0 ? peer_rows.dim(0) / hidden.dim(0) : 0;
+  for (TensorView Activations::*member : {&Activations::peer_rows, &Activations::peer_ids,
+                                          &Activations::peer_weights, &Activations::peer_sums}) {
+    part.*member = first_rows(this->*member, replicas * rows);
+  }
   part.gathered = first_rows(gathered, logits_rows);
+  if (part_logits.dim(0) > 0) part.part_logits = first_rows(part_logits, logits_rows);
   part.logits = first_rows(logits, logits_rows);
   return part;
 }

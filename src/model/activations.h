@@ -23,9 +23,14 @@ struct Activations {
   TensorView expert_ids;      // [T, k] i32
   TensorView expert_weights;  // [T, k]
   TensorView shared_gate;     // [T, 1]
+  TensorView peer_rows;       // [n * T, E] `normed` of the n replicas whose rows this rank's experts compute
+  TensorView peer_ids;        // [n * T, k] i32
+  TensorView peer_weights;    // [n * T, k]
+  TensorView peer_sums;       // [n * T, E] what this rank's experts give to each of them
   TensorView gathered;        // [R, E]
+  TensorView part_logits;     // [R, C] of this rank's rows of the vocabulary
   TensorView logits;          // [R, V]
-  TensorView workspace;       // u8
+  TensorView workspace;       // u8; scratch of collectives as well
 
   // The first `rows` rows and `logits_rows` logits rows of everything, dense.
   Activations at(int64_t rows, int64_t logits_rows) const;
@@ -35,6 +40,8 @@ struct ActivationLimits {
   int64_t rows = 0;
   int64_t logits_rows = 0;
   int64_t workspace_bytes = 0;
+  int32_t tp = 1;               // ranks that share each layer
+  int32_t expert_replicas = 1;  // replicas whose rows one rank's experts compute
 };
 
 // Bytes of arena for these limits, and the allocation.

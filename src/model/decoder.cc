@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "comm/collectives.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/qk_norm_rope/qk_norm_rope.h"
 #include "kernels/rms_norm/rms_norm.h"
@@ -28,8 +29,15 @@ constexpr ConsumerSpec kConsumer{.name = "decoder", .ops = kOps, .fields = kUses
 ActivationLimits with_workspace(const DecoderSpec& spec, const DecoderOptions& options,
                                 const AttentionBackend& attention, const RecurrentBackend& recurrent) {
   ActivationLimits limits = options.limits;
-  limits.workspace_bytes = std::max(block_workspace_bytes(spec, limits.rows),
-                                    linear_workspace_bytes(limits.logits_rows, spec.width));
+  limits.tp = options.mesh != nullptr ? options.mesh->shape().tp : 1;
+  limits.expert_replicas = expert_replicas(options.mesh);
+  limits.workspace_bytes =
+      std::max(block_workspace_bytes(spec, limits), linear_workspace_bytes(limits.logits_rows, spec.width));
+  if (limits.tp > 1) {
+    limits.workspace_bytes =
+        std::max(limits.workspace_bytes,
+                 gather_columns_scratch_bytes(limits.logits_rows, spec.vocab_rows.count, limits.tp));
+  }
   if (spec.count(Mixer::kSoftmax) > 0) {
     const SoftmaxMixerSpec& s = spec.softmax;
     limits.workspace_bytes = std::max(
@@ -95,7 +103,8 @@ Status Decoder::run(const PreparedStep& step, const TensorView& sampled, const L
                              .act = act,
                              .num_rows = launch.num_rows,
                              .input = options_.input,
-                             .on = on};
+                             .on = on,
+                             .mesh = options_.mesh};
   LS_TRY(embed(launch, sampled, context));
   LS_TRY(layers(launch, context));
   return head(launch, context);
@@ -110,10 +119,15 @@ Status Decoder::embed(const Launch& launch, const TensorView& sampled, const Blo
                          .out = act.tokens,
                          .num_rows = launch.num_rows},
                         "tokens"));
-  LS_TRY(embedding(
-      context.on,
-      {.token_ids = act.tokens, .table = weights_.embedding, .out = act.hidden, .num_rows = launch.num_rows},
-      "embedding"));
+  LS_TRY(embedding(context.on,
+                   {.token_ids = act.tokens,
+                    .table = weights_.embedding,
+                    .out = act.hidden,
+                    .num_rows = launch.num_rows,
+                    .first_row = spec_.vocab_rows.first,
+                    .vocab = spec_.vocab},
+                   "embedding"));
+  LS_TRY(sum_parts(context, act.hidden, "embedding_sum"));
   if (inv_freq_.elements() == 0) return {};
   return rope_angles(context.on,
                      {.positions = launch.positions,
@@ -169,14 +183,20 @@ Status Decoder::head(const Launch& launch, const BlockContext& context) const {
                       .out = act.gathered,
                       .num_logits_rows = launch.num_logits_rows},
                      "logits_rows"));
-  return linear(context.on,
+  const bool parts = act.part_logits.dim(0) > 0;
+  LS_TRY(linear(context.on,
                 {.x = act.gathered,
                  .weight = weights_.head ? weights_.head : weights_.embedding,
-                 .out = act.logits,
+                 .out = parts ? act.part_logits : act.logits,
                  .workspace = act.workspace,
                  .num_rows = launch.num_logits_rows,
                  .input = options_.input},
-                "logits");
+                "logits"));
+  if (!parts) return {};
+  return gather_columns(
+      context.on,
+      {.x = act.part_logits, .out = act.logits, .scratch = act.workspace, .group = &context.mesh->tp()},
+      "logits_gather");
 }
 
 }  // namespace lockstep

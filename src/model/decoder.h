@@ -14,11 +14,13 @@ namespace lockstep {
 
 struct DecoderOptions {
   MatmulInput input = MatmulInput::kF32;
-  ActivationLimits limits;  // workspace_bytes is filled in
+  ActivationLimits limits;  // rows and logits rows; the rest is filled in
   int threads = 1;
+  Mesh* mesh = nullptr;  // of which the spec is a shard; null: the rank is alone
 };
 
-// Thread: one owner. Borrows spec, weights and backends.
+// Thread: one owner. Borrows spec, weights, backends and mesh. The ranks of a mesh run the same steps, at the
+// same rows.
 class Decoder {
  public:
   // Bytes of arena that `create` takes.

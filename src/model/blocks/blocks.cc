@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "comm/collectives.h"
 #include "kernels/linear/linear.h"
 #include "kernels/moe/moe.h"
 
@@ -19,14 +20,29 @@ Status project(const BlockContext& context, const TensorView& x, const PackedWei
                 stage);
 }
 
-int64_t block_workspace_bytes(const DecoderSpec& spec, int64_t rows) {
+Status sum_parts(const BlockContext& context, const TensorView& x, std::string_view stage) {
+  if (context.mesh == nullptr) return {};
+  return all_reduce(context.on, {.x = x, .scratch = context.act.workspace, .group = &context.mesh->tp()},
+                    stage);
+}
+
+int32_t expert_replicas(const Mesh* mesh) {
+  return mesh != nullptr && mesh->shape().expert_parallel ? mesh->shape().dp : 1;
+}
+
+int64_t block_workspace_bytes(const DecoderSpec& spec, const ActivationLimits& limits) {
   const SoftmaxMixerSpec& s = spec.softmax;
+  const int64_t rows = limits.rows;
   const int64_t widest = std::max(
       {spec.width, s.heads * s.head_dim, spec.delta.value_width(), spec.dense_width, spec.moe.shared_width});
   const int64_t products = linear_workspace_bytes(rows, widest);
-  if (spec.count(Mlp::kMoe) == 0) return products;
-  return std::max(products, moe_workspace_bytes(rows, spec.moe.choices, spec.moe.experts, spec.width,
-                                                spec.moe.expert_width));
+  const int64_t sums = limits.tp > 1 ? all_reduce_scratch_bytes(rows, spec.width, limits.tp) : 0;
+  if (spec.count(Mlp::kMoe) == 0) return std::max(products, sums);
+  const int32_t replicas = limits.expert_replicas;
+  const int64_t experts = moe_workspace_bytes(rows * replicas, spec.moe.choices, spec.moe.held.count,
+                                              spec.width, spec.moe.expert_width);
+  const int64_t back = replicas > 1 ? scatter_sum_scratch_bytes(rows, spec.width, replicas) : 0;
+  return std::max({products, sums, experts, back});
 }
 
 }  // namespace lockstep

@@ -32,7 +32,8 @@ Status delta_block(const BlockContext& context, const DeltaWeights& weights, con
                      .num_rows = context.num_rows,
                      .epsilon = context.spec.norm_epsilon},
                     "gated_norm"));
-  return project(context, flat, weights.out, act.branch, "out_proj");
+  LS_TRY(project(context, flat, weights.out, act.branch, "out_proj"));
+  return sum_parts(context, act.branch, "out_proj_sum");
 }
 
 }  // namespace lockstep

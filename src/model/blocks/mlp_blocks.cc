@@ -1,3 +1,4 @@
+#include "comm/collectives.h"
 #include "kernels/gate/gate.h"
 #include "kernels/moe/moe.h"
 #include "kernels/swiglu/swiglu.h"
@@ -36,10 +37,44 @@ Status shared_expert(const BlockContext& context, const MoeWeights& weights) {
                    "shared_add");
 }
 
+// What the experts of this rank, or the parts of experts that it has, add to `branch`.
+Status routed_experts(const BlockContext& context, const MoeWeights& weights) {
+  const Activations& act = context.act;
+  MoeExpertsArgs args{.x = act.normed,
+                      .gate_up = weights.experts.gate_up,
+                      .down = weights.experts.down,
+                      .expert_ids = act.expert_ids,
+                      .expert_weights = act.expert_weights,
+                      .out = act.branch,
+                      .workspace = act.workspace,
+                      .num_rows = context.num_rows,
+                      .first_expert = context.spec.moe.held.first,
+                      .experts = context.spec.moe.experts,
+                      .input = context.input};
+  if (expert_replicas(context.mesh) == 1) return moe_experts(context.on, args, "experts");
+  Communicator* replicas = &context.mesh->dp();
+  const auto gather = [&](TensorView& x, const TensorView& out, std::string_view stage) {
+    const GatherRowsOfRanksArgs rows{.x = x, .out = out, .group = replicas};
+    x = out;
+    return gather_rows_of_ranks(context.on, rows, stage);
+  };
+  LS_TRY(gather(args.x, act.peer_rows, "gather_rows"));
+  LS_TRY(gather(args.expert_ids, act.peer_ids, "gather_ids"));
+  LS_TRY(gather(args.expert_weights, act.peer_weights, "gather_weights"));
+  args.out = act.peer_sums;
+  args.num_rows = nullptr;
+  args.rows = MoeRows::kOfRanks;
+  LS_TRY(moe_experts(context.on, args, "experts"));
+  return scatter_sum(context.on,
+                     {.x = act.peer_sums, .out = act.branch, .scratch = act.workspace, .group = replicas},
+                     "experts_sum");
+}
+
 }  // namespace
 
 Status dense_block(const BlockContext& context, const MlpWeights& weights) {
-  return swiglu_mlp(context, weights, context.act.branch, {"gate_up", "swiglu", "down"});
+  LS_TRY(swiglu_mlp(context, weights, context.act.branch, {"gate_up", "swiglu", "down"}));
+  return sum_parts(context, context.act.branch, "down_sum");
 }
 
 Status moe_block(const BlockContext& context, const MoeWeights& weights) {
@@ -52,18 +87,10 @@ Status moe_block(const BlockContext& context, const MoeWeights& weights) {
                     .num_rows = context.num_rows,
                     .normalise = context.spec.moe.normalise},
                    "route"));
-  LS_TRY(moe_experts(context.on,
-                     {.x = act.normed,
-                      .gate_up = weights.experts.gate_up,
-                      .down = weights.experts.down,
-                      .expert_ids = act.expert_ids,
-                      .expert_weights = act.expert_weights,
-                      .out = act.branch,
-                      .workspace = act.workspace,
-                      .num_rows = context.num_rows,
-                      .input = context.input},
-                     "experts"));
-  return weights.shared.gate_up ? shared_expert(context, weights) : Status{};
+  LS_TRY(routed_experts(context, weights));
+  if (weights.shared.gate_up) LS_TRY(shared_expert(context, weights));
+  // One sum for both: a rank's experts and its part of the shared expert.
+  return sum_parts(context, act.branch, "moe_sum");
 }
 
 }  // namespace lockstep

@@ -48,7 +48,8 @@ Status softmax_block(const BlockContext& context, const SoftmaxWeights& weights,
                          .num_rows = context.num_rows},
                         "output_gate"));
   }
-  return project(context, flat, weights.out, act.branch, "o_proj");
+  LS_TRY(project(context, flat, weights.out, act.branch, "o_proj"));
+  return sum_parts(context, act.branch, "o_proj_sum");
 }
 
 }  // namespace lockstep
