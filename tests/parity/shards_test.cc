@@ -19,6 +19,7 @@ struct Case {
   const char* model;
   MeshShape shape;
   bool guarded = false;
+  bool captured = false;
 
   std::string folder() const {
     const bool own = std::string_view(model) == "storyteller";
@@ -28,7 +29,7 @@ struct Case {
 
 std::string name_of(const Case& c) {
   return concat(c.model, "_tp", c.shape.tp, "_dp", c.shape.dp, c.shape.expert_parallel ? "_ep" : "",
-                c.guarded ? "_guarded" : "");
+                c.guarded ? "_guarded" : "", c.captured ? "_captured" : "");
 }
 std::ostream& operator<<(std::ostream& out, const Case& c) { return out << name_of(c); }
 
@@ -79,7 +80,12 @@ TEST_P(Shards, GiveTheLogitsAndTokensOfTheWholeModel) {
   const Case& c = GetParam();
   const DecoderSpec spec = spec_of(c);
   const std::vector<Prompts> prompts = random_prompts(c, spec.vocab);
-  const RankRun run{.model = c.folder(), .prompt_rows = 48, .seqs = 4, .tokens = 6, .guarded = c.guarded};
+  const RankRun run{.model = c.folder(),
+                    .prompt_rows = 48,
+                    .seqs = 4,
+                    .tokens = 6,
+                    .guarded = c.guarded,
+                    .captured = c.captured};
   const double bound =
       2.0 * static_cast<double>(spec.layers.size()) * static_cast<double>(longest_sum(spec)) * 0x1p-24;
 
@@ -121,7 +127,10 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"qwen3_moe", {.tp = 1, .dp = 4, .expert_parallel = true}},
                       Case{"qwen3_next", {.tp = 1, .dp = 3, .expert_parallel = true}},
                       Case{"qwen3_next", {.tp = 1, .dp = 3, .expert_parallel = true}, true},
-                      Case{"storyteller", {.tp = 2, .dp = 2, .expert_parallel = true}}),
+                      Case{"storyteller", {.tp = 2, .dp = 2, .expert_parallel = true}},
+                      Case{"qwen3_next", {.tp = 2}, false, true},
+                      Case{"qwen3_moe", {.tp = 4, .expert_parallel = true}, true, true},
+                      Case{"qwen3_moe", {.tp = 2, .dp = 2, .expert_parallel = true}, false, true}),
     [](const auto& instance) { return name_of(instance.param); });
 
 // --- heads ------------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ struct RankRun {
   int32_t seqs = 0;         // padded sequences, of every step
   int32_t tokens = 0;       // drawn per sequence
   bool guarded = false;     // at the level full
+  bool captured = false;    // steps behind the prompts replay a graph
 };
 
 class DecoderRank final : public StepProgram {
@@ -87,12 +88,13 @@ class DecoderRank final : public StepProgram {
         for (size_t i = 0; step == 0 && i < prompts[s].size(); ++i) rows[s].emplace_back(prompts[s][i]);
       }
       const int32_t padded = step == 0 ? run_.prompt_rows : run_.seqs;
-      const Status status = run_step(sequences(rows, computed, prompts), padded);
+      const Status status = run_step(sequences(rows, computed, prompts), padded, run_.captured && step == 1);
       EXPECT_TRUE(status.ok()) << "step " << step << ": " << status.message();
       if (!status.ok()) {
         if (mesh_ != nullptr) mesh_->fail(status);
         return drawn;
       }
+      EXPECT_EQ(runner_->last().replayed, run_.captured && step > 0) << runner_->last().eager_reason;
       keep(drawn);
       for (size_t s = 0; s < count; ++s) computed[s] += static_cast<int32_t>(rows[s].size());
     }
@@ -164,15 +166,17 @@ class DecoderRank final : public StepProgram {
     return steps;
   }
 
-  Status run_step(const std::vector<SequenceStep>& steps, int32_t padded) {
+  Status run_step(const std::vector<SequenceStep>& steps, int32_t padded, bool capture) {
     PlanBuilder builder(sizes_.limits, {tables_.get(), nullptr});
     const Bucket bucket{
         .rows = PaddedRows(padded), .seqs = PaddedSeqs(run_.seqs), .logits_rows = PaddedRows(run_.seqs)};
     LS_TRY(builder.build(
         {.epoch = Epoch(++epoch_), .source_epoch = Epoch(0), .sequences = steps, .bucket = bucket}, plan_));
     builder.accepted();
+    const Launcher on{kernel_table(sizes_.executor.isa), stream_};
+    if (capture) LS_TRY(runner_->capture(plan_, *this, on));
     if (guard_) guard_->begin_step(plan_);
-    LS_TRY(runner_->run(plan_, *this, {kernel_table(sizes_.executor.isa), stream_}));
+    LS_TRY(runner_->run(plan_, *this, on));
     LS_TRY(runner_->finish(plan_));
     return guard_ ? guard_->end_step() : Status{};
   }
