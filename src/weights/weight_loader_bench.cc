@@ -27,8 +27,8 @@ WeightPlan plan_for(std::vector<PackedWeight>& matrices, WeightLayout layout) {
   return plan;
 }
 
-void report(benchmark::State& state) {
-  state.SetBytesProcessed(state.iterations() * kMatrices * kRows * kInputs * 2);
+void report(benchmark::State& state, int64_t ranks = 1) {
+  state.SetBytesProcessed(state.iterations() * kMatrices * kRows * kInputs / ranks * 2);
 }
 
 // Arguments: threads, layout.
@@ -42,6 +42,7 @@ void make_dummy(benchmark::State& state) {
   report(state);
 }
 
+// Arguments: threads, layout, ranks of which one loads its columns.
 void load(benchmark::State& state) {
   const std::string path = (std::filesystem::temp_directory_path() / "lockstep-bench.safetensors").string();
   std::vector<uint16_t> values(kRows * kInputs, 0x3F80);  // bf16 ones
@@ -53,18 +54,23 @@ void load(benchmark::State& state) {
   }
   if (const Status status = writer.write(path); !status.ok()) state.SkipWithError(status.message().c_str());
   std::vector<PackedWeight> matrices;
-  const WeightPlan plan = plan_for(matrices, static_cast<WeightLayout>(state.range(1)));
+  WeightPlan plan = plan_for(matrices, static_cast<WeightLayout>(state.range(1)));
+  const int64_t ranks = state.range(2), columns = kInputs / ranks;
+  for (MatrixTarget& matrix : plan.matrices) {
+    matrix.k = columns;
+    matrix.inputs = {.begin = columns * (ranks - 1), .whole = kInputs};
+  }
   const LoadOptions options{.threads = static_cast<int>(state.range(0))};
   for (auto _ : state) {
     const Result<Checkpoint> checkpoint = Checkpoint::open(path);
     if (!checkpoint.ok() || !load_weights(plan, *checkpoint, options).ok()) state.SkipWithError("refused");
   }
-  report(state);
+  report(state, ranks);
   std::filesystem::remove(path);
 }
 
 BENCHMARK(make_dummy)->ArgsProduct({{1, 2}, {0, 1}})->Unit(benchmark::kMillisecond)->UseRealTime();
-BENCHMARK(load)->ArgsProduct({{1, 2}, {0, 1}})->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(load)->ArgsProduct({{1, 2}, {0, 1}, {1, 2, 8}})->Unit(benchmark::kMillisecond)->UseRealTime();
 
 }  // namespace
 }  // namespace lockstep
