@@ -36,7 +36,7 @@ std::string hex(uint64_t value) {
 bool must_agree(const FieldInfo& info, RankGroup group) {
   switch (group) {
     case RankGroup::kTensor: return true;
-    case RankGroup::kContext: return info.space == Space::kGlobal;
+    case RankGroup::kContext: return info.share == Share::kAll;
     case RankGroup::kData: return info.id == FieldId::epoch || info.form == Form::kPerRank;
   }
   return true;

@@ -26,6 +26,7 @@ void limits_members(auto& self, auto&& each) {
   each("penalty_slots", self.penalty_slots);
   each("mask_slots", self.mask_slots);
   each("dp_ranks", self.dp_ranks);
+  each("cp_ranks", self.cp_ranks);
   each("num_groups", self.num_groups);
   each("groups", self.groups);
 }

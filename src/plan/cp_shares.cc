@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "plan/step_plan.h"
+
 namespace lockstep {
 namespace {
 
@@ -78,6 +80,23 @@ Status check_cover(const CpStep& step, size_t s, std::span<const Chunk> chunks) 
                        concat(span_text(next, end - 1), " in no rank")});
 }
 
+// Whether the chunks follow each other in zigzag order, early ones up and late ones down the ranks, the
+// longer ones first: all of the sequence then, once.
+bool in_zigzag(const CpStep& step, std::span<const CpShare> shares, size_t s) {
+  int64_t next = step.computed_lens[s].get();
+  const int64_t rows = step.seq_lens[s].get() - next;
+  const auto chunks = static_cast<int64_t>(2 * shares.size());
+  for (int64_t c = 0; c < chunks; ++c) {
+    const bool early = c < chunks / 2;
+    const CpSegments& own = shares[static_cast<size_t>(early ? c : chunks - 1 - c)].segments[s];
+    const CpSegment& chunk = early ? own.prev : own.next;
+    if (chunk.start.get() != next || chunk.length.get() != rows / chunks + (c < rows % chunks ? 1 : 0))
+      return false;
+    next += chunk.length.get();
+  }
+  return true;
+}
+
 Status check_balance(const CpStep& step, size_t s, std::span<const Chunk> chunks) {
   const auto [least, most] = std::minmax_element(
       chunks.begin(), chunks.end(), [](const Chunk& a, const Chunk& b) { return a.length < b.length; });
@@ -98,6 +117,7 @@ Status check_cp_shares(std::span<const CpShare> shares, const CpStep& step) {
     }
   }
   for (size_t s = 0; s < sequences; ++s) {
+    if (in_zigzag(step, shares, s)) continue;
     const std::vector<Chunk> chunks = chunks_of(shares, s);
     if (chunks.empty()) continue;
     LS_TRY(check_cover(step, s, chunks));
@@ -120,6 +140,53 @@ Status check_cp_shares(std::span<const CpShare> shares, const CpStep& step) {
     }
   }
   return {};
+}
+
+namespace {
+
+// What a plan says of the sequences of its step.
+struct Said {
+  std::vector<TokenCount> computed;
+  std::vector<TokenCount> lengths;
+};
+
+Said said_by(const StepPlan& plan, size_t sequences) {
+  Said said;
+  for (const CpSegment& span : plan.get(field::cp_spans).first(sequences)) {
+    said.computed.emplace_back(span.start.get());
+    said.lengths.emplace_back(span.start.get() + span.length.get());
+  }
+  return said;
+}
+
+}  // namespace
+
+Status check_cp_plans(std::span<const StepPlan> plans) {
+  if (plans.empty() || plans[0].scalar(field::cp_ranks) == 1) return {};
+  const auto sequences = static_cast<size_t>(plans[0].scalar(field::num_seqs).get() / 2);
+  const Said said = said_by(plans[0], sequences);
+  const CpStep step{
+      .epoch = plans[0].scalar(field::epoch), .computed_lens = said.computed, .seq_lens = said.lengths};
+  std::vector<CpShare> shares;
+  for (const StepPlan& plan : plans) {
+    const auto rank = static_cast<int32_t>(shares.size());
+    if (plan.scalar(field::cp_rank) != rank) {
+      return broken({.check = "P9",
+                     .moment = Moment::kPlan,
+                     .consumer = "",
+                     .field = "cp_rank",
+                     .row = -1,
+                     .rank = rank,
+                     .step = step.epoch.get(),
+                     .expected = concat(rank),
+                     .found = concat(plan.scalar(field::cp_rank), " in rank ", rank)});
+    }
+    const auto halves = static_cast<size_t>(plan.scalar(field::num_seqs).get() / 2);
+    shares.push_back({.rank = rank,
+                      .segments = plan.get(field::cp_segments).first(halves),
+                      .rows = plan.scalar(field::num_rows).get()});
+  }
+  return check_cp_shares(shares, step);
 }
 
 }  // namespace lockstep

@@ -74,6 +74,7 @@ std::string_view name_of(Form form) {
     case Form::kEdits: return "list of edits";
     case Form::kCopies: return "list of copies";
     case Form::kPerRank: return "per rank";
+    case Form::kPerGathered: return "per gathered row";
   }
   return "unknown";
 }
@@ -91,6 +92,14 @@ std::string_view name_of(Space space) {
     case Space::kGlobal: return "global";
     case Space::kRankLocal: return "rank-local";
     case Space::kKernelPage: return "kernel page";
+  }
+  return "unknown";
+}
+
+std::string_view name_of(Share share) {
+  switch (share) {
+    case Share::kAll: return "all";
+    case Share::kOwn: return "own";
   }
   return "unknown";
 }
@@ -130,17 +139,20 @@ std::string field_table_text() {
          "- **unit**: what an entry counts or names. **form**: how many entries there are.\n"
          "- **extent**: whether the entries cover the live things only, or those of the bucket.\n"
          "- **space**: whether ranks share the numbers. **scope**: one array, or one per cache group.\n"
+         "- **share**: whether context-parallel ranks that share a step's rows hold all the same, or what "
+         "is\n"
+         "  their own rows'.\n"
          "- **pad**: what an entry past the live ones holds: a value, SKIP (-1), or what follows from the "
          "pad\n"
          "  sequence that owns it. Lists have no pad entries; their tails are zero.\n"
          "- **life**: `live` fields change at each replay of a graph, `frozen` ones are in its key.\n\n"
-         "| field | says | type | unit | form | extent | space | scope | pad | life |\n"
-         "|---|---|---|---|---|---|---|---|---|---|\n";
+         "| field | says | type | unit | form | extent | space | share | scope | pad | life |\n"
+         "|---|---|---|---|---|---|---|---|---|---|---|\n";
   for (const FieldInfo& info : kFields) {
     out << "| `" << info.name << "` | " << meaning_of(info.id) << " | `" << info.type << "` | "
         << name_of(info.unit) << " | " << name_of(info.form) << " | " << name_of(info.extent) << " | "
-        << name_of(info.space) << " | " << name_of(info.scope) << " | " << pad_text(info) << " | "
-        << name_of(info.life) << " |\n";
+        << name_of(info.space) << " | " << name_of(info.share) << " | " << name_of(info.scope) << " | "
+        << pad_text(info) << " | " << name_of(info.life) << " |\n";
   }
   return std::move(out).str();
 }

@@ -53,7 +53,7 @@ Status check_limits(const StepLimits& limits) {
         Least{"max_edits", limits.max_edits, 0}, Least{"max_copies", limits.max_copies, 0},
         Least{"vocab_size", limits.vocab_size, 1}, Least{"penalty_slots", limits.penalty_slots, 0},
         Least{"mask_slots", limits.mask_slots, 0}, Least{"dp_ranks", limits.dp_ranks, 1},
-        Least{"num_groups", limits.num_groups, 0}}) {
+        Least{"cp_ranks", limits.cp_ranks, 1}, Least{"num_groups", limits.num_groups, 0}}) {
     if (each.value < each.least) {
       return error(Code::kInvalidArgument, "limits: ", each.name, " is ", each.value, "; expected at least ",
                    each.least);

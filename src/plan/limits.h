@@ -34,7 +34,7 @@ struct CacheGroup {
 };
 
 struct StepLimits {
-  int32_t max_rows = 0;         // padded rows of one step
+  int32_t max_rows = 0;         // padded rows of one step, on one rank
   int32_t max_seqs = 0;         // padded sequences of one step, pad sequences included
   int32_t max_logits_rows = 0;  // padded logits rows
   int32_t max_seq_len = 0;      // tokens of one sequence
@@ -44,6 +44,7 @@ struct StepLimits {
   int32_t penalty_slots = 0;    // rows of token counts
   int32_t mask_slots = 0;       // rows of allowed-token masks
   int32_t dp_ranks = 1;         // data-parallel ranks whose row counts travel in the plan
+  int32_t cp_ranks = 1;         // context-parallel ranks that may share the rows of a step
   int32_t num_groups = 0;
   std::array<CacheGroup, kMaxGroups> groups;
 

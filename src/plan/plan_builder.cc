@@ -10,12 +10,17 @@ namespace {
 // A pad row carries token 0: the embedding of some token, never of an invalid id.
 constexpr TokenId kPadToken{0};
 
-// The context-parallel chunks that a rank holds alone: both halves of the rows, the longer one first.
-CpSegments halves(TokenCount computed, RowCount rows) {
-  const int32_t first = (rows.get() + 1) / 2;
-  return {.prev = {Position(computed.get()), RowCount(first)},
-          .next = {Position(computed.get() + first), RowCount(rows.get() - first)}};
+CpSegment segment_of(TokenCount computed, const CpChunk& chunk) {
+  return {Position(computed.get() + chunk.begin), RowCount(chunk.rows)};
 }
+
+// The chunks of a rank; one that is alone holds both halves of all rows, the longer one first.
+CpSegments segments_of(TokenCount computed, int32_t rows, const CpCut& cut) {
+  return {.prev = segment_of(computed, cp_early(rows, cut)),
+          .next = segment_of(computed, cp_late(rows, cut))};
+}
+
+int32_t rows_of(const SequenceStep& step) { return static_cast<int32_t>(step.tokens.size()); }
 
 }  // namespace
 
@@ -30,12 +35,14 @@ PlanBuilder::PlanBuilder(const StepLimits& limits, std::vector<PageTables*> tabl
     LS_CHECK(!paged || tables_[static_cast<size_t>(g)] != nullptr, "no table for paged group ", g);
   }
   members_.reserve(static_cast<size_t>(limits.max_seqs) + 1);
+  counted_.resize(static_cast<size_t>(limits.cp_ranks));
 }
 
 Status PlanBuilder::build(const StepRequest& request, StepPlan& plan) {
   LS_TRY(check_bucket(request));
   for (size_t s = 0; s < request.sequences.size(); ++s) LS_TRY(check_sequence(request, s));
   LS_TRY(check_lists(request));
+  cut_ = cp_cuts(request.sequences, request.cut.ranks) ? request.cut : CpCut{};
   LS_TRY(pad(request));
   plan.reset(limits_, request.bucket);
   derive_rows(plan);
@@ -43,9 +50,10 @@ Status PlanBuilder::build(const StepRequest& request, StepPlan& plan) {
   for (int32_t g = 0; g < limits_.num_groups; ++g) {
     if (limits_.group(GroupId(g)).kind != GroupKind::kPaged) continue;
     derive_slots(GroupId(g), plan);
+    derive_gathered_slots(request, GroupId(g), plan);
     derive_tables(GroupId(g), plan);
   }
-  derive_logits_rows(plan);
+  derive_logits_rows(request, plan);
   derive_scalars(request, plan);
   derive_lists(request, plan);
   plan.freeze();
@@ -66,6 +74,11 @@ Status PlanBuilder::check_bucket(const StepRequest& request) const {
     return error(Code::kInternal, "plan ", request.epoch, ": bucket of ", bucket.rows, " rows, ", bucket.seqs,
                  " sequences and ", bucket.logits_rows, " logits rows; expected at most ", limits_.max_rows,
                  ", ", limits_.max_seqs, " and ", limits_.max_logits_rows);
+  }
+  const CpCut& cut = request.cut;
+  if ((cut.ranks != 1 && cut.ranks != limits_.cp_ranks) || cut.rank < 0 || cut.rank >= cut.ranks) {
+    return error(Code::kInternal, "plan ", request.epoch, ": cut for rank ", cut.rank, " of ", cut.ranks,
+                 "; expected a rank of 1 or of cp_ranks = ", limits_.cp_ranks);
   }
   return {};
 }
@@ -130,29 +143,44 @@ int32_t PlanBuilder::rows_per_pad(const Bucket& bucket, const Totals& totals, in
   return rows;
 }
 
+// A rank that shares the rows runs two parts of each sequence: all early chunks, then all late ones. Each is
+// a member of its own, so nobody has to know where the early ones end.
+void PlanBuilder::list_members(const StepRequest& request) {
+  members_.clear();
+  const auto add = [&](const SequenceStep& step, const CpChunk& chunk) {
+    members_.push_back({.step = &step,
+                        .rows = RowCount(chunk.rows),
+                        .computed = TokenCount(step.computed.get() + chunk.begin),
+                        .first = chunk.begin});
+  };
+  const bool whole = cut_.ranks == 1;
+  for (const SequenceStep& step : request.sequences)
+    add(step, whole ? CpChunk{0, rows_of(step)} : cp_early(rows_of(step), cut_));
+  if (whole) return;
+  for (const SequenceStep& step : request.sequences) add(step, cp_late(rows_of(step), cut_));
+}
+
 // Missing rows become pad sequences; missing sequences become empty ones. There is no third kind of row.
 Status PlanBuilder::pad(const StepRequest& request) {
   const Bucket& bucket = request.bucket;
-  const auto seqs = static_cast<int64_t>(request.sequences.size());
+  list_members(request);
+  const auto seqs = static_cast<int64_t>(members_.size());
   Totals totals;
-  for (const SequenceStep& step : request.sequences) {
-    totals.rows += static_cast<int64_t>(step.tokens.size());
-    totals.logits_rows += step.wants_logits ? 1 : 0;
-    totals.one_row_each = totals.one_row_each && step.tokens.size() == 1;
+  for (const Member& member : members_) {
+    totals.rows += member.rows.get();
+    totals.one_row_each = totals.one_row_each && member.rows == RowCount(1);
   }
+  const auto logits_rows = std::count_if(request.sequences.begin(), request.sequences.end(),
+                                         [](const SequenceStep& step) { return step.wants_logits; });
   const int64_t missing = bucket.rows.get() - totals.rows;
   const int64_t free_seqs = bucket.seqs.get() - seqs;
   const int64_t per_pad = missing > 0 ? rows_per_pad(bucket, totals, free_seqs) : 1;
   if (missing < 0 || free_seqs < 0 || ceil_div(std::max<int64_t>(missing, 0), per_pad) > free_seqs ||
-      totals.logits_rows > bucket.logits_rows.get()) {
+      logits_rows > bucket.logits_rows.get()) {
     return error(Code::kInternal, "plan ", request.epoch, ": ", seqs, " sequences of ", totals.rows,
-                 " rows with ", totals.logits_rows,
-                 " logits rows; expected them, padded, to fit the bucket of ", bucket.rows, " rows, ",
-                 bucket.seqs, " sequences and ", bucket.logits_rows, " logits rows");
+                 " rows with ", logits_rows, " logits rows; expected them, padded, to fit the bucket of ",
+                 bucket.rows, " rows, ", bucket.seqs, " sequences and ", bucket.logits_rows, " logits rows");
   }
-  members_.clear();
-  for (const SequenceStep& step : request.sequences)
-    members_.push_back({.step = &step, .rows = RowCount(step.tokens.size()), .computed = step.computed});
   for (int64_t left = missing; left > 0; left -= per_pad)
     members_.push_back(
         {.step = nullptr, .rows = RowCount(std::min(left, per_pad)), .computed = TokenCount(0)});
@@ -171,13 +199,15 @@ void PlanBuilder::derive_rows(StepPlan& plan) const {
     starts[s] = RowOffset(row);
     const Member& member = members_[s];
     for (int32_t i = 0; i < member.rows.get(); ++i, ++row) {
-      token_ids[row] = member.step != nullptr ? member.step->tokens[static_cast<size_t>(i)] : kPadToken;
+      token_ids[row] =
+          member.step != nullptr ? member.step->tokens[static_cast<size_t>(member.first + i)] : kPadToken;
       token_source[row] = TokenSource::literal();
       positions[row] = Position(member.computed.get() + i);
       write_slots[row] = StateSlotOrSkip::skip();
     }
     if (member.step == nullptr || member.rows.get() == 0) continue;
-    token_source[row - 1] = member.step->last_token_source;
+    if (member.first + member.rows.get() == rows_of(*member.step))
+      token_source[row - 1] = member.step->last_token_source;
     if (member.step->state_slot.get() > 0) write_slots[row - 1] = StateSlotOrSkip(member.step->state_slot);
   }
   starts[members_.size()] = RowOffset(row);
@@ -210,6 +240,7 @@ void PlanBuilder::derive_sequences(StepPlan& plan) const {
   const auto initial = plan.edit(field::has_initial_state);
   const auto penalty_slots = plan.edit(field::penalty_slots);
   const auto segments = plan.edit(field::cp_segments);
+  const auto spans = plan.edit(field::cp_spans);
   for (size_t s = 0; s < members_.size(); ++s) {
     const Member& member = members_[s];
     const SequenceStep* step = member.step;
@@ -219,7 +250,35 @@ void PlanBuilder::derive_sequences(StepPlan& plan) const {
     read_slots[s] = step != nullptr ? step->state_slot : StateSlot(0);
     initial[s] = member.computed.get() > 0 ? 1 : 0;
     penalty_slots[s] = step != nullptr ? step->penalty_slot : PenaltySlot(-1);
-    segments[s] = halves(member.computed, member.rows);
+    segments[s] = step != nullptr ? segments_of(step->computed, rows_of(*step), cut_)
+                                  : segments_of(TokenCount(0), member.rows.get(), {});
+    if (step != nullptr) spans[s] = {Position(step->computed.get()), RowCount(rows_of(*step))};
+  }
+  plan.edit(field::cp_ranks)[0] = cut_.ranks;
+  plan.edit(field::cp_rank)[0] = cut_.rank;
+}
+
+// The slots of every rank's rows, rank by rank, each as its own plan has them.
+void PlanBuilder::derive_gathered_slots(const StepRequest& request, GroupId group, StepPlan& plan) const {
+  const auto slots = plan.edit(field::cp_slot_mapping, group);
+  std::fill(slots.begin(), slots.end(), SlotOrSkip::skip());
+  if (cut_.ranks == 1) return;
+  const int32_t page_tokens = limits_.group(group).page_tokens;
+  const auto g = static_cast<size_t>(group.get());
+  const auto put = [&](const SequenceStep& step, const CpChunk& chunk, size_t at) {
+    const std::span<const PageId> pages = tables_[g]->pages(step.table_rows[g]);
+    for (int32_t i = chunk.begin; i < chunk.begin + chunk.rows; ++i, ++at) {
+      const int32_t position = step.computed.get() + i;
+      const int64_t page = pages[static_cast<size_t>(position / page_tokens)].get();
+      slots[at] = SlotOrSkip(page * page_tokens + position % page_tokens);
+    }
+    return at;
+  };
+  for (int32_t rank = 0; rank < cut_.ranks; ++rank) {
+    const CpCut cut{cut_.ranks, rank};
+    auto at = static_cast<size_t>(rank) * static_cast<size_t>(request.bucket.rows.get());
+    for (const SequenceStep& step : request.sequences) at = put(step, cp_early(rows_of(step), cut), at);
+    for (const SequenceStep& step : request.sequences) at = put(step, cp_late(rows_of(step), cut), at);
   }
 }
 
@@ -236,12 +295,37 @@ void PlanBuilder::derive_tables(GroupId group, StepPlan& plan) const {
   }
 }
 
-void PlanBuilder::derive_logits_rows(StepPlan& plan) const {
-  const auto starts = plan.get(field::query_start_loc);
+// Where the last row of sequence s is: which rank has it, and which of its rows it is there. Called for every
+// sequence in turn, for a rank's rows are counted on the way.
+PlanBuilder::Place PlanBuilder::last_row(const StepPlan& plan, const StepRequest& request, size_t s) {
+  const int32_t rows = rows_of(request.sequences[s]);
+  if (cut_.ranks == 1) return {.rank = 0, .row = plan.get(field::query_start_loc)[s + 1].get() - 1};
+  for (int32_t rank = 0; rank < cut_.ranks; ++rank) {
+    Counted& counted = counted_[static_cast<size_t>(rank)];
+    if (s == 0) {
+      counted = {};
+      for (const SequenceStep& step : request.sequences)
+        counted.late +=
+            cp_early(rows_of(step), {cut_.ranks, rank}).rows;  // late rows come after all of these
+    }
+    counted.early += cp_early(rows, {cut_.ranks, rank}).rows;
+    counted.late += cp_late(rows, {cut_.ranks, rank}).rows;
+  }
+  const int32_t last = std::max(std::min(2 * cut_.ranks, rows), 1) - 1;
+  const int32_t owner = cp_owner(last, cut_.ranks);
+  const Counted& counted = counted_[static_cast<size_t>(owner)];
+  return {.rank = owner, .row = (last < cut_.ranks ? counted.early : counted.late) - 1};
+}
+
+void PlanBuilder::derive_logits_rows(const StepRequest& request, StepPlan& plan) {
   size_t r = 0;
-  const auto put = [&](RowIndex row, Position position, PenaltySlot penalty_slot,
+  const auto put = [&](const Place& place, Position position, PenaltySlot penalty_slot,
                        const SamplingFacts& facts) {
-    plan.edit(field::logits_rows)[r] = row;
+    const bool gathered = cut_.ranks > 1 && place.row >= 0;
+    plan.edit(field::logits_rows)[r] = RowIndex(place.row);
+    plan.edit(field::cp_logits_rows)[r] =
+        gathered ? RowIndex(int64_t{place.rank} * request.bucket.logits_rows.get() + static_cast<int64_t>(r))
+                 : RowIndex(-1);
     plan.edit(field::temperature)[r] = facts.temperature;
     plan.edit(field::top_k)[r] = facts.top_k;
     plan.edit(field::top_p)[r] = facts.top_p;
@@ -256,41 +340,44 @@ void PlanBuilder::derive_logits_rows(StepPlan& plan) const {
     plan.edit(field::logprobs)[r] = facts.logprobs;
     ++r;
   };
-  for (size_t s = 0; s < members_.size(); ++s) {
-    const Member& member = members_[s];
-    if (member.step == nullptr || !member.step->wants_logits) continue;
-    put(RowIndex(starts[s + 1].get() - 1), Position(member.computed.get() + member.rows.get()),
-        member.step->penalty_slot, member.step->sampling);
+  for (size_t s = 0; s < request.sequences.size(); ++s) {
+    const SequenceStep& step = request.sequences[s];
+    const Place last = last_row(plan, request, s);
+    if (!step.wants_logits) continue;
+    put(last, Position(step.computed.get() + rows_of(step)), step.penalty_slot, step.sampling);
   }
   while (r < plan.get(field::logits_rows).size())
-    put(RowIndex(-1), Position(0), PenaltySlot(-1), SamplingFacts{});
+    put({.rank = 0, .row = -1}, Position(0), PenaltySlot(-1), SamplingFacts{});
 }
 
 void PlanBuilder::derive_scalars(const StepRequest& request, StepPlan& plan) const {
-  int32_t rows = 0, logits_rows = 0, longest_query = 0, shortest_query = limits_.max_rows, longest = 0;
-  bool decode = true, prefill = true;
+  int32_t rows = 0, longest_query = 0, shortest_query = limits_.max_rows, longest = 0, live = 0;
   for (const Member& member : members_) {
     const int32_t own = member.rows.get();
     longest = std::max(longest, member.computed.get() + own);
+    live += member.step != nullptr ? 1 : 0;
     if (own == 0) continue;
     longest_query = std::max(longest_query, own);
     shortest_query = std::min(shortest_query, own);
-    if (member.step == nullptr) continue;
-    rows += own;
-    logits_rows += member.step->wants_logits ? 1 : 0;
-    (own == 1 ? prefill : decode) = false;
+    rows += member.step != nullptr ? own : 0;
   }
-  const Phase phase = rows == 0 ? Phase::kIdle
-                      : decode  ? Phase::kDecode
-                      : prefill ? Phase::kPrefill
-                                : Phase::kMixed;
+  int32_t logits_rows = 0;
+  bool single = false, several = false;  // of whole sequences: ranks that share a step are in one phase
+  for (const SequenceStep& step : request.sequences) {
+    logits_rows += step.wants_logits ? 1 : 0;
+    if (rows_of(step) > 0) (rows_of(step) == 1 ? single : several) = true;
+  }
+  const Phase phase = single && several ? Phase::kMixed
+                      : single          ? Phase::kDecode
+                      : several         ? Phase::kPrefill
+                                        : Phase::kIdle;
   const auto sources = plan.get(field::token_source);
   const bool sourced =
       std::any_of(sources.begin(), sources.end(), [](TokenSource source) { return !source.is_literal(); });
   plan.edit(field::epoch)[0] = request.epoch;
   plan.edit(field::source_epoch)[0] = sourced ? request.source_epoch : Epoch(0);
   plan.edit(field::num_rows)[0] = LiveRows(rows);
-  plan.edit(field::num_seqs)[0] = LiveSeqs(request.sequences.size());
+  plan.edit(field::num_seqs)[0] = LiveSeqs(live);
   plan.edit(field::num_logits_rows)[0] = LiveRows(logits_rows);
   plan.edit(field::max_seq_len)[0] = TokenCount(longest);
   plan.edit(field::phase)[0] = static_cast<int32_t>(phase);

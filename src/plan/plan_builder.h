@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "plan/cp_cut.h"
 #include "plan/page_tables.h"
 #include "plan/step_plan.h"
 
@@ -43,8 +44,9 @@ struct StepRequest {
   Epoch
       source_epoch;  // the step whose sampled tokens the sources name; not read where every token is literal
   std::span<const SequenceStep> sequences;
-  Bucket bucket;
+  Bucket bucket;  // of one rank
   std::array<std::span<const PageCopy>, kMaxGroups> copies{};
+  CpCut cut;  // which rank's share of the rows; all ranks build from the same request but for this
 };
 
 // Thread: one owner. Cost: O(rows + edits), no allocation once warm.
@@ -64,35 +66,51 @@ class PlanBuilder {
   void accepted();
 
  private:
-  // A member of the padded list: a sequence, a pad sequence, or an empty one.
+  // A member of the padded list: a sequence or the part of it that the rank runs, a pad sequence, or an empty
+  // one.
   struct Member {
     const SequenceStep* step = nullptr;  // null: pad
     RowCount rows;
-    TokenCount computed;
+    TokenCount computed;  // before its first row
+    int32_t first = 0;    // of the step's tokens
   };
-  // The totals of a request, live things only.
+  // The totals of the live members.
   struct Totals {
     int64_t rows = 0;
-    int32_t logits_rows = 0;
     bool one_row_each = true;
   };
+  // A row of a rank.
+  struct Place {
+    int32_t rank = 0;
+    int32_t row = 0;
+  };
+  // Rows of a rank up to where a walk over the sequences stands.
+  struct Counted {
+    int32_t early = 0;
+    int32_t late = 0;
+  };
+  Place last_row(const StepPlan& plan, const StepRequest& request, size_t s);
   Status check_bucket(const StepRequest& request) const;
   Status check_sequence(const StepRequest& request, size_t s) const;
   Status check_lists(const StepRequest& request) const;
   std::span<const TableEdit> pending_edits(GroupId group) const;
   int32_t rows_per_pad(const Bucket& bucket, const Totals& totals, int64_t free_seqs) const;
+  void list_members(const StepRequest& request);
   Status pad(const StepRequest& request);
   void derive_rows(StepPlan& plan) const;
   void derive_slots(GroupId group, StepPlan& plan) const;
   void derive_sequences(StepPlan& plan) const;
   void derive_tables(GroupId group, StepPlan& plan) const;
-  void derive_logits_rows(StepPlan& plan) const;
+  void derive_logits_rows(const StepRequest& request, StepPlan& plan);
+  void derive_gathered_slots(const StepRequest& request, GroupId group, StepPlan& plan) const;
   void derive_scalars(const StepRequest& request, StepPlan& plan) const;
   void derive_lists(const StepRequest& request, StepPlan& plan) const;
 
   StepLimits limits_;
   std::vector<PageTables*> tables_;
-  std::vector<Member> members_;  // the padded list of the step being built
+  std::vector<Member> members_;   // the padded list of the step being built
+  CpCut cut_;                     // of the step being built; one rank where each runs all rows
+  std::vector<Counted> counted_;  // [ranks]
 };
 
 }  // namespace lockstep

@@ -17,6 +17,7 @@ int64_t element_count(const StepLimits& limits, const Bucket& bucket, Form form)
     case Form::kEdits: return limits.max_edits;
     case Form::kCopies: return limits.max_copies;
     case Form::kPerRank: return limits.dp_ranks;
+    case Form::kPerGathered: return limits.cp_ranks > 1 ? int64_t{limits.cp_ranks} * bucket.rows.get() : 0;
   }
   return 0;
 }
@@ -52,6 +53,7 @@ ImageLayout::Key::Key(const StepLimits& limits, const Bucket& wanted)
       max_edits(limits.max_edits),
       max_copies(limits.max_copies),
       dp_ranks(limits.dp_ranks),
+      cp_ranks(limits.cp_ranks),
       num_groups(limits.num_groups) {
   for (int32_t g = 0; g < num_groups; ++g)
     paged |= static_cast<uint32_t>(limits.group(GroupId(g)).kind == GroupKind::kPaged) << g;

@@ -60,6 +60,7 @@ class ImageLayout {
     int32_t max_edits = -1;
     int32_t max_copies = -1;
     int32_t dp_ranks = -1;
+    int32_t cp_ranks = -1;
     int32_t num_groups = -1;
     uint32_t paged = 0;  // bit g: group g is paged
   };

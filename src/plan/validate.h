@@ -78,20 +78,28 @@ class PlanValidator {
   bool check_positions(const StepPlan& plan);              // P2
   bool check_prompts(const StepPlan& plan);                // P2
   bool check_longest(const StepPlan& plan);                // P2
+  bool check_cut(const StepPlan& plan);                    // P9
+  bool check_spans(const StepPlan& plan);                  // P9
   bool check_segments(const StepPlan& plan);               // P9
+  bool check_chunk(const StepPlan& plan, int32_t s);       // P9
   bool check_geometry(const StepPlan& plan);               // GEO
   bool check_edits(const StepPlan& plan, GroupId group);   // P3
   bool check_tables(const StepPlan& plan, GroupId group);  // P3
   bool check_row(const StepPlan& plan, GroupId group, int32_t s);
   bool check_owners(const StepPlan& plan, GroupId group);  // P3
   bool check_owner(const StepPlan& plan, GroupId group, int32_t s, int32_t index);
-  bool check_slots(const StepPlan& plan, GroupId group);                      // P4
+  bool check_slots(const StepPlan& plan, GroupId group);           // P4
+  bool check_gathered_slots(const StepPlan& plan, GroupId group);  // P4, P9
+  bool check_gathered_rank(const StepPlan& plan, GroupId group, int32_t rank);
   bool check_copies(const StepPlan& plan, GroupId group);                     // GEO
   bool check_copied_page(const StepPlan& plan, GroupId group, int32_t copy);  // P3
   bool check_states(const StepPlan& plan);                                    // P5
   bool check_state_ages(const StepPlan& plan, GroupId group);                 // P5
   bool check_state_writes(const StepPlan& plan);                              // P5
+  bool check_handed_on_states(const StepPlan& plan);                          // P5
   bool check_logits_rows(const StepPlan& plan);                               // GEO
+  bool check_shared_logits_rows(const StepPlan& plan);                        // GEO
+  bool check_logits_row(const StepPlan& plan, int32_t r, int32_t s);          // GEO
   bool check_sampling(const StepPlan& plan);                                  // GEO
   bool check_penalties(const StepPlan& plan);                                 // GEO
   bool check_pads(const StepPlan& plan);                                      // P11
@@ -100,6 +108,23 @@ class PlanValidator {
   // Records the violation; false, so that a check can return it. True where the rule is switched off: the
   // check then passes over the plan.
   bool refuse(const Where& where, const FixedText& expected, const FixedText& found);
+  // Whether the plan is one rank's share of the rows. Its sequences are halves then: the early chunks of all,
+  // then the late ones.
+  static bool cut(const StepPlan& plan) { return plan.scalar(field::cp_ranks) > 1; }
+  static int32_t whole_sequences(const StepPlan& plan) {
+    const int32_t sequences = plan.scalar(field::num_seqs).get();
+    return cut(plan) ? sequences / 2 : sequences;
+  }
+  // The early chunk whose sequence s is the late one of; -1 where it is not.
+  static int32_t early_half(const StepPlan& plan, int32_t s) {
+    const int32_t whole = whole_sequences(plan);
+    return cut(plan) && s >= whole && s < 2 * whole ? s - whole : -1;
+  }
+  // Tokens of a live sequence when the step is done, on all ranks together.
+  static int32_t end_of(const StepPlan& plan, int32_t s) {
+    const CpSegment& span = plan.get(field::cp_spans)[static_cast<size_t>(s)];
+    return span.start.get() + span.length.get();
+  }
   bool paged(GroupId group) const { return limits_.group(group).kind == GroupKind::kPaged; }
   // Takes over what a valid plan has said.
   void accept(const StepPlan& plan);
@@ -124,6 +149,12 @@ class PlanValidator {
       live_rows_;               // [groups], of table rows: edited in this plan; read by a sequence
   std::vector<Stamps> copied_;  // [groups], of pages and state slots: targets of copies
   Stamps read_states_, written_states_, penalties_;
+  // Rows of a rank up to where a walk over the sequences stands.
+  struct Passed {
+    int32_t early = 0;
+    int32_t late = 0;
+  };
+  std::vector<Passed> passed_;  // [context-parallel ranks]
 };
 
 }  // namespace lockstep

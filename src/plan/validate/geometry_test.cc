@@ -220,9 +220,9 @@ TEST(PlanValidator, NamesTheFieldThatLiesElsewhereInAPlanOfOtherLimits) {
   groups.groups[0] = {.kind = GroupKind::kState, .num_pages = 2};
 
   EXPECT_EQ(refusal(ranks, kBucket),
-            "plan 0: P10 dp_row_counts[0] is an array of 2 at byte 528; expected an array of 1 at byte 528");
+            "plan 0: P10 dp_row_counts[0] is an array of 2 at byte 576; expected an array of 1 at byte 576");
   EXPECT_EQ(refusal(groups, kBucket),
-            "plan 0: P10 dp_row_counts[0] is an array of 1 at byte 544; expected an array of 1 at byte 528");
+            "plan 0: P10 dp_row_counts[0] is an array of 1 at byte 592; expected an array of 1 at byte 576");
 }
 
 TEST(PlanValidator, RefusesPlansWithoutAnImage) {

@@ -94,13 +94,13 @@ inline void expect_violation(const Violation* found, const Violation& expected, 
 
 // Tries each mutation on each plan of many simulations. The validator refuses all of them before it accepts
 // the plan itself, so a refusal that leaves a trace shows too. Every mutation has to apply often enough.
-inline void try_mutations(std::span<const Mutation> mutations) {
+inline void try_mutations(std::span<const Mutation> mutations, int32_t cp_ranks = 1) {
   constexpr uint64_t kSeeds = 80;
   constexpr int kPlans = 30;
   constexpr int kLeast = 15;
   std::vector<int> applied(mutations.size());
   for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
-    Simulation simulation(seed);
+    Simulation simulation(seed, cp_ranks);
     std::mt19937_64 choices(seed);
     PlanValidator validator(simulation.limits());
     StepPlan plan;

@@ -70,13 +70,20 @@ bool PlanValidator::check_row(const StepPlan& plan, GroupId group, int32_t s) {
   if (live) {
     if (row <= TableRow(0) || row.get() >= mirror.rows())
       return refuse(where, FixedText("a table row of 1..", mirror.rows() - 1), FixedText(row));
-    const int32_t other = live_rows_[static_cast<size_t>(group.get())].mark(row.get(), s);
+    const int32_t early = early_half(plan, s);
+    const TableRow shared = early < 0 ? row : plan.get(field::table_rows, group)[static_cast<size_t>(early)];
+    if (row != shared) {
+      return refuse(where, FixedText(shared, ", the table row of its early chunk, sequence ", early),
+                    FixedText(row));
+    }
+    const int32_t other = early >= 0 ? -1 : live_rows_[static_cast<size_t>(group.get())].mark(row.get(), s);
     if (other >= 0) {
       return refuse(where, FixedText("a table row of its own"),
                     FixedText(row, ", the table row of sequence ", other));
     }
   }
-  const TokenCount length = plan.get(field::seq_lens)[at];
+  // Keys of all ranks are stored, so the pages of a sequence's whole span are needed, whoever reads how many.
+  const TokenCount length = live ? TokenCount(end_of(plan, s)) : plan.get(field::seq_lens)[at];
   const int32_t needed = ceil_div(length.get(), limits_.group(group).page_tokens);
   if (needed > mirror.length(row)) {
     const TableRow writer = mirror.ended_by(row);
@@ -87,25 +94,22 @@ bool PlanValidator::check_row(const StepPlan& plan, GroupId group, int32_t s) {
         writer == TableRow(0) ? held
                               : FixedText(held.view(), "; table row ", writer, " has written the next"));
   }
-  const Digest digest = mirror.digest(row, needed);
+  const int32_t read = ceil_div(plan.get(field::seq_lens)[at].get(), limits_.group(group).page_tokens);
+  const Digest digest = mirror.digest(row, read);
   const Digest found = plan.get(field::table_digests, group)[at];
   return found == digest ||
          refuse({"P3", FieldId::table_digests, s, group},
-                FixedText(Hex{digest}, ", of ", Counted{needed, "page"}, " in table row ", row),
+                FixedText(Hex{digest}, ", of ", Counted{read, "page"}, " in table row ", row),
                 FixedText(Hex{found}));
 }
 
 bool PlanValidator::check_owners(const StepPlan& plan, GroupId group) {
-  const auto starts = plan.get(field::query_start_loc);
-  const auto computed = plan.get(field::computed_lens);
   const int32_t page_tokens = limits_.group(group).page_tokens;
-  const int32_t live = plan.scalar(field::num_seqs).get();
-  for (int32_t s = 0; s < live; ++s) {
-    const auto at = static_cast<size_t>(s);
-    const int32_t rows = starts[at + 1].get() - starts[at].get();
-    if (rows == 0) continue;
-    const int32_t first = computed[at].get() / page_tokens;
-    const int32_t last = (computed[at].get() + rows - 1) / page_tokens;
+  for (int32_t s = 0; s < whole_sequences(plan); ++s) {
+    const CpSegment& span = plan.get(field::cp_spans)[static_cast<size_t>(s)];
+    if (span.length == RowCount(0)) continue;
+    const int32_t first = span.start.get() / page_tokens;
+    const int32_t last = (end_of(plan, s) - 1) / page_tokens;
     for (int32_t index = first; index <= last; ++index) {
       if (!check_owner(plan, group, s, index)) return false;
     }
@@ -120,7 +124,7 @@ int32_t PlanValidator::reader_of(const StepPlan& plan, GroupId group, TableMirro
   const int32_t sequence = live_rows_[static_cast<size_t>(group.get())].seen_by(mirror.row_of(entry).get());
   if (sequence < 0) return -1;
   const int64_t first_token = int64_t{mirror.place_in_row(entry)} * limits_.group(group).page_tokens;
-  return plan.get(field::seq_lens)[static_cast<size_t>(sequence)].get() > first_token ? sequence : -1;
+  return end_of(plan, sequence) > first_token ? sequence : -1;
 }
 
 // Pages may be shared while nobody writes them; one that this step writes is held by its writer alone.
@@ -223,8 +227,6 @@ bool PlanValidator::check_copied_page(const StepPlan& plan, GroupId group, int32
 
 void PlanValidator::claim_pages(const StepPlan& plan, GroupId group) {
   TableMirror& mirror = mirrors_[static_cast<size_t>(group.get())];
-  const auto starts = plan.get(field::query_start_loc);
-  const auto computed = plan.get(field::computed_lens);
   const auto table_rows = plan.get(field::table_rows, group);
   const int32_t page_tokens = limits_.group(group).page_tokens;
   for (int32_t c = 0; c < plan.scalar(field::num_copies, group); ++c) {
@@ -234,13 +236,12 @@ void PlanValidator::claim_pages(const StepPlan& plan, GroupId group) {
       holder = mirror.next_holder(holder);
     if (holder != TableMirror::kNone) mirror.claim(target, holder);
   }
-  const int32_t live = plan.scalar(field::num_seqs).get();
-  for (int32_t s = 0; s < live; ++s) {
+  for (int32_t s = 0; s < whole_sequences(plan); ++s) {
     const auto at = static_cast<size_t>(s);
-    const int32_t rows = starts[at + 1].get() - starts[at].get();
-    if (rows == 0) continue;
-    const int32_t last = (computed[at].get() + rows - 1) / page_tokens;
-    for (int32_t index = computed[at].get() / page_tokens; index <= last; ++index)
+    const CpSegment& span = plan.get(field::cp_spans)[at];
+    if (span.length == RowCount(0)) continue;
+    const int32_t last = (end_of(plan, s) - 1) / page_tokens;
+    for (int32_t index = span.start.get() / page_tokens; index <= last; ++index)
       mirror.claim(mirror.page(table_rows[at], index), mirror.entry(table_rows[at], index));
   }
 }

@@ -1,4 +1,4 @@
-// P1: who owns each row, and its token. P2: lengths and positions. P9: context-parallel segments. Geometry.
+// P1: who owns each row, and its token. P2: lengths and positions. Geometry.
 #include <algorithm>
 
 #include "plan/validate.h"
@@ -160,6 +160,13 @@ bool PlanValidator::check_prompts(const StepPlan& plan) {
                              : FixedText("0 in a pad sequence"),
                     FixedText(prompts[s]));
     }
+    const int32_t early = early_half(plan, static_cast<int32_t>(s));
+    if (early >= 0 && prompts[s] != prompts[static_cast<size_t>(early)]) {
+      return refuse(
+          {"P2", FieldId::prompt_lens, static_cast<int32_t>(s)},
+          FixedText(prompts[static_cast<size_t>(early)], " as in sequence ", early, ", its early chunk"),
+          FixedText(prompts[s]));
+    }
   }
   return true;
 }
@@ -179,40 +186,20 @@ bool PlanValidator::check_longest(const StepPlan& plan) {
                 FixedText(plan.scalar(field::max_seq_len)));
 }
 
-// A rank that is alone holds both halves of a sequence's rows, one after the other, the longer one first.
-bool PlanValidator::check_segments(const StepPlan& plan) {
-  const auto starts = plan.get(field::query_start_loc);
-  const auto computed = plan.get(field::computed_lens);
-  const auto segments = plan.get(field::cp_segments);
-  for (size_t s = 0; s < segments.size(); ++s) {
-    const int32_t rows = starts[s + 1].get() - starts[s].get();
-    const int32_t late = rows / 2;
-    const int32_t early = rows - late;
-    const int32_t start = computed[s].get();
-    const CpSegment& prev = segments[s].prev;
-    const CpSegment& next = segments[s].next;
-    if (prev == CpSegment{Position(start), RowCount(early)} &&
-        next == CpSegment{Position(start + early), RowCount(late)})
-      continue;
-    return refuse({"P9", FieldId::cp_segments, static_cast<int32_t>(s)},
-                  FixedText(early, " from ", start, " and ", late, " from ", start + early),
-                  FixedText(prev.length, " from ", prev.start, " and ", next.length, " from ", next.start));
-  }
-  return true;
-}
-
 bool PlanValidator::check_geometry(const StepPlan& plan) {
   const auto starts = plan.get(field::query_start_loc);
-  const int32_t live = plan.scalar(field::num_seqs).get();
   bool single = false, several = false;
   int32_t uniform = -1;
   for (size_t s = 0; s + 1 < starts.size(); ++s) {
     const int32_t rows = starts[s + 1].get() - starts[s].get();
     if (rows == 0) continue;
     uniform = uniform == -1 || uniform == rows ? rows : 0;
-    if (static_cast<int32_t>(s) < live) (rows == 1 ? single : several) = true;
   }
   uniform = std::max(uniform, 0);
+  for (int32_t s = 0; s < whole_sequences(plan); ++s) {
+    const int32_t rows = plan.get(field::cp_spans)[static_cast<size_t>(s)].length.get();
+    if (rows > 0) (rows == 1 ? single : several) = true;
+  }
   const Phase phase = single && several ? Phase::kMixed
                       : single          ? Phase::kDecode
                       : several         ? Phase::kPrefill
@@ -221,6 +208,10 @@ bool PlanValidator::check_geometry(const StepPlan& plan) {
   if (found != static_cast<int32_t>(phase)) {
     return refuse({"GEO", FieldId::phase}, FixedText(static_cast<int32_t>(phase), ", ", name_of(phase)),
                   FixedText(found, ", ", name_of(static_cast<Phase>(found))));
+  }
+  if (cut(plan) && !several) {
+    return refuse({"P9", FieldId::cp_ranks}, FixedText("1, as no sequence has rows to share"),
+                  FixedText(plan.scalar(field::cp_ranks)));
   }
   if (plan.scalar(field::uniform_query_len) != RowCount(uniform)) {
     return refuse({"GEO", FieldId::uniform_query_len},

@@ -46,6 +46,12 @@ bool PlanValidator::check_penalties(const StepPlan& plan) {
   for (int32_t s = 0; s < live; ++s) {
     const PenaltySlot slot = slots[static_cast<size_t>(s)];
     const Where where{"GEO", FieldId::penalty_slots, s, GroupId(0)};
+    if (const int32_t early = early_half(plan, s); early >= 0) {
+      const PenaltySlot shared = slots[static_cast<size_t>(early)];
+      if (slot == shared) continue;
+      return refuse(where, FixedText(shared, ", the penalty slot of its early chunk, sequence ", early),
+                    FixedText(slot));
+    }
     if (slot == PenaltySlot(-1)) continue;
     if (slot < PenaltySlot(0) || slot.get() >= limits_.penalty_slots)
       return refuse(where, FixedText("-1, or one of ", Counted{limits_.penalty_slots, "penalty slot"}),
@@ -63,8 +69,6 @@ bool PlanValidator::check_penalties(const StepPlan& plan) {
 // the owner of each.
 bool PlanValidator::check_logits_rows(const StepPlan& plan) {
   const auto starts = plan.get(field::query_start_loc);
-  const auto lengths = plan.get(field::seq_lens);
-  const auto prompts = plan.get(field::prompt_lens);
   const auto logits_rows = plan.get(field::logits_rows);
   const auto sequences = static_cast<size_t>(plan.scalar(field::num_seqs).get());
   const int32_t count = plan.scalar(field::num_logits_rows).get();
@@ -80,24 +84,35 @@ bool PlanValidator::check_logits_rows(const StepPlan& plan) {
           FixedText("the last row of a live sequence", r > 0 ? ", past those of the entries before" : ""),
           FixedText(row));
     }
-    if (lengths[s] < prompts[s]) {
-      return refuse(
-          {"GEO", FieldId::logits_rows, r}, FixedText("a row of a sequence whose prompt is complete"),
-          FixedText(row, ", after ", lengths[s], " of the prompt's ", Counted{prompts[s].get(), "token"}));
+    const RowIndex gathered = plan.get(field::cp_logits_rows)[at];
+    if (gathered != RowIndex(-1)) {
+      return refuse({"GEO", FieldId::cp_logits_rows, r}, FixedText("-1, as every rank computes the row"),
+                    FixedText(gathered));
     }
-    const Position position = plan.get(field::sample_positions)[at];
-    if (position.get() != lengths[s].get()) {
-      return refuse({"GEO", FieldId::sample_positions, r},
-                    FixedText(lengths[s], ", one past the position of row ", row), FixedText(position));
-    }
-    const PenaltySlot slot = plan.get(field::sample_penalty_slots)[at];
-    if (slot != plan.get(field::penalty_slots)[s]) {
-      return refuse({"GEO", FieldId::sample_penalty_slots, r},
-                    FixedText(plan.get(field::penalty_slots)[s], ", the penalty slot of sequence ", s),
-                    FixedText(slot));
-    }
+    if (!check_logits_row(plan, r, static_cast<int32_t>(s))) return false;
   }
   return true;
+}
+
+// What holds of a logits row whoever computes it: s is its sequence.
+bool PlanValidator::check_logits_row(const StepPlan& plan, int32_t r, int32_t s) {
+  const auto at = static_cast<size_t>(r);
+  const RowIndex row = plan.get(field::logits_rows)[at];
+  const TokenCount prompt = plan.get(field::prompt_lens)[static_cast<size_t>(s)];
+  const int32_t length = end_of(plan, s);
+  if (length < prompt.get()) {
+    return refuse({"GEO", FieldId::logits_rows, r}, FixedText("a row of a sequence whose prompt is complete"),
+                  FixedText(row, ", after ", length, " of the prompt's ", Counted{prompt.get(), "token"}));
+  }
+  const Position position = plan.get(field::sample_positions)[at];
+  if (position.get() != length) {
+    return refuse({"GEO", FieldId::sample_positions, r},
+                  FixedText(length, ", one past the position of row ", row), FixedText(position));
+  }
+  const PenaltySlot slot = plan.get(field::sample_penalty_slots)[at];
+  const PenaltySlot own = plan.get(field::penalty_slots)[static_cast<size_t>(s)];
+  return slot == own || refuse({"GEO", FieldId::sample_penalty_slots, r},
+                               FixedText(own, ", the penalty slot of sequence ", s), FixedText(slot));
 }
 
 bool PlanValidator::check_sampling(const StepPlan& plan) {

@@ -20,6 +20,7 @@ int64_t elements_of(const FieldInfo& info, const Bucket& bucket, const StepLimit
     case Form::kEdits: return limits.max_edits;
     case Form::kCopies: return limits.max_copies;
     case Form::kPerRank: return limits.dp_ranks;
+    case Form::kPerGathered: return limits.cp_ranks == 1 ? 0 : int64_t{bucket.rows.get()} * limits.cp_ranks;
   }
   return 0;
 }
@@ -34,7 +35,8 @@ int32_t live_elements(const StepPlan& plan, const FieldInfo& info, GroupId group
     case Form::kCopies: return plan.scalar(field::num_copies, group);
     case Form::kScalar:
     case Form::kCumulative:
-    case Form::kPerRank: break;
+    case Form::kPerRank:
+    case Form::kPerGathered: break;
   }
   return plan.layout().place(info.id, group).count;
 }

@@ -31,7 +31,9 @@ class Simulation {
     bool wants_logits() const { return computed + rows == static_cast<int32_t>(tokens.size()); }
   };
 
-  explicit Simulation(uint64_t seed) : random_(seed), limits_(random_limits()) {
+  // With `cp_ranks` of more than one, prompts are cut among so many ranks.
+  explicit Simulation(uint64_t seed, int32_t cp_ranks = 1) : random_(seed), limits_(random_limits()) {
+    limits_.cp_ranks = cp_ranks;
     for (int32_t g = 0; g < limits_.num_groups; ++g) {
       const CacheGroup& group = limits_.group(GroupId(g));
       const auto at = static_cast<size_t>(g);
@@ -51,8 +53,24 @@ class Simulation {
   const std::vector<Sequence*>& scheduled() const { return scheduled_; }
   const std::vector<PageCopy>& copies(GroupId group) const { return copies_[index_of(group)]; }
 
-  // Decides the next step and builds its plan.
+  // Decides the next step and builds its plan, for one rank or another.
   Status next(StepPlan& plan) {
+    return next({&plan, 1}, limits_.cp_ranks > 1 ? pick(0, limits_.cp_ranks - 1) : 0);
+  }
+  // For every rank.
+  Status next(std::vector<StepPlan>& plans) {
+    plans.resize(static_cast<size_t>(limits_.cp_ranks));
+    return next(plans, 0);
+  }
+
+  // A number from [least, most].
+  int32_t pick(int32_t least, int32_t most) {
+    return std::uniform_int_distribution<int32_t>(least, most)(random_);
+  }
+  bool chance(double probability) { return std::bernoulli_distribution(probability)(random_); }
+
+ private:
+  Status next(std::span<StepPlan> plans, int32_t first_rank) {
     commit();
     arrive();
     schedule();
@@ -63,18 +81,14 @@ class Simulation {
                         .sequences = steps,
                         .bucket = bucket_for(steps)};
     for (size_t g = 0; g < kMaxGroups; ++g) request.copies[g] = copies_[g];
-    LS_TRY(builder_->build(request, plan));
+    for (size_t i = 0; i < plans.size(); ++i) {
+      request.cut = {limits_.cp_ranks, first_rank + static_cast<int32_t>(i)};
+      LS_TRY(builder_->build(request, plans[i]));
+    }
     builder_->accepted();
     return {};
   }
 
-  // A number from [least, most].
-  int32_t pick(int32_t least, int32_t most) {
-    return std::uniform_int_distribution<int32_t>(least, most)(random_);
-  }
-  bool chance(double probability) { return std::bernoulli_distribution(probability)(random_); }
-
- private:
   static size_t index_of(GroupId group) { return static_cast<size_t>(group.get()); }
   bool paged(int32_t g) const { return limits_.group(GroupId(g)).kind == GroupKind::kPaged; }
   StepLimits random_limits() {
@@ -156,7 +170,9 @@ class Simulation {
     std::shuffle(running_.begin(), running_.end(), random_);
     int32_t rows_left = limits_.max_rows, logits_left = limits_.max_logits_rows;
     const bool decode_only = chance(0.4);
-    for (size_t i = 0; i < running_.size() && rows_left > 0; ++i) {
+    // A cut plan has two sequences for each, and pads where ranks are not equally full.
+    const size_t most = static_cast<size_t>(limits_.max_seqs) / (limits_.cp_ranks > 1 ? 4 : 1);
+    for (size_t i = 0; i < running_.size() && rows_left > 0 && scheduled_.size() < most; ++i) {
       Sequence& sequence = *running_[i];
       const int32_t missing = static_cast<int32_t>(sequence.tokens.size()) - sequence.computed;
       if (chance(0.1) || (decode_only && missing > 1)) continue;
@@ -322,21 +338,23 @@ class Simulation {
 
   // Any bucket that holds the step, and by luck more.
   Bucket bucket_for(const std::vector<SequenceStep>& steps) {
-    int32_t rows = 0, logits_rows = 0;
-    bool one_each = true;
+    const CpExtent extent = cp_extent(steps, limits_.cp_ranks);
+    const auto rows = static_cast<int32_t>(extent.rows);
+    int32_t logits_rows = 0;
+    bool one_each = !cp_cuts(steps, limits_.cp_ranks);
     for (const SequenceStep& step : steps) {
-      rows += static_cast<int32_t>(step.tokens.size());
       logits_rows += step.wants_logits ? 1 : 0;
       one_each = one_each && step.tokens.size() == 1;
     }
     int32_t per_pad = std::min(limits_.max_rows, limits_.max_seq_len);
     for (int32_t g = 0; g < limits_.num_groups; ++g)
       per_pad = std::min(per_pad, paged(g) ? limits_.group(GroupId(g)).page_tokens : per_pad);
-    const auto seqs = static_cast<int32_t>(steps.size());
+    const auto seqs = static_cast<int32_t>(extent.seqs);
+    const auto least = static_cast<int32_t>(extent.least_rows);
     const int32_t free_seqs = limits_.max_seqs - seqs;
-    const int32_t padded =
-        chance(0.2) ? rows : pick(rows, std::min(limits_.max_rows, rows + free_seqs * per_pad));
-    int32_t pads = (padded - rows + per_pad - 1) / per_pad;
+    const int32_t most = std::max(rows, std::min(limits_.max_rows, least + free_seqs * per_pad));
+    const int32_t padded = chance(0.2) ? rows : pick(rows, most);
+    int32_t pads = (padded - least + per_pad - 1) / per_pad;
     if (one_each && chance(0.7) && padded - rows <= free_seqs) pads = padded - rows;
     return {.rows = PaddedRows(padded),
             .seqs = PaddedSeqs(pick(seqs + pads, limits_.max_seqs)),

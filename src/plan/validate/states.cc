@@ -21,7 +21,14 @@ bool PlanValidator::check_states(const StepPlan& plan) {
     if (state_slots_ > 0) {
       if (slot <= StateSlot(0) || slot.get() >= state_slots_)
         return refuse(where, FixedText("a state slot of 1..", state_slots_ - 1), FixedText(slot));
-      const int32_t other = read_states_.mark(slot.get(), s);
+      const int32_t early = early_half(plan, s);
+      if (early >= 0 && slot != reads[static_cast<size_t>(early)]) {
+        return refuse(where,
+                      FixedText(reads[static_cast<size_t>(early)],
+                                ", the state slot of its early chunk, sequence ", early),
+                      FixedText(slot));
+      }
+      const int32_t other = early >= 0 ? -1 : read_states_.mark(slot.get(), s);
       if (other >= 0) {
         return refuse(where, FixedText("a state slot of its own"),
                       FixedText(slot, ", the state slot of sequence ", other));
@@ -50,15 +57,15 @@ int32_t PlanValidator::state_age(const StepPlan& plan, GroupId group, StateSlot 
 // its computed tokens, whoever put it there: the row before, a verified draft, a copied checkpoint.
 bool PlanValidator::check_state_ages(const StepPlan& plan, GroupId group) {
   const auto reads = plan.get(field::state_read_slot);
-  const auto computed = plan.get(field::computed_lens);
-  const int32_t live = plan.scalar(field::num_seqs).get();
-  for (int32_t s = 0; s < live; ++s) {
+  const auto spans = plan.get(field::cp_spans);
+  for (int32_t s = 0; s < whole_sequences(plan); ++s) {
     const auto at = static_cast<size_t>(s);
-    if (computed[at] == TokenCount(0)) continue;
+    const int32_t computed = spans[at].start.get();  // of a late chunk too: its own are still to come
+    if (computed == 0) continue;
     const int32_t age = state_age(plan, group, reads[at]);
-    if (age == computed[at].get() || age == kUnknownAge) continue;
+    if (age == computed || age == kUnknownAge) continue;
     return refuse({"P5", FieldId::state_read_slot, s, GroupId(0)},
-                  FixedText("a slot that holds the state after ", Counted{computed[at].get(), "token"}),
+                  FixedText("a slot that holds the state after ", Counted{computed, "token"}),
                   age == 0 ? FixedText(reads[at], ", which holds no state")
                            : FixedText(reads[at], ", which holds the state after ", Counted{age, "token"}));
   }
@@ -71,6 +78,14 @@ void PlanValidator::age_states(const StepPlan& plan, GroupId group) {
   for (int32_t c = 0; c < plan.scalar(field::num_copies, group); ++c) {
     const PageCopy& copy = copies[static_cast<size_t>(c)];
     ages[static_cast<size_t>(copy.target.get())] = ages[static_cast<size_t>(copy.source.get())];
+  }
+  if (cut(plan)) {  // whoever runs the last chunk, every rank has its state afterwards
+    for (int32_t s = 0; s < whole_sequences(plan); ++s) {
+      if (plan.get(field::cp_spans)[static_cast<size_t>(s)].length == RowCount(0)) continue;
+      ages[static_cast<size_t>(plan.get(field::state_read_slot)[static_cast<size_t>(s)].get())] =
+          end_of(plan, s);
+    }
+    return;
   }
   const auto writes = plan.get(field::state_write_slots);
   const auto positions = plan.get(field::positions);

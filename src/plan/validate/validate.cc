@@ -48,6 +48,7 @@ PlanValidator::PlanValidator(const StepLimits& limits)
   }
   read_states_ = Stamps(state_slots_);
   written_states_ = Stamps(state_slots_);
+  passed_.resize(static_cast<size_t>(limits_.cp_ranks));
 }
 
 const Violation* PlanValidator::check(const StepPlan& plan) {
@@ -82,15 +83,16 @@ bool PlanValidator::refuse(const Where& where, const FixedText& expected, const 
 }
 
 bool PlanValidator::check_plan(const StepPlan& plan) {
-  if (!check_shape(plan) || !check_epoch(plan)) return false;
+  if (!check_shape(plan) || !check_epoch(plan) || !check_cut(plan)) return false;
   if (!check_starts(plan) || !check_pad_rows(plan) || !check_tokens(plan)) return false;
   if (!check_lengths(plan) || !check_positions(plan) || !check_prompts(plan) || !check_longest(plan))
     return false;
-  if (!check_segments(plan) || !check_geometry(plan)) return false;
+  if (!check_spans(plan) || !check_segments(plan) || !check_geometry(plan)) return false;
   for (int32_t g = 0; g < limits_.num_groups; ++g) {
     const GroupId group(g);
-    if (paged(group) && (!check_edits(plan, group) || !check_tables(plan, group) ||
-                         !check_owners(plan, group) || !check_slots(plan, group)))
+    if (paged(group) &&
+        (!check_edits(plan, group) || !check_tables(plan, group) || !check_owners(plan, group) ||
+         !check_slots(plan, group) || !check_gathered_slots(plan, group)))
       return false;
     if (!check_copies(plan, group)) return false;
   }
@@ -98,8 +100,9 @@ bool PlanValidator::check_plan(const StepPlan& plan) {
   for (int32_t g = 0; g < limits_.num_groups; ++g) {
     if (!paged(GroupId(g)) && !check_state_ages(plan, GroupId(g))) return false;
   }
-  return check_state_writes(plan) && check_penalties(plan) && check_logits_rows(plan) &&
-         check_sampling(plan) && check_pads(plan);
+  return (cut(plan) ? check_handed_on_states(plan) : check_state_writes(plan)) && check_penalties(plan) &&
+         (cut(plan) ? check_shared_logits_rows(plan) : check_logits_rows(plan)) && check_sampling(plan) &&
+         check_pads(plan);
 }
 
 void PlanValidator::accept(const StepPlan& plan) {

@@ -1,0 +1,28 @@
+#include "plan/cp_cut.h"
+
+#include "plan/plan_builder.h"
+
+namespace lockstep {
+
+bool cp_cuts(std::span<const SequenceStep> sequences, int32_t ranks) {
+  return ranks > 1 && std::any_of(sequences.begin(), sequences.end(),
+                                  [](const SequenceStep& step) { return step.tokens.size() > 1; });
+}
+
+CpExtent cp_extent(std::span<const SequenceStep> sequences, int32_t ranks) {
+  const auto seqs = static_cast<int64_t>(sequences.size());
+  const bool cut = cp_cuts(sequences, ranks);
+  CpExtent extent{.rows = 0, .least_rows = 0, .seqs = cut ? 2 * seqs : seqs};
+  for (int32_t rank = 0; rank < (cut ? ranks : 1); ++rank) {
+    int64_t rows = 0;
+    for (const SequenceStep& step : sequences) {
+      const auto own = static_cast<int32_t>(step.tokens.size());
+      rows += cut ? cp_early(own, {ranks, rank}).rows + cp_late(own, {ranks, rank}).rows : own;
+    }
+    extent.rows = std::max(extent.rows, rows);
+    extent.least_rows = rank == 0 ? rows : std::min(extent.least_rows, rows);
+  }
+  return extent;
+}
+
+}  // namespace lockstep
