@@ -9,8 +9,7 @@ std::string_view meaning_of(FieldId id) {
     case FieldId::positions: return "the token's place in its own sequence, from 0";
     case FieldId::state_write_slots: return "recurrent state slot that holds the state after this row";
     case FieldId::slot_mapping: return "page * page tokens + offset: where the row's keys and values go";
-    case FieldId::cp_slot_mapping:
-      return "`slot_mapping` of all ranks, rank by rank; SKIP where every rank runs all rows";
+    case FieldId::cp_slot_mapping: return "`slot_mapping` of all ranks, rank by rank; SKIP: not shared";
     case FieldId::query_start_loc:
       return "first row of each sequence; the last entry is the padded row count";
     case FieldId::seq_lens: return "tokens a sequence may look at, those of this step included";
@@ -27,9 +26,8 @@ std::string_view meaning_of(FieldId id) {
     case FieldId::table_digests:
       return "digest of the ceil(seq_len / page tokens) entries the row is read for";
     case FieldId::logits_rows:
-      return "row whose logits are computed, on the rank that has it: the last of a live sequence";
-    case FieldId::cp_logits_rows:
-      return "rank that has the row * padded logits rows + entry; -1 where every rank runs all rows";
+      return "last row of a live sequence, whose logits are computed, where it is run";
+    case FieldId::cp_logits_rows: return "rank that runs the row * padded logits rows + entry; -1: all do";
     case FieldId::temperature: return "divisor of the logits; 0: greedy";
     case FieldId::top_k: return "how many of the best stay in the draw; 0: all";
     case FieldId::top_p: return "probability mass that stays in the draw; 1: all";
@@ -58,8 +56,7 @@ std::string_view meaning_of(FieldId id) {
     case FieldId::num_seqs_padded: return "sequences of the bucket";
     case FieldId::num_logits_rows_padded: return "logits rows of the bucket";
     case FieldId::max_query_len: return "the most rows of one sequence, pad sequences included";
-    case FieldId::cp_ranks:
-      return "context-parallel ranks that share the rows; 1: every rank runs all of them";
+    case FieldId::cp_ranks: return "context-parallel ranks that share the rows; 1: each runs all of them";
     case FieldId::cp_rank: return "which of them this plan is for; 0 where every rank runs all rows";
     case FieldId::uniform_query_len: return "rows of every sequence that has any; 0: they differ";
   }

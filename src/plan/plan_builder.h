@@ -38,6 +38,7 @@ struct SequenceStep {
   bool wants_logits = false;  // of its last row
   SamplingFacts sampling;
 };
+inline int32_t rows_of(const SequenceStep& step) { return static_cast<int32_t>(step.tokens.size()); }
 
 struct StepRequest {
   Epoch epoch;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "plan/plan_builder.h"
+#include "plan/validate/random_limits.h"
 
 namespace lockstep {
 
@@ -32,7 +33,7 @@ class Simulation {
   };
 
   // With `cp_ranks` of more than one, prompts are cut among so many ranks.
-  explicit Simulation(uint64_t seed, int32_t cp_ranks = 1) : random_(seed), limits_(random_limits()) {
+  explicit Simulation(uint64_t seed, int32_t cp_ranks = 1) : random_(seed), limits_(random_limits(random_)) {
     limits_.cp_ranks = cp_ranks;
     for (int32_t g = 0; g < limits_.num_groups; ++g) {
       const CacheGroup& group = limits_.group(GroupId(g));
@@ -91,37 +92,6 @@ class Simulation {
 
   static size_t index_of(GroupId group) { return static_cast<size_t>(group.get()); }
   bool paged(int32_t g) const { return limits_.group(GroupId(g)).kind == GroupKind::kPaged; }
-  StepLimits random_limits() {
-    StepLimits limits{.max_rows = pick(8, 96),
-                      .max_seqs = pick(8, 24),
-                      .max_logits_rows = pick(4, 16),
-                      .max_seq_len = pick(20, 120),
-                      .max_edits = 800,
-                      .max_copies = 24,
-                      .vocab_size = pick(2, 500),
-                      .penalty_slots = pick(0, 6),
-                      .mask_slots = pick(0, 3),
-                      .dp_ranks = pick(1, 3)};
-    const auto add = [&](const CacheGroup& group) {
-      limits.groups[static_cast<size_t>(limits.num_groups++)] = group;
-    };
-    const bool states = chance(0.6);
-    const CacheGroup state{.kind = GroupKind::kState, .num_pages = pick(4, 14)};
-    if (states && chance(0.5)) add(state);
-    for (int32_t paged = pick(states ? 0 : 1, 2); paged > 0; --paged) {
-      const int32_t page = 1 << pick(1, 5);
-      const int32_t table_rows = pick(4, 14);
-      const int32_t per_sequence = limits.max_seq_len / page + 1;
-      add({.page_tokens = page,
-           .kernel_page_tokens = page / 2,
-           .num_pages = table_rows * per_sequence / pick(1, 3) + 2,
-           .table_rows = table_rows,
-           .max_pages_per_seq = per_sequence});
-    }
-    if (states && (limits.num_groups == 0 || limits.groups[0].kind == GroupKind::kPaged)) add(state);
-    return limits;
-  }
-
   // What the step before has done becomes the past: tokens are computed, new ones drawn, sequences finish.
   void commit() {
     for (std::vector<PageCopy>& copies : copies_) copies.clear();
@@ -170,7 +140,7 @@ class Simulation {
     std::shuffle(running_.begin(), running_.end(), random_);
     int32_t rows_left = limits_.max_rows, logits_left = limits_.max_logits_rows;
     const bool decode_only = chance(0.4);
-    // A cut plan has two sequences for each, and pads where ranks are not equally full.
+    // A cut plan has two for each, and pads.
     const size_t most = static_cast<size_t>(limits_.max_seqs) / (limits_.cp_ranks > 1 ? 4 : 1);
     for (size_t i = 0; i < running_.size() && rows_left > 0 && scheduled_.size() < most; ++i) {
       Sequence& sequence = *running_[i];
