@@ -90,7 +90,9 @@ TEST(Agreement, DependsOnWhatTiesTheRanksTogether) {
   const std::vector<Case> cases = {
       {"epoch", field(FieldId::epoch), true, true, true},
       {"dp_row_counts", field(FieldId::dp_row_counts), true, true, true},
-      {"token_ids", field(FieldId::token_ids), true, true, false},
+      {"token_ids", field(FieldId::token_ids), true, false, false},
+      {"cp_spans", field(FieldId::cp_spans), true, true, false},
+      {"cp_slot_mapping", field(FieldId::cp_slot_mapping), true, true, false},
       {"num_rows_padded", field(FieldId::num_rows_padded), true, true, false},
       {"cp_segments", field(FieldId::cp_segments), true, false, false},
       {"slot_mapping", field(FieldId::slot_mapping), true, false, false},

@@ -287,4 +287,6 @@ Status Binder::check_host_made() const {
   return {};
 }
 
+uint64_t Binder::step() const { return plan_.scalar(field::epoch).get(); }
+
 }  // namespace lockstep

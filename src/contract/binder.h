@@ -155,6 +155,7 @@ class Binder {
   Status check_host_made() const;
 
   const StepPlan& plan() const { return plan_; }
+  uint64_t step() const;  // the plan's epoch, for messages of those who may not look into it
 
  private:
   bool declared_next(const ConsumerSpec& consumer, FieldId id, Feed feed, GroupId group) const;
