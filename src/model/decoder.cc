@@ -8,12 +8,14 @@
 #include "kernels/qk_norm_rope/qk_norm_rope.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rows/rows.h"
+#include "model/blocks/shared_rows.h"
 #include "model/rope.h"
 
 namespace lockstep {
 namespace {
 
-constexpr const OpSpec* kOps[] = {&kResolveTokensSpec, &kEmbeddingSpec, &kRopeAnglesSpec, &kGatherRowsSpec};
+constexpr const OpSpec* kOps[] = {&kResolveTokensSpec, &kEmbeddingSpec, &kRopeAnglesSpec, &kGatherRowsSpec,
+                                  &kSharedRowsSpec};
 constexpr FieldUse kUses[] = {
     {.field = FieldId::token_ids, .argument = "resolve_tokens.token_ids"},
     {.field = FieldId::token_source, .argument = "resolve_tokens.token_source"},
@@ -23,6 +25,11 @@ constexpr FieldUse kUses[] = {
     {.field = FieldId::num_logits_rows, .argument = "gather_rows.num_logits_rows"},
     {.field = FieldId::num_logits_rows, .argument = "linear.num_rows"},
     {.field = FieldId::num_logits_rows, .argument = "linear_prepare.num_rows"},
+    {.field = FieldId::num_logits_rows, .argument = "shared_rows.num_logits_rows"},
+    {.field = FieldId::logits_rows, .argument = "shared_rows.rows"},
+    {.field = FieldId::cp_logits_rows, .argument = "shared_rows.places"},
+    {.field = FieldId::cp_ranks, .feed = Feed::kValue, .argument = {}},
+    {.field = FieldId::cp_rank, .feed = Feed::kValue, .argument = {}},
 };
 constexpr ConsumerSpec kConsumer{.name = "decoder", .ops = kOps, .fields = kUses};
 
@@ -33,6 +40,11 @@ ActivationLimits with_workspace(const DecoderSpec& spec, const DecoderOptions& o
   limits.expert_replicas = expert_replicas(options.mesh);
   limits.workspace_bytes =
       std::max(block_workspace_bytes(spec, limits), linear_workspace_bytes(limits.logits_rows, spec.width));
+  const ContextGroup context = context_group(options.mesh, limits.rows);
+  if (context.ranks > 1) {
+    limits.workspace_bytes = std::max(
+        limits.workspace_bytes, shared_rows_scratch_bytes(limits.logits_rows, spec.width, context.ranks));
+  }
   if (limits.tp > 1) {
     limits.workspace_bytes =
         std::max(limits.workspace_bytes,
@@ -55,12 +67,14 @@ ActivationLimits with_workspace(const DecoderSpec& spec, const DecoderOptions& o
 
 // What one step's forward pass reads of the plan.
 struct Decoder::Launch {
-  FieldView token_ids;     // [T]
-  FieldView token_source;  // [T]
-  FieldView positions;     // [T]
-  FieldView logits_rows;   // [R]
+  FieldView token_ids;       // [T]
+  FieldView token_source;    // [T]
+  FieldView positions;       // [T]
+  FieldView logits_rows;     // [R]
+  FieldView cp_logits_rows;  // [R], where ranks share the rows
   const LiveRows* num_rows = nullptr;
   const LiveRows* num_logits_rows = nullptr;
+  ContextCut cut;
 };
 
 int64_t Decoder::footprint(const DecoderSpec& spec, const DecoderOptions& options,
@@ -90,6 +104,8 @@ Status Decoder::prepare(const Binder& binder, PreparedStep& step) const {
                                  {FieldId::logits_rows, launch.logits_rows},
                                  {field::num_rows, launch.num_rows},
                                  {field::num_logits_rows, launch.num_logits_rows}}));
+  launch.cut = LS_TRY(bind_cut(binder, kConsumer, context_group(options_.mesh, options_.limits.rows)));
+  if (launch.cut.shared()) LS_TRY(binder.bind(kConsumer, {{FieldId::cp_logits_rows, launch.cp_logits_rows}}));
   if (spec_.count(Mixer::kSoftmax) > 0) LS_TRY(attention_.prepare(binder, kKvGroup, step));
   if (spec_.count(Mixer::kDelta) > 0) LS_TRY(recurrent_.prepare(binder, step));
   return {};
@@ -174,15 +190,32 @@ Status Decoder::layers(const Launch& launch, const BlockContext& context) const 
   return rms_norm(context.on, norm, "final_norm");
 }
 
-Status Decoder::head(const Launch& launch, const BlockContext& context) const {
+// The normed rows whose logits are wanted: of all ranks, where they share the step's.
+Status Decoder::pick_rows(const Launch& launch, const BlockContext& context) const {
   const Activations& act = context.act;
-  if (act.logits.dim(0) == 0) return {};
-  LS_TRY(gather_rows(context.on,
+  if (launch.cut.shared()) {
+    return shared_rows(context.on,
+                       {.x = act.normed,
+                        .rows = launch.logits_rows,
+                        .places = launch.cp_logits_rows,
+                        .out = act.gathered,
+                        .scratch = act.workspace,
+                        .num_logits_rows = launch.num_logits_rows,
+                        .group = &options_.mesh->cp()},
+                       "logits_rows");
+  }
+  return gather_rows(context.on,
                      {.x = act.normed,
                       .rows = launch.logits_rows,
                       .out = act.gathered,
                       .num_logits_rows = launch.num_logits_rows},
-                     "logits_rows"));
+                     "logits_rows");
+}
+
+Status Decoder::head(const Launch& launch, const BlockContext& context) const {
+  const Activations& act = context.act;
+  if (act.logits.dim(0) == 0) return {};
+  LS_TRY(pick_rows(launch, context));
   const bool parts = act.part_logits.dim(0) > 0;
   LS_TRY(linear(context.on,
                 {.x = act.gathered,

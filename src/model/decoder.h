@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "attention/attention_backend.h"
+#include "attention/context/context_group.h"
 #include "contract/binder.h"
 #include "model/activations.h"
 #include "model/blocks/blocks.h"
@@ -48,6 +49,7 @@ class Decoder {
   struct Launch;
   Status embed(const Launch& launch, const TensorView& sampled, const BlockContext& context) const;
   Status layers(const Launch& launch, const BlockContext& context) const;
+  Status pick_rows(const Launch& launch, const BlockContext& context) const;
   Status head(const Launch& launch, const BlockContext& context) const;
 
   const DecoderSpec& spec_;

@@ -41,10 +41,15 @@ CacheGeometry cache_geometry(const DecoderSpec& spec, DType cache_dtype, const E
           .max_pages_per_seq = pages.max_pages_per_seq};
 }
 
+ContextGroup context_of(const ExecutorOptions& options) {
+  return context_group(options.mesh, options.limits.max_rows);
+}
+
 DecoderOptions decoder_options(MatmulInput input, const ExecutorOptions& options) {
   return {.input = input,
           .limits = {.rows = options.limits.max_rows, .logits_rows = options.limits.max_logits_rows},
-          .threads = options.threads};
+          .threads = options.threads,
+          .mesh = options.mesh};
 }
 
 SamplerLimits sampler_limits(const DecoderSpec& spec, const ExecutorOptions& options) {
@@ -52,7 +57,9 @@ SamplerLimits sampler_limits(const DecoderSpec& spec, const ExecutorOptions& opt
           .vocab = spec.vocab,
           .vocab_known = std::min(options.vocab_known, spec.vocab),
           .penalty_slots = options.limits.penalty_slots,
-          .threads = options.threads};
+          .threads = options.threads,
+          .context = context_of(options),
+          .seqs = options.limits.max_seqs};
 }
 
 std::vector<LayerKinds> layer_kinds(const DecoderSpec& spec) {
@@ -98,8 +105,8 @@ void set_cache_groups(const DecoderSpec& spec, DType cache_dtype, const KvLayout
 Result<ExecutorMemory> Executor::memory(const DecoderSpec& spec, DType cache_dtype,
                                         const ExecutorOptions& options) {
   const CacheStorage none;
-  const PagedBackend attention(none);
-  const DeltaBackend recurrent(none);
+  const PagedBackend attention(none, context_of(options));
+  const DeltaBackend recurrent(none, context_of(options));
   return ExecutorMemory{
       .cache = LS_TRY(CacheStorage::footprint(cache_geometry(spec, cache_dtype, options))),
       .activations =
@@ -114,8 +121,8 @@ Executor::Executor(const Model& model, const ExecutorOptions& options, CacheStor
       cache_arena_(std::move(cache)),
       work_arena_(std::move(work)),
       storage_(std::move(storage)),
-      attention_(std::make_unique<PagedBackend>(storage_)),
-      recurrent_(std::make_unique<DeltaBackend>(storage_)),
+      attention_(std::make_unique<PagedBackend>(storage_, context_of(options))),
+      recurrent_(std::make_unique<DeltaBackend>(storage_, context_of(options))),
       stream_(options.threads, options.pace) {}
 
 Result<std::unique_ptr<Executor>> Executor::create(const Model& model, const ExecutorOptions& options) {

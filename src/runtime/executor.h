@@ -8,6 +8,7 @@
 
 #include "attention/attention_backend.h"
 #include "attention/storage.h"
+#include "comm/mesh.h"
 #include "contract/binder.h"
 #include "device/stream.h"
 #include "guard/guard.h"
@@ -29,6 +30,7 @@ struct ExecutorOptions {
   GuardLevel guard = GuardLevel::kReplay;
   Pace pace = Pace::kAtOnce;
   std::optional<MatmulInput> input;  // nothing: as the model was loaded for
+  Mesh* mesh = nullptr;              // the ranks that share the model; null: this one is alone
 };
 
 // Bytes that an executor takes, by part.

@@ -3,18 +3,24 @@
 #include <algorithm>
 #include <vector>
 
+#include "comm/collectives.h"
 #include "plan/step_plan.h"
 
 namespace lockstep {
 namespace {
 
-constexpr const OpSpec* kOps[] = {&kCountTokensSpec, &kSampleSpec};
+constexpr const OpSpec* kOps[] = {&kCountTokensSpec, &kSampleSpec, &kGatherRowsOfRanksSpec};
 constexpr FieldUse kUses[] = {
     {.field = FieldId::positions, .argument = "count_tokens.positions"},
     {.field = FieldId::query_start_loc, .argument = "count_tokens.query_start_loc"},
     {.field = FieldId::penalty_slots, .argument = "count_tokens.penalty_slots"},
     {.field = FieldId::prompt_lens, .argument = "count_tokens.prompt_lens"},
     {.field = FieldId::num_seqs, .argument = "count_tokens.num_seqs"},
+    {.field = FieldId::positions, .argument = "gather_rows_of_ranks.x"},
+    {.field = FieldId::query_start_loc, .argument = "gather_rows_of_ranks.x"},
+    {.field = FieldId::num_seqs, .feed = Feed::kValue, .argument = {}},
+    {.field = FieldId::cp_ranks, .feed = Feed::kValue, .argument = {}},
+    {.field = FieldId::cp_rank, .feed = Feed::kValue, .argument = {}},
     {.field = FieldId::temperature, .argument = "sample.temperature"},
     {.field = FieldId::top_k, .argument = "sample.top_k"},
     {.field = FieldId::top_p, .argument = "sample.top_p"},
@@ -30,8 +36,10 @@ constexpr FieldUse kUses[] = {
 };
 constexpr ConsumerSpec kConsumer{.name = "sampler", .ops = kOps, .fields = kUses};
 
+}  // namespace
+
 // What one step's sampling reads of the plan.
-struct SamplerLaunch {
+struct Sampler::Launch {
   TensorView tokens;  // [T] i32
   TensorView logits;  // [R, V] f32
   FieldView positions;
@@ -51,7 +59,14 @@ struct SamplerLaunch {
   FieldView logprobs;
   const LiveSeqs* num_seqs = nullptr;
   const LiveRows* num_logits_rows = nullptr;
+  ContextCut cut;
+  int64_t whole = 0;  // sequences whose rows are shared: early chunks first, then as many late ones
 };
+
+namespace {
+
+int64_t gathered_rows(const SamplerLimits& limits) { return limits.context.ranks * limits.context.max_rows; }
+int64_t gathered_starts(const SamplerLimits& limits) { return limits.context.ranks * (limits.seqs + 1); }
 
 }  // namespace
 
@@ -60,7 +75,10 @@ int64_t Sampler::footprint(const SamplerLimits& limits) {
   return Arena::footprint(DType::kI32, {limits.penalty_slots, limits.vocab}) +
          2 * Arena::footprint(DType::kI32, {rows}) + Arena::footprint(DType::kF32, {rows}) +
          2 * Arena::footprint(DType::kI32, {rows, kMaxTopLogprobs}) +
-         Arena::footprint(DType::kU8, {sample_workspace_bytes(limits.threads, limits.vocab)});
+         Arena::footprint(DType::kU8, {sample_workspace_bytes(limits.threads, limits.vocab)}) +
+         (limits.context.ranks == 1 ? 0
+                                    : 2 * Arena::footprint(DType::kI32, {gathered_rows(limits), 1}) +
+                                          Arena::footprint(DType::kI32, {gathered_starts(limits), 1}));
 }
 
 Result<Sampler> Sampler::create(const SamplerLimits& limits, Arena& arena) {
@@ -75,6 +93,11 @@ Result<Sampler> Sampler::create(const SamplerLimits& limits, Arena& arena) {
   s.non_finite_ = LS_TRY(arena.allocate("non-finite counts", DType::kI32, {rows}));
   s.workspace_ = LS_TRY(arena.allocate("sampler workspace", DType::kU8,
                                        {sample_workspace_bytes(limits.threads, limits.vocab)}));
+  if (limits.context.ranks > 1) {
+    s.all_tokens_ = LS_TRY(arena.allocate("all tokens", DType::kI32, {gathered_rows(limits), 1}));
+    s.all_positions_ = LS_TRY(arena.allocate("all positions", DType::kI32, {gathered_rows(limits), 1}));
+    s.all_starts_ = LS_TRY(arena.allocate("all starts", DType::kI32, {gathered_starts(limits), 1}));
+  }
   const auto count = static_cast<size_t>(rows), top = count * kMaxTopLogprobs;
   s.host_ = {.tokens = std::vector<int32_t>(count),
              .top_tokens = std::vector<int32_t>(top),
@@ -86,9 +109,14 @@ Result<Sampler> Sampler::create(const SamplerLimits& limits, Arena& arena) {
 
 Status Sampler::prepare(const Binder& binder, const TensorView& tokens, const TensorView& logits,
                         PreparedStep& step) const {
-  SamplerLaunch& launch = step.add<SamplerLaunch>(kConsumer);
+  Launch& launch = step.add<Launch>(kConsumer);
   launch.tokens = tokens;
   launch.logits = logits;
+  launch.cut = LS_TRY(bind_cut(binder, kConsumer, limits_.context));
+  if (launch.cut.shared()) {
+    const LiveSeqs halves = LS_TRY(binder.value(kConsumer, field::num_seqs));
+    launch.whole = halves.get() / 2;
+  }
   return binder.bind(kConsumer, {{FieldId::positions, launch.positions},
                                  {FieldId::query_start_loc, launch.query_start_loc},
                                  {FieldId::penalty_slots, launch.penalty_slots},
@@ -108,16 +136,56 @@ Status Sampler::prepare(const Binder& binder, const TensorView& tokens, const Te
                                  {field::num_logits_rows, launch.num_logits_rows}});
 }
 
+Status Sampler::count(const Launch& launch, const Launcher& on) const {
+  return count_tokens(on,
+                      {.token_ids = launch.tokens,
+                       .positions = launch.positions,
+                       .query_start_loc = launch.query_start_loc,
+                       .penalty_slots = launch.penalty_slots,
+                       .prompt_lens = launch.prompt_lens,
+                       .counts = counts_,
+                       .num_seqs = launch.num_seqs},
+                      "count_tokens");
+}
+
+// Early chunks first, in order of ranks: a sequence's first row, which clears its counts, comes before the
+// rest. The halves of a sequence share its counts, so they are counted one after the other.
+Status Sampler::count_of_all_ranks(const Launch& launch, const Launcher& on) const {
+  const int64_t ranks = launch.cut.ranks, rows = launch.tokens.dim(0);
+  const int64_t starts = launch.query_start_loc.entries;
+  const auto gather = [&](const TensorView& own, const TensorView& all) {
+    const int64_t count = own.dim(0);
+    return gather_rows_of_ranks(on,
+                                {.x = dense_view(own.data, own.dtype, {count, 1}),
+                                 .out = all.rows(0, ranks * count),
+                                 .group = limits_.context.group},
+                                "all_tokens");
+  };
+  LS_TRY(gather(launch.tokens, all_tokens_));
+  LS_TRY(gather(launch.positions, all_positions_));
+  LS_TRY(gather(launch.query_start_loc, all_starts_));
+  const auto list = [](const TensorView& all, int64_t first, int64_t count) {
+    return dense_view(all.as<int32_t>() + first, DType::kI32, {count});
+  };
+  for (const int64_t first : {int64_t{0}, launch.whole}) {
+    for (int64_t rank = 0; rank < ranks; ++rank) {
+      LS_TRY(count_tokens(on,
+                          {.token_ids = list(all_tokens_, rank * rows, rows),
+                           .positions = list(all_positions_, rank * rows, rows),
+                           .query_start_loc = list(all_starts_, rank * starts + first, launch.whole + 1),
+                           .penalty_slots = launch.penalty_slots.tensor().rows(first, launch.whole),
+                           .prompt_lens = launch.prompt_lens.tensor().rows(first, launch.whole),
+                           .counts = counts_,
+                           .num_seqs = launch.num_seqs},
+                          "count_tokens"));
+    }
+  }
+  return {};
+}
+
 Status Sampler::run(const PreparedStep& step, const Launcher& on) const {
-  const SamplerLaunch& launch = *LS_TRY(step.get<SamplerLaunch>(kConsumer));
-  const CountTokensArgs count{.token_ids = launch.tokens,
-                              .positions = launch.positions,
-                              .query_start_loc = launch.query_start_loc,
-                              .penalty_slots = launch.penalty_slots,
-                              .prompt_lens = launch.prompt_lens,
-                              .counts = counts_,
-                              .num_seqs = launch.num_seqs};
-  LS_TRY(count_tokens(on, count, "count_tokens"));
+  const Launch& launch = *LS_TRY(step.get<Launch>(kConsumer));
+  LS_TRY(launch.cut.shared() ? count_of_all_ranks(launch, on) : count(launch, on));
   const int64_t rows = launch.logits.dim(0);
   const SampleArgs draw{.logits = launch.logits,
                         .temperature = launch.temperature,

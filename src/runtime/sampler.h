@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "attention/context/context_group.h"
 #include "contract/binder.h"
 #include "contract/prepared_step.h"
 #include "kernels/sample/sample.h"
@@ -17,6 +18,8 @@ struct SamplerLimits {
   int32_t vocab_known = 0;    // ids that may be drawn
   int64_t penalty_slots = 0;  // rows of token counts, the reserved one included
   int threads = 1;
+  ContextGroup context{};  // the ranks that share a step's rows: all count the tokens of all
+  int64_t seqs = 0;        // padded sequences of a step, where there are such ranks
 };
 
 // Thread: one owner.
@@ -38,6 +41,10 @@ class Sampler {
   const TensorView& sampled() const { return tokens_; }
 
  private:
+  struct Launch;
+  Status count(const Launch& launch, const Launcher& on) const;
+  Status count_of_all_ranks(const Launch& launch, const Launcher& on) const;
+
   SamplerLimits limits_;
   TensorView counts_;         // [penalty slots, V] i32
   TensorView tokens_;         // [R] i32
@@ -46,6 +53,10 @@ class Sampler {
   TensorView top_logprobs_;   // [R, M] f32
   TensorView non_finite_;     // [R] i32
   TensorView workspace_;      // u8
+  // Of all ranks, rank by rank; null where a rank is alone.
+  TensorView all_tokens_;     // [N, 1] i32
+  TensorView all_positions_;  // [N, 1] i32
+  TensorView all_starts_;     // [ranks * (S + 1), 1] i32
   struct Host {
     std::vector<int32_t> tokens, top_tokens, non_finite;
     std::vector<float> token_logprob, top_logprobs;

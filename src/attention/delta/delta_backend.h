@@ -1,14 +1,18 @@
-// The engine's own Gated DeltaNet: chunks for prefill, a recurrence for single rows, f32 states.
+// The engine's own Gated DeltaNet: chunks for prefill, a recurrence for single rows, f32 states. Where
+// context-parallel ranks share a step's rows, the chunks of a sequence run one after the other, and each rank
+// hands the states that it has reached on to all.
 #pragma once
 
 #include "attention/attention_backend.h"
+#include "attention/context/context_group.h"
 
 namespace lockstep {
 
 class DeltaBackend final : public RecurrentBackend {
  public:
-  // Borrows the storage.
-  explicit DeltaBackend(const CacheStorage& storage) : storage_(storage) {}
+  // Borrows the storage and the group.
+  explicit DeltaBackend(const CacheStorage& storage, const ContextGroup& context = {})
+      : storage_(storage), context_(context) {}
 
   const ConsumerSpec& spec() const override;
   int64_t workspace_bytes(int threads, int32_t key_dim, int32_t value_dim) const override;
@@ -17,7 +21,14 @@ class DeltaBackend final : public RecurrentBackend {
              const Launcher& on) const override;
 
  private:
+  struct Launch;
+  struct Args;
+  Args args(const Launch& launch, const RecurrentTensors& tensors, const StateView& state) const;
+  Status run_half(const Launch& launch, const Args& args, bool late, const Launcher& on) const;
+  Status run_in_turn(const Launch& launch, const Args& args, const Launcher& on) const;
+
   const CacheStorage& storage_;
+  ContextGroup context_;
 };
 
 }  // namespace lockstep

@@ -1,15 +1,18 @@
 // The engine's own paged attention: any layout, any page size, prefill, decode and mixed batches in one
-// launch.
+// launch. Where context-parallel ranks share a step's rows, each stores the keys and values of all and
+// attends for its own.
 #pragma once
 
 #include "attention/attention_backend.h"
+#include "attention/context/context_group.h"
 
 namespace lockstep {
 
 class PagedBackend final : public AttentionBackend {
  public:
-  // Borrows the storage.
-  explicit PagedBackend(const CacheStorage& storage) : storage_(storage) {}
+  // Borrows the storage and the group.
+  explicit PagedBackend(const CacheStorage& storage, const ContextGroup& context = {})
+      : storage_(storage), context_(context) {}
 
   const ConsumerSpec& spec() const override;
   int64_t workspace_bytes(int threads, int32_t heads, int32_t kv_heads, int32_t head_dim) const override;
@@ -18,7 +21,12 @@ class PagedBackend final : public AttentionBackend {
              const Launcher& on) const override;
 
  private:
+  struct Launch;
+  Status store_of_all_ranks(const Launch& launch, const AttentionTensors& tensors, const KvView& cache,
+                            const Launcher& on) const;
+
   const CacheStorage& storage_;
+  ContextGroup context_;
 };
 
 }  // namespace lockstep

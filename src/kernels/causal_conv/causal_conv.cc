@@ -24,9 +24,7 @@ Status check_window(const CausalConvArgs& args) {
   return {};
 }
 
-}  // namespace
-
-Status causal_conv(const Launcher& on, const CausalConvArgs& args, std::string_view stage) {
+Status convolve(const Launcher& on, const CausalConvArgs& args, std::string_view stage, const OpSpec& spec) {
   LS_TRY(check_tensors("causal_conv",
                        {{"x", args.x}, {"weight", args.weight}, {"state", args.state}, {"out", args.out}}));
   LS_TRY(bind_dims("causal_conv", {{"x", args.x, "TC"},
@@ -46,9 +44,19 @@ Status causal_conv(const Launcher& on, const CausalConvArgs& args, std::string_v
   if (args.x.elements() == 0) return {};
   if (on.table.causal_conv == nullptr) return missing_kernel("causal_conv", on.table);
   if (on.table.causal_conv_state == nullptr) return missing_kernel("causal_conv_state", on.table);
-  launch(on.stream, kCausalConvSpec, stage, on.table.causal_conv, args);
+  launch(on.stream, spec, stage, on.table.causal_conv, args);
   launch(on.stream, kCausalConvStateSpec, stage, on.table.causal_conv_state, args);
   return {};
+}
+
+}  // namespace
+
+Status causal_conv(const Launcher& on, const CausalConvArgs& args, std::string_view stage) {
+  return convolve(on, args, stage, kCausalConvSpec);
+}
+
+Status causal_conv_part(const Launcher& on, const CausalConvArgs& args, std::string_view stage) {
+  return convolve(on, args, stage, kCausalConvPartSpec);
 }
 
 }  // namespace lockstep

@@ -45,6 +45,27 @@ inline constexpr OpArg kCausalConvArgs[] = {
 inline constexpr OpSpec kCausalConvSpec{
     .name = "causal_conv", .args = kCausalConvArgs, .args_bytes = sizeof(CausalConvArgs)};
 
+// Of some of a step's sequences: rows of the others stay what they are.
+inline constexpr OpArg kCausalConvPartArgs[] = {
+    {LS_ARG(CausalConvArgs, x), .access = Access::kRead, .dims = "TC", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(CausalConvArgs, weight), .access = Access::kRead, .dims = "CW", .rows = RowsTouched::kNone},
+    {LS_ARG(CausalConvArgs, state), .access = Access::kRead, .dims = "NCV", .rows = RowsTouched::kOwned,
+     .outer_stride = true},
+    {LS_ARG(CausalConvArgs, query_start_loc), .access = Access::kRead, .dims = "S1",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(CausalConvArgs, state_read_slot), .access = Access::kRead, .dims = "S",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(CausalConvArgs, state_write_slots), .access = Access::kNone, .dims = "T"},
+    {LS_ARG(CausalConvArgs, has_initial_state), .access = Access::kRead, .dims = "S",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(CausalConvArgs, out), .access = Access::kReadWrite, .dims = "TC", .any_stride = true},
+    {LS_ARG(CausalConvArgs, num_rows), .rows = RowsTouched::kNone},
+    {LS_ARG(CausalConvArgs, num_seqs), .rows = RowsTouched::kNone},
+};
+inline constexpr OpSpec kCausalConvPartSpec{
+    .name = "causal_conv_part", .args = kCausalConvPartArgs, .args_bytes = sizeof(CausalConvArgs)};
+
 inline constexpr OpArg kCausalConvStateArgs[] = {
     {LS_ARG(CausalConvArgs, x), .access = Access::kRead, .dims = "TC", .rows = RowsTouched::kLive,
      .any_stride = true},
@@ -72,5 +93,8 @@ inline constexpr int64_t kMaxConvWindow = 16;  // W; the models at hand have 4
 // its read slot may be one of its write slots. Errors: kInvalidArgument. Cost: two launches (outputs, then
 // states).
 Status causal_conv(const Launcher& on, const CausalConvArgs& args, std::string_view stage);
+// The same of the sequences that query_start_loc, state_read_slot and has_initial_state have, a run of those of
+// the step; their rows stand where they stand in the step.
+Status causal_conv_part(const Launcher& on, const CausalConvArgs& args, std::string_view stage);
 
 }  // namespace lockstep

@@ -34,13 +34,7 @@ Status check_shapes(const GatedDeltaArgs& args) {
   return check_state("gated_delta", args.state);
 }
 
-}  // namespace
-
-int64_t gated_delta_workspace_bytes(int threads, int64_t key_dim, int64_t value_dim) {
-  return threads * gated_delta_scratch(key_dim, value_dim).bytes;
-}
-
-Status gated_delta(const Launcher& on, const GatedDeltaArgs& args, std::string_view stage) {
+Status compute(const Launcher& on, const GatedDeltaArgs& args, std::string_view stage, const OpSpec& spec) {
   LS_TRY(check_shapes(args));
   LS_TRY(check_sequences("gated_delta",
                          {.query_start_loc = args.query_start_loc,
@@ -54,8 +48,22 @@ Status gated_delta(const Launcher& on, const GatedDeltaArgs& args, std::string_v
                          gated_delta_workspace_bytes(on.stream.threads(), args.q.dim(2), args.v.dim(2))));
   if (args.out.elements() == 0) return {};
   if (on.table.gated_delta == nullptr) return missing_kernel("gated_delta", on.table);
-  launch(on.stream, kGatedDeltaSpec, stage, on.table.gated_delta, args);
+  launch(on.stream, spec, stage, on.table.gated_delta, args);
   return {};
+}
+
+}  // namespace
+
+int64_t gated_delta_workspace_bytes(int threads, int64_t key_dim, int64_t value_dim) {
+  return threads * gated_delta_scratch(key_dim, value_dim).bytes;
+}
+
+Status gated_delta(const Launcher& on, const GatedDeltaArgs& args, std::string_view stage) {
+  return compute(on, args, stage, kGatedDeltaSpec);
+}
+
+Status gated_delta_part(const Launcher& on, const GatedDeltaArgs& args, std::string_view stage) {
+  return compute(on, args, stage, kGatedDeltaPartSpec);
 }
 
 }  // namespace lockstep

@@ -63,6 +63,40 @@ inline constexpr OpSpec kGatedDeltaSpec{.name = "gated_delta",
                                         .args_bytes = sizeof(GatedDeltaArgs),
                                         .workspace = "gated_delta_workspace_bytes: chunk scratch per thread"};
 
+// Of some of a step's sequences: rows of the others stay what they are.
+inline constexpr OpArg kGatedDeltaPartArgs[] = {
+    {LS_ARG(GatedDeltaArgs, q), .access = Access::kRead, .dims = "THD", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(GatedDeltaArgs, k), .access = Access::kRead, .dims = "THD", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(GatedDeltaArgs, v), .access = Access::kRead, .dims = "TGE", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(GatedDeltaArgs, b), .access = Access::kRead, .dims = "TG", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(GatedDeltaArgs, a), .access = Access::kRead, .dims = "TG", .rows = RowsTouched::kLive,
+     .any_stride = true},
+    {LS_ARG(GatedDeltaArgs, a_log), .access = Access::kRead, .dims = "G", .rows = RowsTouched::kNone},
+    {LS_ARG(GatedDeltaArgs, dt_bias), .access = Access::kRead, .dims = "G", .rows = RowsTouched::kNone},
+    {LS_ARG(GatedDeltaArgs, state), .access = Access::kReadWrite, .dims = "NGDE", .rows = RowsTouched::kOwned,
+     .pad = PadRows::kUntouched, .outer_stride = true},
+    {LS_ARG(GatedDeltaArgs, query_start_loc), .access = Access::kRead, .dims = "S1",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(GatedDeltaArgs, state_read_slot), .access = Access::kRead, .dims = "S",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(GatedDeltaArgs, state_write_slots), .access = Access::kRead, .dims = "T",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(GatedDeltaArgs, has_initial_state), .access = Access::kRead, .dims = "S",
+     .rows = RowsTouched::kLive},
+    {LS_ARG(GatedDeltaArgs, out), .access = Access::kReadWrite, .dims = "TGE", .any_stride = true},
+    {LS_ARG(GatedDeltaArgs, workspace), .access = Access::kWrite, .dims = "W", .rows = RowsTouched::kNone},
+    {LS_ARG(GatedDeltaArgs, num_rows), .rows = RowsTouched::kNone},
+    {LS_ARG(GatedDeltaArgs, num_seqs), .rows = RowsTouched::kNone},
+};
+inline constexpr OpSpec kGatedDeltaPartSpec{.name = "gated_delta_part",
+                                        .args = kGatedDeltaPartArgs,
+                                        .args_bytes = sizeof(GatedDeltaArgs),
+                                        .workspace = "gated_delta_workspace_bytes: chunk scratch per thread"};
+
 // Scratch per thread for one chunk of one value head.
 int64_t gated_delta_workspace_bytes(int threads, int64_t key_dim, int64_t value_dim);
 
@@ -72,5 +106,8 @@ int64_t gated_delta_workspace_bytes(int threads, int64_t key_dim, int64_t value_
 // states too. Pad rows of out are zero; pad states are untouched. Errors: kInvalidArgument (Hv % Hk, shapes,
 // workspace). Cost: one launch.
 Status gated_delta(const Launcher& on, const GatedDeltaArgs& args, std::string_view stage);
+// The same of the sequences that query_start_loc, state_read_slot and has_initial_state have, a run of those of
+// the step; their rows stand where they stand in the step.
+Status gated_delta_part(const Launcher& on, const GatedDeltaArgs& args, std::string_view stage);
 
 }  // namespace lockstep

@@ -24,6 +24,22 @@ Status check_plane(std::string_view op, std::string_view name, const KvPlane& pl
   return {};
 }
 
+Status store(const Launcher& on, const StoreKvArgs& args, std::string_view stage, const OpSpec& spec) {
+  LS_TRY(bind_dims(spec.name,
+                   {{"k", args.k, "TKD"}, {"v", args.v, "TKD"}, {"slot_mapping", args.slot_mapping, "T"}}));
+  LS_TRY(check_tensors(spec.name,
+                       {{"k", args.k}, {"v", args.v}, {"slot_mapping", args.slot_mapping, DType::kI64}}));
+  LS_TRY(check_kv_view(spec.name, args.cache));
+  if (args.k.dim(1) != args.cache.heads || args.k.dim(2) != args.cache.head_dim) {
+    return error(Code::kInvalidArgument, spec.name, ": k has shape ", args.k.shape,
+                 "; expected K = ", args.cache.heads, " and D = ", args.cache.head_dim, " as in the cache");
+  }
+  if (args.k.elements() == 0) return {};
+  if (on.table.store_kv == nullptr) return missing_kernel(spec.name, on.table);
+  launch(on.stream, spec, stage, on.table.store_kv, args);
+  return {};
+}
+
 }  // namespace
 
 Status check_kv_view(std::string_view op, const KvView& cache) {
@@ -39,20 +55,14 @@ Status check_kv_view(std::string_view op, const KvView& cache) {
 }
 
 Status store_kv(const Launcher& on, const StoreKvArgs& args, std::string_view stage) {
-  LS_TRY(bind_dims("store_kv",
-                   {{"k", args.k, "TKD"}, {"v", args.v, "TKD"}, {"slot_mapping", args.slot_mapping, "T"}}));
-  LS_TRY(check_tensors("store_kv",
-                       {{"k", args.k}, {"v", args.v}, {"slot_mapping", args.slot_mapping, DType::kI64}}));
-  LS_TRY(check_kv_view("store_kv", args.cache));
-  if (args.k.dim(1) != args.cache.heads || args.k.dim(2) != args.cache.head_dim) {
-    return error(Code::kInvalidArgument, "store_kv: k has shape ", args.k.shape,
-                 "; expected K = ", args.cache.heads, " and D = ", args.cache.head_dim, " as in the cache");
-  }
   LS_TRY(check_num_rows("store_kv", args.num_rows));
-  if (args.k.elements() == 0) return {};
-  if (on.table.store_kv == nullptr) return missing_kernel("store_kv", on.table);
-  launch(on.stream, kStoreKvSpec, stage, on.table.store_kv, args);
-  return {};
+  return store(on, args, stage, kStoreKvSpec);
+}
+
+Status store_gathered_kv(const Launcher& on, const StoreKvArgs& args, std::string_view stage) {
+  StoreKvArgs all = args;
+  all.num_rows = nullptr;
+  return store(on, all, stage, kStoreGatheredKvSpec);
 }
 
 Status table_edits(const Launcher& on, const TableEditsArgs& args, std::string_view stage) {

@@ -15,7 +15,7 @@ struct StoreKvArgs {
   TensorView v;             // [T, K, D] f32, any stride of T and K
   TensorView slot_mapping;  // [T] i64 (SlotOrSkip): page * page_tokens + offset, or -1
   KvView cache;
-  const LiveRows* num_rows = nullptr;
+  const LiveRows* num_rows = nullptr;  // null in store_gathered_kv
 };
 
 // page_table[row, index] = page for each edit of this group; first launch of a step.
@@ -51,6 +51,18 @@ inline constexpr OpArg kStoreKvArgs[] = {
 inline constexpr OpSpec kStoreKvSpec{
     .name = "store_kv", .args = kStoreKvArgs, .args_bytes = sizeof(StoreKvArgs)};
 
+// N stands for the rows of all ranks: live and pad ones in turn, told apart by their slots.
+inline constexpr OpArg kStoreGatheredKvArgs[] = {
+    {LS_ARG(StoreKvArgs, k), .access = Access::kRead, .dims = "NKD", .any_stride = true},
+    {LS_ARG(StoreKvArgs, v), .access = Access::kRead, .dims = "NKD", .any_stride = true},
+    {LS_ARG(StoreKvArgs, slot_mapping), .access = Access::kRead, .dims = "N"},
+    {LS_ARG(StoreKvArgs, cache), .access = Access::kWrite, .dims = "PKBD", .rows = RowsTouched::kOwned,
+     .pad = PadRows::kUntouched, .any_stride = true},
+    {LS_ARG(StoreKvArgs, num_rows), .access = Access::kNone, .rows = RowsTouched::kNone},
+};
+inline constexpr OpSpec kStoreGatheredKvSpec{
+    .name = "store_gathered_kv", .args = kStoreGatheredKvArgs, .args_bytes = sizeof(StoreKvArgs)};
+
 inline constexpr OpArg kTableEditsArgs[] = {
     {LS_ARG(TableEditsArgs, edits), .access = Access::kRead, .dims = "N3", .rows = RowsTouched::kLive,
      .any_stride = true},
@@ -79,8 +91,10 @@ inline constexpr OpArg kCopyPagesArgs[] = {
 inline constexpr OpSpec kCopyPagesSpec{
     .name = "copy_pages", .args = kCopyPagesArgs, .args_bytes = sizeof(CopyPagesArgs)};
 
-// Errors of all three: kInvalidArgument for shapes or dtypes that do not fit. Cost: one launch each.
+// Errors of all: kInvalidArgument for shapes or dtypes that do not fit. Cost: one launch each.
 Status store_kv(const Launcher& on, const StoreKvArgs& args, std::string_view stage);
+// Every row that has a slot, wherever it stands: the rows of context-parallel ranks, one rank after the other.
+Status store_gathered_kv(const Launcher& on, const StoreKvArgs& args, std::string_view stage);
 Status table_edits(const Launcher& on, const TableEditsArgs& args, std::string_view stage);
 Status copy_pages(const Launcher& on, const CopyPagesArgs& args, std::string_view stage);
 

@@ -9,7 +9,7 @@ void store_kv(const StoreKvArgs& args, Worker worker) {
   const KvView& cache = args.cache;
   const auto* slots = args.slot_mapping.as<const int64_t>();
   const auto [begin, end] = worker.share(args.k.dim(0));
-  for (int64_t t = begin; t < end && t < args.num_rows->get(); ++t) {
+  for (int64_t t = begin; t < end && (args.num_rows == nullptr || t < args.num_rows->get()); ++t) {
     const int64_t slot = slots[t * args.slot_mapping.stride(0)];
     if (slot < 0) continue;
     const int64_t page = slot / cache.page_tokens, token = slot % cache.page_tokens;

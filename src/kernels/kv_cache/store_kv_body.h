@@ -26,7 +26,7 @@ void store_rows(const StoreKvArgs& args, Worker worker) {
   const KvView& cache = args.cache;
   const auto* slots = static_cast<const int64_t*>(args.slot_mapping.data);
   const auto [begin, end] = worker.share(args.k.dim(0));
-  for (int64_t t = begin; t < end && t < args.num_rows->get(); ++t) {
+  for (int64_t t = begin; t < end && (args.num_rows == nullptr || t < args.num_rows->get()); ++t) {
     const int64_t slot = slots[t * args.slot_mapping.stride(0)];
     if (slot < 0) continue;
     const int64_t page = slot / cache.page_tokens, token = slot % cache.page_tokens;
