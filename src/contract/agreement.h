@@ -22,7 +22,8 @@ class StepPlan;
 // What ties the ranks of a group together, and so what has to be equal.
 enum class RankGroup : uint8_t {
   kTensor,   // shares of one forward pass: they run the same plan, byte for byte
-  kContext,  // shares of its rows: the same but for what their own rows are
+  kContext,  // shares of its rows: the same but for what their own rows are. Steps that are not cut: as
+             // kTensor
   kData,     // passes over different requests that meet in collectives: epoch, rows of each rank, graph
 };
 std::string_view name_of(RankGroup group);

@@ -16,6 +16,13 @@ const OpArg* find_tensor(const OpSpec& spec, std::string_view dims) {
   return nullptr;
 }
 
+// Of a plan that shares its rows with other ranks, the sequences whose early chunks come first: what they may
+// read and write, their late chunks may too.
+size_t early_halves(const StepPlan& plan) {
+  const bool cut = plan.scalar(field::cp_ranks) > 1;
+  return cut ? static_cast<size_t>(std::max(0, plan.scalar(field::num_seqs).get() / 2)) : 0;
+}
+
 }  // namespace
 
 void LaunchReader::owned(const Operand& operand) {
@@ -80,13 +87,15 @@ void LaunchReader::cache_page(const Operand& operand, const std::array<int32_t, 
 
 void LaunchReader::cache_writes(const Operand& operand, const std::array<int32_t, 2>& planes) {
   const KvView& kv = *operand.kv;
-  const auto slots = step_.plan.get(field::slot_mapping, group_);
+  // Rows of all ranks have no owners here: their slots alone tell live ones.
+  const bool gathered = find_tensor(*launch_.site.spec, "N") != nullptr;
+  const auto slots = step_.plan.get(gathered ? field::cp_slot_mapping : field::slot_mapping, group_);
   const auto owners = step_.owners.rows();
   cache_page(operand, planes, 0, 0);
   for (int32_t i = 0; i < kNeighbours; ++i) cache_page(operand, planes, turn(kv.num_pages - i) + i, 0);
   int64_t last = -1;
   for (size_t row = 0; row < slots.size(); ++row) {
-    if (owners[row].owner != Owner::kLive || slots[row].is_skip()) continue;
+    if (slots[row].is_skip() || (!gathered && owners[row].owner != Owner::kLive)) continue;
     const int64_t slot = slots[row].slot(), page = slot / kv.page_tokens;
     if (page < 0 || page >= kv.num_pages) continue;
     if (page != last) {
@@ -117,7 +126,7 @@ void LaunchReader::cache_reads(const Operand& operand, const std::array<int32_t,
     return page < kv.num_pages ? page : -1;
   };
   const auto sequences = step_.owners.sequences();
-  for (size_t s = 0; s < sequences.size(); ++s) {
+  for (size_t s = early_halves(step_.plan); s < sequences.size(); ++s) {
     if (sequences[s].owner != Owner::kLive) continue;
     const int64_t length = lengths[s].get(), row = table_rows[s].get();
     int64_t page = -1;
@@ -172,6 +181,9 @@ void LaunchReader::states(const Operand& operand) {
       if (rows[row].owner == Owner::kLive && !targets[row].is_skip())
         mark(written, targets[row].slot().get());
     }
+    // States that other ranks hand on.
+    for (size_t s = 0; s < early_halves(step_.plan); ++s)
+      mark(written, step_.plan.get(field::state_read_slot)[s].get());
   }
   int32_t others = 0;
   for (int32_t i = 0; i < num_slots; ++i) {
@@ -232,7 +244,7 @@ void LaunchReader::page_table(const Operand& operand) {
   const auto sequences = step_.owners.sequences();
   const int32_t tokens = std::max(1, step_.limits.group(group_).page_tokens);
   std::vector<bool> has(static_cast<size_t>(view.dim(0)));
-  for (size_t s = 0; s < sequences.size(); ++s) {
+  for (size_t s = early_halves(step_.plan); s < sequences.size(); ++s) {
     const int64_t row = table_rows[s].get();
     if (sequences[s].owner != Owner::kLive || row < 0 || row >= view.dim(0)) continue;
     has[static_cast<size_t>(row)] = true;

@@ -12,7 +12,7 @@ namespace lockstep {
 
 struct OwnedEntry {
   Owner owner = Owner::kUnowned;
-  int32_t sequence = -1;  // in the plan's order; of live and pad entries
+  int32_t sequence = -1;  // in the plan's order; of live and pad entries. Both chunks of one have its number
   bool operator==(const OwnedEntry&) const = default;
 };
 
@@ -28,6 +28,8 @@ class Owners {
   std::span<const OwnedEntry> logits_rows() const { return logits_rows_; }
 
  private:
+  void read_shared_logits(const StepPlan& plan);
+
   std::vector<OwnedEntry> rows_;
   std::vector<OwnedEntry> sequences_;
   std::vector<OwnedEntry> logits_rows_;

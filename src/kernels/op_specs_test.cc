@@ -39,6 +39,10 @@ void for_each_spec(Check&& check) {
     check(spec, members_of<Args>(), sizeof(Args));
   });
   check(kRoofSpec, members_of<RoofArgs>(), sizeof(RoofArgs));
+  // Other ways to run a kernel of the table.
+  check(kStoreGatheredKvSpec, members_of<StoreKvArgs>(), sizeof(StoreKvArgs));
+  check(kCausalConvPartSpec, members_of<CausalConvArgs>(), sizeof(CausalConvArgs));
+  check(kGatedDeltaPartSpec, members_of<GatedDeltaArgs>(), sizeof(GatedDeltaArgs));
 }
 
 int64_t alignment_of(const OpArg& arg) { return arg.kind == ArgKind::kValue ? std::min(arg.bytes, 8) : 8; }

@@ -1,5 +1,6 @@
 #include "plan/cp_cut.h"
 
+#include "base/math.h"
 #include "plan/plan_builder.h"
 
 namespace lockstep {
@@ -23,6 +24,20 @@ CpExtent cp_extent(std::span<const SequenceStep> sequences, int32_t ranks) {
     extent.least_rows = rank == 0 ? rows : std::min(extent.least_rows, rows);
   }
   return extent;
+}
+
+Bucket cp_bucket(const StepLimits& limits, std::span<const SequenceStep> sequences) {
+  const CpExtent extent = cp_extent(sequences, limits.cp_ranks);
+  int64_t per_pad = limits.max_seq_len;
+  for (int32_t g = 0; g < limits.num_groups; ++g) {
+    const CacheGroup& group = limits.group(GroupId(g));
+    if (group.kind == GroupKind::kPaged) per_pad = std::min<int64_t>(per_pad, group.page_tokens);
+  }
+  const auto logits_rows = std::count_if(sequences.begin(), sequences.end(),
+                                         [](const SequenceStep& step) { return step.wants_logits; });
+  return {.rows = PaddedRows(extent.rows),
+          .seqs = PaddedSeqs(extent.seqs + ceil_div(extent.rows - extent.least_rows, per_pad)),
+          .logits_rows = PaddedRows(logits_rows)};
 }
 
 }  // namespace lockstep

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "base/units.h"
+#include "plan/limits.h"
 
 namespace lockstep {
 
@@ -46,5 +47,8 @@ struct CpExtent {
   int64_t seqs = 0;
 };
 CpExtent cp_extent(std::span<const SequenceStep> sequences, int32_t ranks);
+// The least bucket for the plans of all ranks of such a step, the pad sequences included that fill up those
+// which have fewer rows. It may be beyond the limits: the builder says so.
+Bucket cp_bucket(const StepLimits& limits, std::span<const SequenceStep> sequences);
 
 }  // namespace lockstep

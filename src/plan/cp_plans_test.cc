@@ -88,16 +88,18 @@ class Prompts {
            .sampling = {}});
     }
     const auto ranks = static_cast<int32_t>(plans_.size());
-    const CpExtent extent = cp_extent(steps, ranks);
-    const auto padded = static_cast<int32_t>(extent.rows + static_cast<int64_t>(random_() % 20));
+    Bucket bucket = cp_bucket(limits_, steps);  // the least one, or one with room
+    if (random_() % 2 == 0) {
+      bucket = {PaddedRows(bucket.rows.get() + static_cast<int32_t>(random_() % 20)),
+                PaddedSeqs(limits_.max_seqs), PaddedRows(kSequences)};
+    }
     ++epoch_;
     for (int32_t rank = 0; rank < ranks; ++rank) {
-      StepRequest request{
-          .epoch = Epoch(epoch_),
-          .source_epoch = Epoch(0),
-          .sequences = steps,
-          .bucket = {PaddedRows(padded), PaddedSeqs(limits_.max_seqs), PaddedRows(kSequences)},
-          .cut = {ranks, rank}};
+      StepRequest request{.epoch = Epoch(epoch_),
+                          .source_epoch = Epoch(0),
+                          .sequences = steps,
+                          .bucket = bucket,
+                          .cut = {ranks, rank}};
       StepPlan& plan = plans_[static_cast<size_t>(rank)];
       if (const Status built = builder_.build(request, plan); !built.ok()) return built.message();
       const Status valid = validators_[static_cast<size_t>(rank)].validate(plan);
@@ -159,7 +161,8 @@ void expect_logits_rows(const Prompts& prompts) {
     const int32_t end = prompts.computed(s) + prompts.rows(s);
     if (plan.get(field::sample_positions)[r].get() != end || prompts.rows(s) == 0) continue;
     const auto place = plan.get(field::cp_logits_rows)[r].get();
-    const StepPlan& owner = prompts.plan(cut ? static_cast<size_t>(place / kSequences) : 0);
+    const StepPlan& owner =
+        prompts.plan(cut ? static_cast<size_t>(place / plan.bucket().logits_rows.get()) : 0);
     const auto row = static_cast<size_t>(plan.get(field::logits_rows)[r].get());
     const int32_t id = owner.get(field::token_ids)[row].get();
     if (id != Prompts::id(s, end - 1)) continue;  // another sequence of that length

@@ -119,6 +119,39 @@ TEST_P(ContextParallel, OfAnyDegreeAndBatchEqualsTheRunWithoutIt) {
   std::cout << GetParam() << ": largest relative error " << worst << "\n";
 }
 
+// Penalties count tokens that other ranks have run, too.
+TEST_P(ContextParallel, CountsTheTokensOfAllRanksForPenalties) {
+  const SamplingFacts penalties{
+      .repetition_penalty = 1.7f, .presence_penalty = 0.5f, .frequency_penalty = 0.25f};
+  for (const int32_t degree : {2, 4}) {
+    SCOPED_TRACE(concat("degree ", degree));
+    ContextRanks alone(*model_, 1), ranks(*model_, degree);
+    fill(alone, 5, penalties);
+    fill(ranks, 5, penalties);
+    EXPECT_LE(compare(alone, ranks, degree, 5), recurrent_ ? kRelativeError : 0);
+  }
+}
+
+// Every launch watched, inputs poisoned where nobody owns them.
+TEST_P(ContextParallel, LeavesNothingToBeSeenAtTheLevelFull) {
+  ContextRanks alone(*model_, 1), ranks(*model_, 2, GuardLevel::kFull);
+  fill(alone, 3);
+  fill(ranks, 3);
+  EXPECT_LE(compare(alone, ranks, 2, 3), recurrent_ ? kRelativeError : 0);
+}
+
+TEST_P(ContextParallel, NamesThePlanOfAnotherRankBeforeAnythingIsLaunched) {
+  ContextRanks ranks(*model_, 2);
+  fill(ranks, 2);
+  ASSERT_EQ(ranks.step({20, 20}).message(), "");
+  const Status status = ranks.run_as(0, 1);
+  ASSERT_NE(status.fault(), nullptr) << status.message();
+  EXPECT_EQ(status.fault()->check, "L2");
+  EXPECT_EQ(status.fault()->field, "cp_rank");
+  EXPECT_EQ(status.fault()->expected, "0, the rank that runs the plan");
+  EXPECT_EQ(status.fault()->found, "1");
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, ContextParallel, ::testing::ValuesIn(cases()),
                          [](const auto& instance) { return instance.param.name; });
 

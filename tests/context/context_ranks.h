@@ -38,6 +38,9 @@ class ContextRanks {
   // computed draw one more. The first error of any rank, or of the plans.
   Status step(const std::vector<int32_t>& rows);
 
+  // Gives a rank the last plan of another.
+  Status run_as(size_t rank, size_t other) { return executors_[rank]->run(plans_[other], results_[rank]); }
+
   bool shared() const { return plans_[0].scalar(field::cp_ranks) > 1; }  // whether the last step was cut
   const std::vector<Fed>& sequences() const { return sequences_; }
   // Of the last step, on one rank: logits [logits rows, V] and what was drawn.

@@ -255,5 +255,29 @@ TEST(CausalConv, NamesATableWithoutAKernel) {
       "set");
 }
 
+// The first `count` sequences from `first` on, as whoever runs a step in parts gives them.
+CausalConvArgs some_of(CausalConvArgs args, int64_t first, int64_t count) {
+  args.query_start_loc = args.query_start_loc.rows(first, count + 1);
+  args.state_read_slot = args.state_read_slot.rows(first, count);
+  args.has_initial_state = args.has_initial_state.rows(first, count);
+  return args;
+}
+
+TEST(CausalConvPart, LeavesTheRowsOfOtherSequencesAsTheyAre) {
+  for (const KernelTable* table : runnable_tables()) {
+    ConvProblem whole(37, 4, awkward_batch(), 11, 5), parts(37, 4, awkward_batch(), 11, 5);
+    ASSERT_TRUE(whole.run(*table).ok());
+    Stream stream(2);
+    const int64_t sequences = parts.batch.num_seqs.get(), cut = 4;
+
+    ASSERT_TRUE(causal_conv_part({*table, stream}, some_of(parts.args(), cut, sequences - cut), "late").ok());
+    EXPECT_TRUE(std::isnan(parts.out[0])) << table->name;
+    ASSERT_TRUE(causal_conv_part({*table, stream}, some_of(parts.args(), 0, cut), "early").ok());
+
+    EXPECT_EQ(parts.out, whole.out) << table->name;
+    EXPECT_EQ(parts.state, whole.state) << table->name;
+  }
+}
+
 }  // namespace
 }  // namespace lockstep

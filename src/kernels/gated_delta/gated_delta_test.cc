@@ -306,5 +306,34 @@ TEST(GatedDelta, NamesATableWithoutAKernel) {
       "gated_delta: the kernel table empty has no such kernel; use the table of another instruction set");
 }
 
+// The first `count` sequences from `first` on, as whoever runs a step in parts gives them.
+GatedDeltaArgs some_of(GatedDeltaArgs args, int64_t first, int64_t count) {
+  args.query_start_loc = args.query_start_loc.rows(first, count + 1);
+  args.state_read_slot = args.state_read_slot.rows(first, count);
+  args.has_initial_state = args.has_initial_state.rows(first, count);
+  return args;
+}
+
+TEST(GatedDeltaPart, LeavesTheRowsOfOtherSequencesAsTheyAre) {
+  for (const KernelTable* table : runnable_tables()) {
+    const DeltaShape shape{.key_heads = 2, .value_heads = 4, .key_dim = 16, .value_dim = 24};
+    DeltaProblem whole(shape, awkward_batch(), 12, 31), parts(shape, awkward_batch(), 12, 31);
+    ASSERT_TRUE(whole.run(*table).ok());
+    Stream stream(2);
+    std::vector<char> workspace;
+    const GatedDeltaArgs args = parts.args(workspace, 2);
+    const int64_t sequences = parts.batch.num_seqs.get(), cut = 5;
+
+    ASSERT_TRUE(gated_delta_part({*table, stream}, some_of(args, cut, sequences - cut), "late").ok());
+    EXPECT_TRUE(std::isnan(parts.row(0)[0])) << table->name;
+    ASSERT_TRUE(gated_delta_part({*table, stream}, some_of(args, 0, cut), "early").ok());
+
+    EXPECT_TRUE(same_bytes(parts.out.data(), whole.out.data(), static_cast<int64_t>(whole.out.size())))
+        << table->name;
+    EXPECT_TRUE(same_bytes(parts.state.data(), whole.state.data(), static_cast<int64_t>(whole.state.size())))
+        << table->name;
+  }
+}
+
 }  // namespace
 }  // namespace lockstep

@@ -265,5 +265,34 @@ TEST(CopyPages, NamesWhatDoesNotFit) {
       "copy_pages: 4 pages of -1 segments of 16 bytes, 16 bytes from page to page; expected none below 0");
 }
 
+// Two ranks, one behind the other: the pad rows of the first stand before the live ones of the second.
+TEST(StoreGatheredKv, WritesEveryRowThatHasASlot) {
+  for (const KernelTable* table : runnable_tables()) {
+    StoreProblem problem(parse_kv_layout("apart/token").value(), DType::kF32, 16, 16);
+    StoreProblem same(parse_kv_layout("apart/token").value(), DType::kF32, 16, 16);
+    // Row 1 is skipped, and what it had goes to the last row, past those that count as live.
+    for (StoreProblem* each : {&problem, &same}) {
+      std::swap_ranges(each->k.begin() + each->row_stride(), each->k.begin() + 2 * each->row_stride(),
+                       each->k.begin() + 6 * each->row_stride());
+      std::swap_ranges(each->v.begin() + each->row_stride(), each->v.begin() + 2 * each->row_stride(),
+                       each->v.begin() + 6 * each->row_stride());
+      std::swap(each->slots[1], each->slots[5]);
+      std::swap(each->slots[5], each->slots[6]);
+    }
+    same.num_rows = LiveRows(StoreProblem::kRows);
+    Stream stream(2);
+
+    ASSERT_TRUE(store_gathered_kv({*table, stream}, problem.args(), "test").ok());
+    ASSERT_TRUE(store_kv({*table, stream}, same.args(), "test").ok());
+
+    EXPECT_TRUE(problem.memory == same.memory) << table->name;
+    const int64_t last = problem.slots[6];
+    ASSERT_GE(last, 0);
+    const int64_t at = problem.cache.k.offset(last / 16, 0, last % 16, 0);
+    EXPECT_EQ(static_cast<const float*>(problem.cache.k.data)[at],
+              problem.k[static_cast<size_t>(6 * problem.row_stride())]);
+  }
+}
+
 }  // namespace
 }  // namespace lockstep
