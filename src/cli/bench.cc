@@ -292,7 +292,7 @@ Command add_bench(CLI::App& parent) {
                                  .num_pages = app->count("--num-pages") > 0};
                 return run(*flags);
               },
-          .parallel = [flags] { return flags->engine.config.parallel; }};
+          .engine = &flags->engine};
 }
 
 }  // namespace lockstep::cli

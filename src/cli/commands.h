@@ -5,7 +5,7 @@
 #include <functional>
 
 #include "base/status.h"
-#include "engine/config.h"
+#include "cli/flags.h"
 
 namespace lockstep::cli {
 
@@ -13,7 +13,7 @@ namespace lockstep::cli {
 struct Command {
   CLI::App* app = nullptr;
   std::function<Status()> run;
-  std::function<MeshShape()> parallel;  // the ranks that its flags ask for; null: it has none
+  EngineFlags* engine = nullptr;  // of a command that may have several ranks; lives as long as `run`
 };
 
 Command add_generate(CLI::App& parent);

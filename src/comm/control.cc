@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/fault.h"
 
 namespace lockstep {
 namespace {
@@ -44,7 +45,7 @@ void Control::run(const std::stop_token& stop) {
     listen();
     beat();
     std::unique_lock lock(mutex_);
-    if (leaving_ && closed_.ok() && !failed_.ok()) {
+    if (leaving_ && closed_.ok() && !failed_.ok() && !awaits_verdict()) {
       const Notice notice{.from = channel_->rank(), .status = failed_, .report = ""};
       lock.unlock();
       close(notice, true);
@@ -60,7 +61,7 @@ void Control::run(const std::stop_token& stop) {
     if (verdict) close(*verdict, true);
     end_if_stuck();
     lock.lock();
-    changed_.wait_for(lock, stop, look, [this] { return leaving_ && closed_.ok() && !failed_.ok(); });
+    changed_.wait_for(lock, stop, look, [this] { return !failed_.ok() && closed_.ok() && failed_at_ == 0; });
   }
   channel_->flush();
 }
@@ -104,8 +105,16 @@ void Control::close(const Notice& notice, bool mine) {
   }
   closed_at_ = now_ns();
   if (mine) send_all(notice);
-  options_.fail(why);
   if (!notice.report.empty()) options_.say(notice.report);
+  options_.fail(why);
+}
+
+// A collective that another rank has closed ends before this thread hears the verdict behind it; a beat later
+// it has. Called with the lock.
+bool Control::awaits_verdict() {
+  if (failed_.fault() == nullptr || failed_.fault()->check != "G1") return false;
+  if (failed_at_ == 0) failed_at_ = now_ns();
+  return now_ns() - failed_at_ < options_.limits.beat;
 }
 
 void Control::send_all(const ControlMessage& message) {

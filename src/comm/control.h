@@ -54,6 +54,7 @@ class Control {
   void close(const Notice& notice, bool mine);
   void send_all(const ControlMessage& message);
   void end_if_stuck();
+  bool awaits_verdict();
 
   const std::unique_ptr<ControlChannel> channel_;
   const Ledger& ledger_;
@@ -62,6 +63,7 @@ class Control {
   RankWatch watch_;        // of the control thread
   int64_t beat_at_ = 0;    // likewise
   int64_t closed_at_ = 0;  // likewise; 0: the mesh is open
+  int64_t failed_at_ = 0;  // likewise; 0: the compute thread has not failed
 
   std::mutex mutex_;
   std::condition_variable_any changed_;

@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <chrono>
 #include <functional>
 
 #include "base/clock.h"
 #include "base/fault.h"
 #include "comm/thread_control.h"
+#include "comm/thread_fabric.h"
 
 namespace lockstep {
 namespace {
@@ -82,7 +84,7 @@ TEST_F(ControlOf, TellsEveryLivingRankTheSameAboutOneThatDied) {
   kill(1);
   for (const int32_t rank : {0, 2}) {
     Player& player = (*this)[rank];
-    ASSERT_TRUE(player.wait([&] { return !player.reports.empty(); })) << rank;
+    ASSERT_TRUE(player.wait([&] { return !player.failures.empty(); })) << rank;
     EXPECT_EQ(player.failures.size(), 1u);
     EXPECT_EQ(player.failures[0].code(), Code::kDevice);
     ASSERT_NE(player.failures[0].fault(), nullptr);
@@ -101,7 +103,7 @@ TEST_F(ControlOf, TellsEveryRankWhoIsMissingInACollective) {
 
   for (const int32_t rank : {0, 1}) {
     Player& player = (*this)[rank];
-    ASSERT_TRUE(player.wait([&] { return !player.reports.empty(); })) << rank;
+    ASSERT_TRUE(player.wait([&] { return !player.failures.empty(); })) << rank;
     EXPECT_NE(player.reports[0].find("in tp all_gather f32 64 (#1): rank 0 (tp 0); missing: rank 1 (tp 1)"),
               std::string::npos)
         << player.reports[0];
@@ -164,6 +166,40 @@ TEST_F(ControlOf, WaitsInLeavingForARankThatStillWorks) {
   EXPECT_TRUE(second.control->leave({}).ok());
   first.join();
   EXPECT_TRUE((*this)[0].failures.empty());
+}
+
+// Ranks as threads with a mesh: what a compute thread sees of it.
+TEST(Control, FreesRanksThatWaitForOneThatDoesNotCome) {
+  constexpr int32_t kRanks = 3;
+  const auto boxes = std::make_shared<ThreadMailboxes>(kRanks);
+  const auto world = std::make_shared<ThreadWorld>(kRanks, std::chrono::hours(1));  // no deadline of its own
+  std::vector<Status> ends(kRanks);
+  std::vector<std::jthread> threads;
+  for (int32_t rank = 0; rank < kRanks; ++rank) {
+    threads.emplace_back([&, rank] {
+      const auto mesh = Mesh::create({.tp = kRanks}, std::make_unique<ThreadFabric>(world, rank));
+      Control control(std::make_unique<ThreadControlChannel>(boxes, rank), (*mesh)->ledger(),
+                      {.shape = {.tp = kRanks},
+                       .limits = kQuick,
+                       .fail = [&mesh](const Status& why) { (*mesh)->fail(why); },
+                       .say = [](const std::string&) {},
+                       .end = [](const Status&) {}});
+      control.pulse().phase = RankPhase::kDecode;
+      Status& end = ends[static_cast<size_t>(rank)];
+      std::array<std::byte, 4> mine{};
+      std::array<std::byte, 4 * kRanks> all{};
+      while (rank != 1 && end.ok()) end = (*mesh)->tp().all_gather(mine, all, DType::kF32);
+      while (rank == 1 && end.ok()) end = (*mesh)->status();
+      EXPECT_FALSE(control.leave(end).ok());
+    });
+  }
+  threads.clear();
+  for (const Status& end : ends) {
+    EXPECT_EQ(end.code(), Code::kDevice);
+    EXPECT_EQ(end.message(), ends[0].message());
+    ASSERT_NE(end.fault(), nullptr);
+    EXPECT_EQ(end.fault()->consumer, "rank 1 (tp 1)");
+  }
 }
 
 TEST(ControlMessage, ComesBackAsItWasSent) {

@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -89,7 +90,8 @@ class Front {
   void hear(int connection);
   void take_signals();
   void end_launcher(int signal);
-  void kill_ranks();
+  enum class Who { kAll, kSilent };  // kSilent: those that have not said how they end
+  void kill_ranks(Who who);
   void trouble(int64_t patience_ns);
 
   const RankJob& job_;
@@ -121,14 +123,16 @@ Status Front::open() {
     return error(Code::kResourceExhausted, "ranks: cannot make a folder in TMPDIR: ", std::strerror(errno));
   }
   folders_.push_back(folder);
-  if (const std::string memory = make_folder("/dev/shm"); !memory.empty()) folders_.push_back(memory);
-  socket_ = concat(std::filesystem::path(folder).filename().string(), "-", ::getpid());
+  const std::string name = std::filesystem::path(folder).filename();
+  const std::string memory = "/dev/shm/" + name;
+  if (::mkdir(memory.c_str(), S_IRWXU) == 0) folders_.push_back(memory);
+  socket_ = concat(name, "-", ::getpid());
   listening_ = LS_TRY(listen_as_front(socket_));
   return {};
 }
 
 Front::~Front() {
-  kill_ranks();
+  kill_ranks(Who::kAll);
   for (const auto& [connection, end] : connections_) ::close(connection);
   if (listening_ >= 0) ::close(listening_);
   if (signals_ >= 0) ::close(signals_);
@@ -248,9 +252,10 @@ void Front::end_launcher(int signal) {
 }
 
 // The pid of a rank whose connection is open is still its own.
-void Front::kill_ranks() {
+void Front::kill_ranks(Who who) {
   for (const auto& [connection, end] : connections_) {
-    if (end != nullptr && end->pid > 0) ::kill(end->pid, SIGKILL);
+    if (end == nullptr || end->pid == 0 || (who == Who::kSilent && end->code)) continue;
+    ::kill(end->pid, SIGKILL);
   }
 }
 
@@ -278,18 +283,18 @@ JobEnd Front::watch() {
     look(kLookMs);
     const int64_t now = now_ns();
     if (patience_ends_ > 0 && ending_ == 0 && now > patience_ends_) {
-      kill_ranks();  // at once: one that is stopped hears no other signal
+      kill_ranks(Who::kSilent);  // at once: one that is stopped hears no other signal
       ending_ = now;
     }
     if (ending_ == 0 || killed || now - ending_ < kGrace) continue;
-    kill_ranks();
+    kill_ranks(Who::kAll);
     if (!launcher_ended_) ::kill(launcher_, SIGKILL);
     killed = true;
   }
   // What ranks said last may still lie in the sockets; a rank that outlives its launcher ends now.
   for (int64_t until = now_ns() + kSecond; !connections_.empty() && now_ns() < until;) {
     look(10);
-    if (now_ns() > until - kSecond / 2) kill_ranks();
+    if (now_ns() > until - kSecond / 2) kill_ranks(Who::kAll);
   }
   return judge_job(ends_, launcher_status_, signal_);
 }
