@@ -115,7 +115,7 @@ def hold(drill, command, ranks, phase):
         if not run.reaches(ranks, phase):
             wrong.append(f'ranks did not reach {phase}')
         run.folders = [p.name for p in pathlib.Path(folder).iterdir()]  # named alike in shared memory
-        if not any(any(pathlib.Path('/dev/shm', n).glob('*')) for n in run.folders):
+        if drill.act and not any(any(pathlib.Path('/dev/shm', n).glob('*')) for n in run.folders):
             wrong.append('MPI keeps its shared memory elsewhere')
         if drill.act:
             time.sleep(0.3)  # well inside the phase, which lasts for minutes
