@@ -19,7 +19,7 @@ struct WatchLimits {
   int64_t silence = 5'000'000'000;   // without one a rank is dead
   int64_t stuck = 5'000'000'000;     // so long others may wait for a rank that does not get on
   int64_t exchange = 8'000'000'000;  // so long all ranks may be within collectives, none of which ends
-  int64_t turn = 1'000'000'000;      // how much longer ranks wait for the verdict of the first living one
+  int64_t turn = 3'000'000'000;      // how much longer ranks wait for the verdict of the first living one
 };
 
 // A rank is *dead* when nothing is heard of it, *stuck* when it is heard, is in a step but in no collective,
