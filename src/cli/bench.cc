@@ -292,7 +292,7 @@ Command add_bench(CLI::App& parent) {
                                  .num_pages = app->count("--num-pages") > 0};
                 return run(*flags);
               },
-          .engine = &flags->engine};
+          .parallel = [flags] { return flags->engine.config.parallel; }};
 }
 
 }  // namespace lockstep::cli

@@ -5,7 +5,7 @@
 #include <functional>
 
 #include "base/status.h"
-#include "cli/flags.h"
+#include "engine/config.h"
 
 namespace lockstep::cli {
 
@@ -13,7 +13,7 @@ namespace lockstep::cli {
 struct Command {
   CLI::App* app = nullptr;
   std::function<Status()> run;
-  EngineFlags* engine = nullptr;  // of a command that may have several ranks; lives as long as `run`
+  std::function<MeshShape()> parallel;  // the ranks that its flags ask for; null: it has none
 };
 
 Command add_generate(CLI::App& parent);

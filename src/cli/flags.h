@@ -2,7 +2,6 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -19,8 +18,6 @@ struct EngineFlags {
   std::string device = "cpu";
   std::string load_format = "auto";
   std::string guard = "replay";
-  // Ends this process, a rank, with that exit code. For RankSession::begin.
-  std::function<void(int code)> end_process;
 };
 
 // Adds the flags of every command that makes an engine.

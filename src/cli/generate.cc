@@ -225,7 +225,7 @@ Command add_generate(CLI::App& parent) {
                 flags->chose_seqs = app->count("--max-num-seqs") > 0;
                 return run(*flags);
               },
-          .engine = &flags->engine};
+          .parallel = [flags] { return flags->engine.config.parallel; }};
 }
 
 }  // namespace lockstep::cli

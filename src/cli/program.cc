@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <new>
 #include <optional>
 
@@ -76,18 +75,14 @@ int run_command(const Command& command, const std::vector<std::string>& words) {
     const std::optional<int> ended = parse(app, all, ", as the environment or --config says");
     if (ended) return *ended;
   }
-  if (command.engine == nullptr) return exit_code(command.run());
-  const Result<RankPart> part = RankPart::of(command.engine->config.parallel);
+  if (!command.parallel) return exit_code(command.run());
+  const Result<RankPart> part = RankPart::of(command.parallel());
   if (!part.ok()) return usage_error(app, part.status().message());
   std::vector<std::string> whole = {app.get_name()};
   whole.insert(whole.end(), words.begin(), words.end());
   const Result<std::optional<int>> front = part->run_as_front(whole);
   if (!front.ok()) return exit_code(front.status());
   if (front->has_value()) return **front;
-  command.engine->end_process = [&part](int code) {
-    part->end_with(code);
-    std::_Exit(code);
-  };
   const int code = exit_code(command.run());
   part->end_with(code);
   return code;
