@@ -92,7 +92,7 @@ TEST(Explain, NamesRanksThatEnteredDifferentCollectives) {
 
 TEST(Explain, NamesAFieldThatTheDeviceReadOtherwise) {
   Record record = field_report::record();
-  record.steps[0].head[6] ^= 1;  // seq_lens, the seventh field of the table
+  record.steps[0].head[7] ^= 1;  // seq_lens, the eighth array of the image
   EXPECT_EQ(said(record, "device"), "the device read other bytes than the plan's: seq_lens [seen]");
 
   record = field_report::record();
