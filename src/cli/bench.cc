@@ -284,7 +284,7 @@ Command add_bench(CLI::App& parent) {
   add_engine_flags(*app, flags->engine);
   return {.app = app,
           .run =
-              [app, flags] {
+              [app, flags](RankSession&) {
                 flags->chosen = {.max_model_len = app->count("--max-model-len") > 0,
                                  .max_num_seqs = app->count("--max-num-seqs") > 0,
                                  .max_num_batched_tokens = app->count("--max-num-batched-tokens") > 0,

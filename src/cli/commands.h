@@ -6,14 +6,15 @@
 
 #include "base/status.h"
 #include "engine/config.h"
+#include "engine/rank_session.h"
 
 namespace lockstep::cli {
 
 // A command whose flags were added to `app`; `run` is called after they were parsed.
 struct Command {
   CLI::App* app = nullptr;
-  std::function<Status()> run;
-  std::function<MeshShape()> parallel;  // the ranks that its flags ask for; null: it has none
+  std::function<Status(RankSession& ranks)> run;
+  std::function<MeshShape()> parallel;  // the ranks that its flags ask for; null: it has one
 };
 
 Command add_generate(CLI::App& parent);

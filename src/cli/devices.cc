@@ -113,7 +113,7 @@ Command add_devices(CLI::App& parent) {
                 "Measure how fast it reads, copies and multiplies; takes seconds");
   app->add_option("--threads", flags->threads, "Threads to measure with; 0: all CPUs")->capture_default_str();
   app->add_flag("--json", flags->json, "One JSON document instead of tables");
-  return {.app = app, .run = [flags] { return run(*flags); }};
+  return {.app = app, .run = [flags](RankSession&) { return run(*flags); }};
 }
 
 }  // namespace lockstep::cli

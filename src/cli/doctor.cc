@@ -53,7 +53,7 @@ Command add_doctor(CLI::App& parent) {
   app->add_option("--backend", flags->options.backend, "A shared module with a backend of your own");
   app->add_flag("--all", flags->all, "A line per entry");
   app->add_flag("--json", flags->json, "One JSON document instead of tables");
-  return {.app = app, .run = [flags] { return run(*flags); }};
+  return {.app = app, .run = [flags](RankSession&) { return run(*flags); }};
 }
 
 }  // namespace lockstep::cli

@@ -78,7 +78,7 @@ Command add_explain(CLI::App& parent) {
   app->add_flag("--json", flags->json, "One JSON document instead of text");
   app->add_option("--html", flags->html, "Write one page to OUT that needs nothing else")->type_name("OUT");
   app->add_option("--step", flags->step, "Look at this step instead of where the fault was");
-  return {.app = app, .run = [flags] { return run(*flags); }};
+  return {.app = app, .run = [flags](RankSession&) { return run(*flags); }};
 }
 
 }  // namespace lockstep::cli

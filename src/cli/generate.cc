@@ -12,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/flags.h"
 #include "cli/record_signal.h"
+#include "cli/stories.h"
 #include "engine/engine.h"
 #include "json/json_writer.h"
 
@@ -36,18 +37,6 @@ struct GenerateFlags {
   bool echo = false;
   bool json = false;
   bool chose_seqs = false;
-};
-
-// One prompt and what came of it.
-struct Story {
-  std::string prompt;
-  std::string text;
-  size_t shown = 0;  // bytes of text that stdout has
-  std::vector<int32_t> tokens;
-  std::vector<TokenLogprobs> logprobs;
-  FinishReason finish = FinishReason::kNone;
-  std::string error;
-  Status failure;  // of the step that ended it
 };
 
 struct Figures {
@@ -147,49 +136,61 @@ void print_figures(const Figures& figures, const Engine& engine) {
       engine.config().isa.c_str());
 }
 
-Status run(const GenerateFlags& flags) {
+// Draws the stories that are this replica's, and shows them as they grow where they are the first.
+Status tell(Engine& engine, const Communicator& replicas, const GenerateFlags& flags,
+            std::vector<Story>& stories, Figures& figures) {
+  std::map<uint64_t, size_t> by_id;
+  for (size_t i = static_cast<size_t>(replicas.rank()); i < stories.size();
+       i += static_cast<size_t>(replicas.size()))
+    by_id[LS_TRY(engine.add(request_of(flags, stories[i].prompt, engine.model().sampling)))] = i;
+  show(stories, flags);
+  do {
+    for (RequestOutput& output : engine.step()) {
+      Story& story = stories[by_id.at(output.id)];
+      if (figures.tokens == 0) figures.first_token_s = seconds_since(figures.start_ns);
+      figures.tokens += static_cast<int64_t>(output.tokens.size());
+      take(output, story);
+    }
+    show(stories, flags);
+  } while (engine.any_work());
+  return {};
+}
+
+Status run(const GenerateFlags& flags, RankSession& ranks) {
   const std::vector<std::string> prompts = LS_TRY(read_prompts(flags));
   EngineConfig config = LS_TRY(engine_config(flags.engine));
   // No more graphs are proven than these prompts can use.
   if (!flags.chose_seqs)
     config.max_num_seqs = static_cast<int32_t>(std::clamp<size_t>(prompts.size(), 1, 64));
+  Mesh& mesh = ranks.mesh();
+  if (mesh.world().size() > 1) config.mesh = &mesh;
   RecordSignal signal;
-  const std::unique_ptr<Engine> engine = LS_TRY(Engine::create(config));
-  signal.serve(*engine);
+  Result<std::unique_ptr<Engine>> made = Engine::create(config);
+  if (!made.ok()) return made.status();
+  Engine& engine = **made;
+  signal.serve(engine);
+  if (!engine.leads()) {
+    for (bool more = true; more;) more = LS_TRY(engine.follow());
+    return {};
+  }
   std::vector<Story> stories;
-  std::map<uint64_t, size_t> by_id;
-  for (const std::string& prompt : prompts) {
-    by_id[LS_TRY(engine->add(request_of(flags, prompt, engine->model().sampling)))] = stories.size();
+  for (const std::string& prompt : prompts)
     stories.push_back({.prompt = prompt, .text = flags.echo ? prompt : ""});
-  }
   Figures figures{.start_ns = now_ns()};
+  LS_TRY(tell(engine, mesh.dp(), flags, stories, figures));
+  LS_TRY(gather_stories(mesh.dp(), stories));
+  figures.tokens = 0;
+  for (const Story& story : stories) figures.tokens += static_cast<int64_t>(story.tokens.size());
+  if (mesh.rank() != 0) return outcome_of(stories);
   show(stories, flags);
-  while (engine->has_work()) {
-    for (RequestOutput& output : engine->step()) {
-      Story& story = stories[by_id.at(output.id)];
-      if (figures.tokens == 0) figures.first_token_s = seconds_since(figures.start_ns);
-      figures.tokens += static_cast<int64_t>(output.tokens.size());
-      story.text += output.text;
-      story.tokens.insert(story.tokens.end(), output.tokens.begin(), output.tokens.end());
-      story.logprobs.insert(story.logprobs.end(), output.logprobs.begin(), output.logprobs.end());
-      story.finish = output.finish;
-      story.error = output.error;
-      story.failure = output.failure;
-    }
-    show(stories, flags);
-  }
   figures.seconds = seconds_since(figures.start_ns);
   if (flags.json) {
-    write_json(stories, *engine, figures);
+    write_json(stories, engine, figures);
   } else {
     std::cout << std::endl;
   }
-  print_figures(figures, *engine);
-  for (const Story& story : stories) {
-    if (!story.failure.ok()) return story.failure.with_message(story.error);
-    if (story.finish == FinishReason::kError) return error(Code::kInternal, story.error);
-  }
-  return {};
+  print_figures(figures, engine);
+  return outcome_of(stories);
 }
 
 }  // namespace
@@ -221,9 +222,9 @@ Command add_generate(CLI::App& parent) {
   add_engine_flags(*app, flags->engine);
   return {.app = app,
           .run =
-              [app, flags] {
+              [app, flags](RankSession& ranks) {
                 flags->chose_seqs = app->count("--max-num-seqs") > 0;
-                return run(*flags);
+                return run(*flags, ranks);
               },
           .parallel = [flags] { return flags->engine.config.parallel; }};
 }

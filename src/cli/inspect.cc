@@ -197,7 +197,7 @@ Command add_inspect(CLI::App& parent) {
   app->footer(kFooter);
   app->add_flag("--json", flags->json, "One JSON document instead of tables");
   add_engine_flags(*app, flags->engine);
-  return {.app = app, .run = [flags] { return run(*flags); }};
+  return {.app = app, .run = [flags](RankSession&) { return run(*flags); }};
 }
 
 }  // namespace lockstep::cli

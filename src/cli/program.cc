@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
+#include <functional>
 #include <new>
 #include <optional>
 
@@ -64,6 +66,16 @@ std::optional<int> parse(CLI::App& command, std::vector<std::string> words, std:
   return usage_error(command, concat(command.get_name(), ": unknown argument ", first, hint));
 }
 
+// The command itself, in a process that is all of it or one of its ranks.
+int run_here(const Command& command, const MeshShape& shape, const std::function<void(int)>& say_end) {
+  const Result<std::unique_ptr<RankSession>> ranks = RankSession::begin(shape, [say_end](int code) {
+    say_end(code);
+    std::_Exit(code);
+  });
+  if (!ranks.ok()) return exit_code(ranks.status());
+  return exit_code((*ranks)->leave(command.run(**ranks)));
+}
+
 int run_command(const Command& command, const std::vector<std::string>& words) {
   CLI::App& app = *command.app;
   if (const std::optional<int> ended = parse(app, words, "")) return *ended;
@@ -75,7 +87,7 @@ int run_command(const Command& command, const std::vector<std::string>& words) {
     const std::optional<int> ended = parse(app, all, ", as the environment or --config says");
     if (ended) return *ended;
   }
-  if (!command.parallel) return exit_code(command.run());
+  if (!command.parallel) return run_here(command, {}, [](int) {});
   const Result<RankPart> part = RankPart::of(command.parallel());
   if (!part.ok()) return usage_error(app, part.status().message());
   std::vector<std::string> whole = {app.get_name()};
@@ -83,7 +95,7 @@ int run_command(const Command& command, const std::vector<std::string>& words) {
   const Result<std::optional<int>> front = part->run_as_front(whole);
   if (!front.ok()) return exit_code(front.status());
   if (front->has_value()) return **front;
-  const int code = exit_code(command.run());
+  const int code = run_here(command, command.parallel(), [part = *part](int how) { part.end_with(how); });
   part->end_with(code);
   return code;
 }

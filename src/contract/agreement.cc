@@ -141,17 +141,26 @@ std::vector<Topic> topics_of(Facts facts, RankGroup group) {
   return topics;
 }
 
-// Whether two ranks say the same of all that must be the same, without a word.
-bool same(const RankFacts& a, const RankFacts& b, RankGroup group) {
+}  // namespace
+
+Digest agreement_digest(const RankFacts& facts, RankGroup group) {
+  Digest digest = static_cast<Digest>(group);
   for (const FieldInfo& info : kFields) {
-    if (a.field(info.id) != b.field(info.id) && must_agree(info, group)) return false;
+    if (must_agree(info, group)) digest = mix64(digest, facts.field(info.id));
   }
-  const bool one_pass = group != RankGroup::kData;
-  if (one_pass && (a.participation != b.participation || a.sampled_tokens != b.sampled_tokens)) return false;
-  return a.config == b.config && a.graph_key == b.graph_key && a.num_collectives == b.num_collectives &&
-         a.collectives_digest == b.collectives_digest && a.num_capacities == b.num_capacities &&
-         std::equal(a.capacities.begin(), a.capacities.begin() + a.num_capacities, b.capacities.begin());
+  if (group != RankGroup::kData)
+    digest = mix64(digest ^ static_cast<uint64_t>(facts.participation), facts.sampled_tokens);
+  digest = mix64(digest ^ facts.config, facts.graph_key);
+  digest = mix64(digest ^ static_cast<uint64_t>(facts.num_collectives), facts.collectives_digest);
+  for (int64_t c = 0; c < facts.num_capacities; ++c) {
+    const CapacityFact& capacity = facts.capacities[static_cast<size_t>(c)];
+    digest = digest_bytes(capacity.name.view().data(), capacity.name.view().size(), digest);
+    digest = mix64(digest, static_cast<uint64_t>(capacity.value));
+  }
+  return digest;
 }
+
+namespace {
 
 bool differs(const Topic& topic) {
   return std::any_of(topic.said.begin(), topic.said.end(),
@@ -263,9 +272,12 @@ RankFacts facts_of(const StepPlan& plan, int32_t rank) {
 }
 
 Status agree(std::span<const RankFacts> facts, RankGroup group) {
-  const bool all_same = std::all_of(facts.begin(), facts.end(),
-                                    [&](const RankFacts& rank) { return same(rank, facts[0], group); });
-  if (all_same) return facts.empty() ? Status() : check_roles(facts, group);
+  if (facts.empty()) return {};
+  const Digest first = agreement_digest(facts[0], group);
+  const bool all_same = std::all_of(facts.begin() + 1, facts.end(), [&](const RankFacts& rank) {
+    return agreement_digest(rank, group) == first;
+  });
+  if (all_same) return check_roles(facts, group);
   for (const Topic& topic : topics_of(facts, group)) {
     if (!topic.must_agree || !differs(topic)) continue;
     const std::string& expected = most_said(topic);

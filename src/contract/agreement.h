@@ -106,6 +106,10 @@ RankFacts facts_of(const StepPlan& plan, int32_t rank);
 // allocation, where they agree.
 Status agree(std::span<const RankFacts> facts, RankGroup group);
 
+// Of all that must be equal in such a group: ranks whose digests are equal agree, but for the roles of rooted
+// collectives. What ranks compare first, since it is short.
+Digest agreement_digest(const RankFacts& facts, RankGroup group);
+
 // Who said what: a line per thing, a column per rank, a mark where ranks differ that must not. Things that
 // are the same everywhere are left out, but for those that a person looks for first.
 std::string disagreement_table(std::span<const RankFacts> facts, RankGroup group);

@@ -32,6 +32,7 @@ struct EngineConfig {
   std::string record_dir;     // where faults leave a record, after a rerun of their sequences; empty: nowhere
   Pace pace = Pace::kAtOnce;  // kLate: the device does everything as late as it may, for tests
   std::string isa;            // "reference", "avx2", ...; empty: the best this CPU has
+  Mesh* mesh = nullptr;       // of the ranks that share the model, borrowed; null: this engine is alone
 };
 
 }  // namespace lockstep

@@ -31,17 +31,35 @@ SamplingFacts sampling_facts(const Request& request) {
           .logprobs = request.logprobs};
 }
 
+// Of what has to be the same on all ranks, whatever machine they are on.
+Digest config_digest(const EngineSizes& sizes, const Model& model) {
+  const StepLimits& limits = sizes.limits;
+  std::string text = concat(model.name, " ", name_of(model.weight_dtype), " ", name_of(model.cache_dtype),
+                            " ", name_of(sizes.config.guard), " ", describe(sizes.config.mesh->shape()), " ",
+                            limits.max_rows, " ", limits.max_seqs, " ", limits.max_logits_rows, " ",
+                            limits.max_seq_len, " ", limits.max_edits, " ", limits.max_copies, " ",
+                            limits.vocab_size, " ", limits.penalty_slots, " ", limits.dp_ranks);
+  for (int32_t g = 0; g < limits.num_groups; ++g) {
+    const CacheGroup& group = limits.group(GroupId(g));
+    text += concat(" ", group.page_tokens, " ", group.num_pages, " ", group.table_rows, " ", group.layout);
+  }
+  for (const int32_t size : sizes.config.graph_sizes) text += concat(" graph ", size);
+  return digest_bytes(text.data(), text.size());
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
   std::unique_ptr<Engine> engine(new Engine());
   ModelOptions model = config.model;
+  if (config.mesh != nullptr) model.shard = shard_of(config.mesh->shape(), config.mesh->place());
   model.threads = config.threads > 0 ? config.threads : detect_cpu().cpus;
   engine->tokenizer_ = LS_TRY(load_tokenizer(model));
   engine->model_ = LS_TRY(load_model(model));
-  const DecoderSpec& spec = engine->model_->spec;
+  const DecoderSpec& spec = engine->model_->local;
   const int32_t vocab_known = engine->tokenizer_ ? engine->tokenizer_->vocab_size() : spec.vocab;
   EngineSizes sizes = LS_TRY(size_engine(config, spec, engine->model_->cache_dtype, vocab_known));
+  LS_TRY(engine->set_up_ranks(sizes, vocab_known));
   engine->config_ = sizes.config;
   engine->limits_ = sizes.limits;
   engine->executor_ = LS_TRY(Executor::create(*engine->model_, sizes.executor));
@@ -57,24 +75,47 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
   tables[static_cast<size_t>(kKvGroup.get())] = &engine->scheduler_->page_tables();
   engine->builder_ = std::make_unique<PlanBuilder>(sizes.limits, std::move(tables));
   engine->validator_ = std::make_unique<PlanValidator>(sizes.limits);
-  engine->prove_graphs();
+  LS_TRY(engine->prove_graphs());
   engine->records_ =
       std::make_unique<FaultRecords>(*engine->model_, *engine->executor_, sizes.config.record_dir);
   engine->executor_->watch(sizes.config.guard == GuardLevel::kFull);
   return engine;
 }
 
-void Engine::prove_graphs() {
+Engine::~Engine() {
+  if (replica_ == nullptr || !replica_->leads() || replica_->alone()) return;
+  if (!config_.mesh->status().ok()) return;
+  [[maybe_unused]] const Status told = replica_->send_end();  // whoever it does not reach is gone
+}
+
+// What each rank chose from what it found on its machine has to be the same for all: the least is.
+Status Engine::set_up_ranks(EngineSizes& sizes, int32_t vocab_known) {
+  if (sizes.config.mesh == nullptr) return {};
+  Mesh& mesh = *sizes.config.mesh;
+  const int64_t pages = LS_TRY(least_of_ranks(mesh.world(), sizes.config.num_pages));
+  if (pages != sizes.config.num_pages) {
+    sizes.config.num_pages = static_cast<int32_t>(pages);
+    sizes = LS_TRY(size_engine(sizes.config, model_->local, model_->cache_dtype, vocab_known));
+  }
+  config_digest_ = config_digest(sizes, *model_);
+  replica_ = std::make_unique<Replica>(mesh, sizes.limits, replicas_meet(sizes.config, model_->local));
+  return {};
+}
+
+Status Engine::prove_graphs() {
   Progress progress("proving graphs", static_cast<int64_t>(config_.graph_sizes.size()), ProgressUnit::kItems);
   GraphProof proof(*executor_, epoch_, config_.model.seed);
+  const bool idle_too = replica_ != nullptr && replica_->meets();
   for (const int32_t size : config_.graph_sizes) {
     graphs_.push_back(proof.prove(size));
+    if (idle_too && graphs_.back().status.ok()) graphs_.back() = proof.prove_idle(size);
     if (const Status& status = graphs_.back().status; !status.ok())
       std::cerr << "lockstep: decode steps of " << size << " run without a graph: " << status.message()
                 << "\n";
     progress.advance(1);
   }
   epoch_ = proof.epoch();
+  return {};
 }
 
 Result<std::vector<int32_t>> Engine::prompt_ids(const Request& request) const {
@@ -129,23 +170,68 @@ Result<uint64_t> Engine::add(const Request& request) {
 
 std::vector<RequestOutput> Engine::step() {
   const Batch& batch = scheduler_->next(epoch_ = Epoch(epoch_.get() + 1));
-  if (batch.empty()) return {};
-  if (const Status status = run_step(batch); !status.ok()) return fail(batch, status);
+  const Result<Bucket> bucket = agree_on_bucket(batch);
+  if (!bucket.ok()) return fail(batch, bucket.status());
+  if (batch.empty() && !others_work_) return {};
+  if (const Status status = run_step(batch, *bucket); !status.ok()) return fail(batch, status);
   scheduler_->commit(batch, result_);
   return collect(batch);
 }
 
-// Build, validate, run; each is on record before the next begins.
-Status Engine::run_step(const Batch& batch) {
+// Replicas that meet have as many rows as the one that has most, and decode only if all of them do.
+Result<Bucket> Engine::agree_on_bucket(const Batch& batch) {
+  if (replica_ == nullptr || !replica_->meets()) return batch.bucket;
+  OwnShape own{.has_work = has_work(), .decode = true};
+  for (const SequenceStep& step : batch.steps) {
+    own.rows += static_cast<int32_t>(step.tokens.size());
+    own.decode = own.decode && step.tokens.size() == 1 && step.wants_logits;
+  }
+  const AgreedShape agreed = LS_TRY(replica_->agree_on_shape(own));
+  others_work_ = agreed.has_work;
+  return scheduler_->bucket_for(batch, agreed.rows, agreed.decode);
+}
+
+Result<bool> Engine::follow() {
+  const Result<bool> more = replica_->receive(plan_, step_ids_);
+  if (more.ok() && !*more) return false;
+  Status status = more.ok() ? Status() : more.status();
+  if (status.ok()) {
+    epoch_ = plan_.scalar(field::epoch);
+    status = run_plan();
+  }
+  if (status.ok()) return true;
+  config_.mesh->fail(status);
+  return status;
+}
+
+Status Engine::run_step(const Batch& batch, const Bucket& bucket) {
   LS_TRY(builder_->build(
-      {.epoch = epoch_, .source_epoch = batch.source_epoch, .sequences = batch.steps, .bucket = batch.bucket},
+      {.epoch = epoch_, .source_epoch = batch.source_epoch, .sequences = batch.steps, .bucket = bucket},
       plan_));
   step_ids_.clear();
   for (const Sequence* sequence : batch.sequences) step_ids_.push_back(sequence->id);
+  if (replica_ != nullptr && !replica_->alone()) LS_TRY(replica_->send(plan_, step_ids_));
+  return run_plan();
+}
+
+// Before the first collective of the step.
+Status Engine::agree() {
+  Replica::Said said{.config = config_digest_,
+                     .sampled = digest_span(std::span<const TokenId>(result_.tokens))};
+  if (executor_->runner().replays(plan_)) {
+    said.graph_key = digest_of(graph_key(plan_));
+    said.graph_shape = digest_of(graph_key(plan_).without_phase());
+  }
+  return replica_->agree(plan_, said);
+}
+
+// Validate, agree, run; each is on record before the next begins.
+Status Engine::run_plan() {
   const Status valid = validator_->validate(plan_);
   records_->recorder().begin({.plan = plan_, .sequence_ids = step_ids_, .refused = !valid.ok()});
   if (!valid.ok()) return valid;
-  builder_->accepted();
+  if (leads()) builder_->accepted();
+  if (replica_ != nullptr) LS_TRY(agree());
   executor_->name_sequences(step_ids_);
   LS_TRY(executor_->run(plan_, result_));
   records_->end(result_);
@@ -228,6 +314,7 @@ RequestOutput Engine::output_of(Live& live, const StepResult& result, int32_t lo
 }
 
 std::vector<RequestOutput> Engine::fail(const Batch& batch, const Status& status) {
+  if (config_.mesh != nullptr) config_.mesh->fail(status);
   scheduler_->step_ended(epoch_);
   const std::string where = put_on_record(batch, status);
   std::vector<RequestOutput> outputs;

@@ -8,6 +8,7 @@
 
 #include "engine/config.h"
 #include "engine/fault_records.h"
+#include "engine/replica.h"
 #include "engine/request.h"
 #include "engine/stop_matcher.h"
 #include "plan/plan_builder.h"
@@ -29,20 +30,31 @@ struct EngineStats {
   int64_t non_finite_rows = 0;  // logits rows with NaN or Inf; each ended its sequence
 };
 
+struct EngineSizes;
+
 class Engine {
  public:
   // Loads model and tokenizer and takes all memory. A dummy model without tokenizer.json takes token ids
   // only. Errors: as load_model and Tokenizer::load; kInvalidArgument for numbers of the config that do not
   // fit together.
   static Result<std::unique_ptr<Engine>> create(const EngineConfig& config);
+  ~Engine();
 
   // Queues a request and gives its id. Errors: kInvalidArgument for an empty prompt, one that leaves no room
   // in the context, unknown ids, numbers out of range, or a request the page pool can never hold.
   Result<uint64_t> add(const Request& request);
 
   // Runs one step for everybody and tells what it brought, in order of arrival. Nothing when idle.
-  // When plan and kernels disagree, the step's requests end with that error.
+  // When plan and kernels disagree, or ranks do, the step's requests end with that error. Where several ranks
+  // share the model, the leader of a replica calls this and the others follow(); where replicas meet, every
+  // leader calls it as long as any_work().
   std::vector<RequestOutput> step();
+  // On the ranks that do not lead: one step as the leader plans it. False: the leader has ended.
+  // Errors: of the step; the mesh is closed then, so that nobody waits for this rank.
+  Result<bool> follow();
+  bool leads() const { return replica_ == nullptr || replica_->leads(); }
+  // Whether somebody had requests when the last step began, or this engine has some now.
+  bool any_work() const { return others_work_ || has_work(); }
 
   // Ends a request early. Unknown ids are ended already: nothing happens.
   void cancel(uint64_t id);
@@ -73,12 +85,16 @@ class Engine {
   };
 
   Engine() = default;
-  void prove_graphs();
+  Status prove_graphs();
   Result<std::vector<int32_t>> prompt_ids(const Request& request) const;
   RequestOutput output_of(Live& live, const StepResult& result, int32_t logits_row);
   std::vector<RequestOutput> collect(const Batch& batch);
   std::vector<RequestOutput> fail(const Batch& batch, const Status& status);
-  Status run_step(const Batch& batch);
+  Status run_step(const Batch& batch, const Bucket& bucket);
+  Status run_plan();
+  Status agree();
+  Result<Bucket> agree_on_bucket(const Batch& batch);
+  Status set_up_ranks(EngineSizes& sizes, int32_t vocab_known);
   std::string put_on_record(const Batch& batch, const Status& status);
   void end(uint64_t id);
 
@@ -97,7 +113,10 @@ class Engine {
   Epoch epoch_;
   std::vector<GraphOutcome> graphs_;
   std::unique_ptr<FaultRecords> records_;
-  std::vector<uint64_t> step_ids_;  // of the sequences of the step at hand
+  std::unique_ptr<Replica> replica_;  // null: alone
+  Digest config_digest_ = 0;          // of what all ranks must have alike
+  bool others_work_ = false;          // when the last step began
+  std::vector<uint64_t> step_ids_;    // of the sequences of the step at hand
   EngineStats stats_;
 };
 
@@ -108,6 +127,8 @@ struct EngineSizes {
   ExecutorOptions executor;
   ExecutorMemory memory;
 };
+// Whether the layers of data-parallel replicas meet in collectives: their experts are shared.
+bool replicas_meet(const EngineConfig& config, const DecoderSpec& spec);
 Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& spec, DType cache_dtype,
                                 int32_t vocab_known);
 

@@ -5,6 +5,7 @@ namespace {
 
 RecorderOptions recorder_options(const Model& model, const Executor& executor) {
   RecorderOptions options;
+  if (executor.options().mesh != nullptr) options.rank.rank = executor.options().mesh->rank();
   options.rank.model = model.name;
   options.rank.device = "cpu";
   options.rank.guard = name_of(executor.options().guard);
@@ -24,6 +25,22 @@ FaultRecords::FaultRecords(const Model& model, Executor& executor, std::string f
       folder_(std::move(folder)),
       recorder_(std::make_unique<FlightRecorder>(recorder_options(model, executor))) {
   executor_.runner().set_recorder(recorder_.get());
+  if (Mesh* mesh = executor_.options().mesh) {
+    mesh->ledger().set_sink(
+        [](void* self, const CollectiveEntry& entry) {
+          static_cast<FlightRecorder*>(self)->collective({.sequence = entry.sequence,
+                                                          .epoch = entry.epoch,
+                                                          .op = entry.op.data(),
+                                                          .group = entry.group.data(),
+                                                          .dtype = name_of(entry.dtype).data(),
+                                                          .count = entry.count});
+        },
+        recorder_.get());
+  }
+}
+
+FaultRecords::~FaultRecords() {
+  if (Mesh* mesh = executor_.options().mesh) mesh->ledger().set_sink(nullptr, nullptr);
 }
 
 void FaultRecords::end(const StepResult& result) {
@@ -54,6 +71,9 @@ Result<std::string> FaultRecords::write(const Status& fault, std::span<const Rer
     record.launches = probe.launches();
     if (probe.first_bad_launch()) record.first_bad_launch.push_back(*probe.first_bad_launch());
   }
+  // Ranks that share a model would have to run it again together, and something has just come between them.
+  const Mesh* mesh = executor_.options().mesh;
+  if (mesh != nullptr && mesh->shape().world() > 1) return write_record(record, folder_);
   rerun({.model = model_,
          .options = executor_.options(),
          .sequences = sequences,

@@ -15,8 +15,10 @@ namespace lockstep {
 // Thread: one owner, the engine's; request() from any thread.
 class FaultRecords {
  public:
-  // Files go to `folder`. Borrows model and executor.
+  // Files go to `folder`. Borrows model and executor, and listens to the ledger of its mesh.
   FaultRecords(const Model& model, Executor& executor, std::string folder);
+
+  ~FaultRecords();
 
   FlightRecorder& recorder() { return *recorder_; }
   // What came back from a step, and what the device said of it.

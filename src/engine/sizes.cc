@@ -27,9 +27,10 @@ Status check_config(const EngineConfig& config, const DecoderSpec& spec) {
   LS_TRY(check_range("--chunk-size", config.chunk_size, 1, config.max_num_batched_tokens));
   LS_TRY(check_range("--page-size", config.page_size, 1, kMaxPageTokens));
   LS_TRY(check_range("--num-state-slots", config.num_state_slots, 1, kMaxSeqs + 1));
-  if (config.parallel.world() != 1) {
-    return error(Code::kUnimplemented, "engine: ", config.parallel.world(),
-                 " ranks are asked for; expected one, which is what this build computes with");
+  const MeshShape joined = config.mesh == nullptr ? MeshShape() : config.mesh->shape();
+  if (config.parallel.world() != joined.world() || (joined.world() > 1 && config.parallel != joined)) {
+    return error(Code::kInvalidArgument, "engine: ranks of ", describe(config.parallel),
+                 " are asked for; expected ", describe(joined), ", as this one has joined");
   }
   for (const int32_t size : config.graph_sizes) {
     LS_TRY(check_range("--graph-sizes", size, 1, config.max_num_batched_tokens));
@@ -77,6 +78,12 @@ Isa parse_isa(std::string_view name, Isa best) {
 
 }  // namespace
 
+bool replicas_meet(const EngineConfig& config, const DecoderSpec& spec) {
+  if (config.mesh == nullptr) return false;
+  const MeshShape& shape = config.mesh->shape();
+  return shape.dp > 1 && shape.expert_parallel && spec.count(Mlp::kMoe) > 0;
+}
+
 Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& spec, DType cache_dtype,
                                 int32_t vocab_known) {
   EngineSizes sizes;
@@ -102,12 +109,16 @@ Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& s
   StepLimits& limits = sizes.limits;
   limits.max_rows = chosen.max_num_batched_tokens;
   limits.max_seqs = std::max(chosen.max_num_seqs, largest_graph);
-  limits.max_logits_rows = limits.max_seqs;
+  // Where replicas meet, the one with fewer rows pads to the other's, a page per pad sequence.
+  if (replicas_meet(chosen, spec))
+    limits.max_seqs += ceil_div(limits.max_rows, std::min(chosen.page_size, chosen.max_model_len));
+  limits.max_logits_rows = std::max(chosen.max_num_seqs, largest_graph);
   limits.max_seq_len = chosen.max_model_len;
   // Every page that a step's rows can begin, and the pad row's first entry.
   limits.max_edits = limits.max_rows / chosen.page_size + 2 * chosen.max_num_seqs + 1;
   limits.max_copies = chosen.max_num_seqs;
   limits.vocab_size = spec.vocab;
+  limits.dp_ranks = replicas_meet(chosen, spec) ? chosen.mesh->shape().dp : 1;
   limits.penalty_slots = chosen.max_num_seqs + 1;
   const KvLayout layout = LS_TRY(parse_kv_layout(chosen.kv_layout));
   set_cache_groups(spec, cache_dtype, layout,
@@ -124,7 +135,8 @@ Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& s
                     .threads = chosen.threads,
                     .isa = isa,
                     .guard = chosen.guard,
-                    .pace = chosen.pace};
+                    .pace = chosen.pace,
+                    .mesh = chosen.mesh};
   sizes.memory = LS_TRY(Executor::memory(spec, cache_dtype, sizes.executor));
   return sizes;
 }

@@ -81,22 +81,8 @@ std::optional<StepPlan> plan_of(const Record& record, const StepEntry& step) {
   const RankEntry* rank = rank_entry(record, step.rank);
   if (rank == nullptr || step.plan.bytes.empty()) return std::nullopt;
   if (!check_limits(rank->limits).ok() || !within(rank->limits, step.bucket)) return std::nullopt;
-  if (image_bytes(rank->limits, step.bucket) != static_cast<int64_t>(step.plan.bytes.size()))
-    return std::nullopt;
   StepPlan plan;
-  plan.reset(rank->limits, step.bucket);
-  const auto copy_field = [&]<typename T>(Field<T> f) {
-    for (int32_t g = 0; g < kMaxGroups; ++g) {
-      const std::span<T> values = plan.edit(f, GroupId(g));
-      if (values.empty()) continue;
-      const int32_t offset = plan.layout().place(f.id, GroupId(g)).offset;
-      std::memcpy(static_cast<void*>(values.data()), step.plan.bytes.data() + offset, values.size_bytes());
-    }
-  };
-#define LS_COPY_FIELD(name, ...) copy_field(field::name);
-  LS_PLAN_FIELDS(LS_COPY_FIELD)
-#undef LS_COPY_FIELD
-  plan.freeze();
+  if (!plan.load(rank->limits, step.bucket, step.plan.bytes).ok()) return std::nullopt;
   return plan;
 }
 

@@ -83,6 +83,19 @@ void StepPlan::reset(const StepLimits& limits, const Bucket& bucket) {
   field_digests_.assign(layout_.fields().size(), 0);
 }
 
+Status StepPlan::load(const StepLimits& limits, const Bucket& bucket, std::span<const std::byte> image) {
+  const int64_t bytes = lockstep::image_bytes(limits, bucket);
+  if (bytes != static_cast<int64_t>(image.size())) {
+    return error(Code::kInvalidArgument, "plan: an image of ", image.size(), " bytes for ", bucket.rows,
+                 " rows, ", bucket.seqs, " sequences and ", bucket.logits_rows, " logits rows; expected ",
+                 bytes);
+  }
+  reset(limits, bucket);
+  std::copy(image.begin(), image.end(), image_.begin());
+  freeze();
+  return {};
+}
+
 void StepPlan::freeze() {
   digest_ = digest_bytes(image_.data(), image_.size());
   Digest* digest = field_digests_.data();

@@ -112,6 +112,10 @@ class StepPlan {
   // Empties the plan and lays it out for a bucket; all bytes zero. Reuses memory, and the layout of the plan
   // before where it is the same.
   void reset(const StepLimits& limits, const Bucket& bucket);
+  // Becomes the plan that has this image, frozen: one that came from elsewhere. Errors: kInvalidArgument when
+  // the image has another size than limits and bucket give it; the plan is as it was then.
+  // Precondition: check_limits(limits), and the bucket is within them.
+  Status load(const StepLimits& limits, const Bucket& bucket, std::span<const std::byte> image);
   // Computes the digests. Nothing may be edited afterwards, but by a test that means harm.
   void freeze();
 

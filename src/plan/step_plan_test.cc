@@ -123,5 +123,23 @@ TEST(StepPlan, DigestDependsOnWhatIsPlannedAndNotOnThePlanObject) {
   }
 }
 
+TEST(StepPlan, IsTheSameAgainFromItsImage) {
+  const StepLimits limits = two_groups();
+  const Bucket bucket{.rows = PaddedRows(3), .seqs = PaddedSeqs(2), .logits_rows = PaddedRows(2)};
+  StepPlan plan, again;
+  plan.reset(limits, bucket);
+  plan.edit(field::token_ids)[2] = TokenId(17);
+  plan.freeze();
+  const Status loaded = again.load(limits, bucket, plan.image());
+  ASSERT_TRUE(loaded.ok()) << loaded.message();
+  EXPECT_EQ(again.digest(), plan.digest());
+  EXPECT_EQ(again.get(field::token_ids)[2], TokenId(17));
+  const std::string refused = again.load(limits, bucket, plan.image().subspan(1)).message();
+  EXPECT_EQ(refused,
+            concat("plan: an image of ", plan.image().size() - 1,
+                   " bytes for 3 rows, 2 sequences and 2 logits rows; expected ", plan.image().size()));
+  EXPECT_EQ(again.digest(), plan.digest());
+}
+
 }  // namespace
 }  // namespace lockstep

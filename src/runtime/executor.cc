@@ -126,11 +126,11 @@ Executor::Executor(const Model& model, const ExecutorOptions& options, CacheStor
       stream_(options.threads, options.pace) {}
 
 Result<std::unique_ptr<Executor>> Executor::create(const Model& model, const ExecutorOptions& options) {
-  const ExecutorMemory bytes = LS_TRY(memory(model.spec, model.cache_dtype, options));
+  const ExecutorMemory bytes = LS_TRY(memory(model.local, model.cache_dtype, options));
   Arena cache = LS_TRY(Arena::create("cache", bytes.cache));
   Arena work = LS_TRY(Arena::create("activations", bytes.activations));
   CacheStorage storage =
-      LS_TRY(CacheStorage::create(cache_geometry(model.spec, model.cache_dtype, options), cache));
+      LS_TRY(CacheStorage::create(cache_geometry(model.local, model.cache_dtype, options), cache));
   std::unique_ptr<Executor> executor(
       new Executor(model, options, std::move(storage), std::move(cache), std::move(work)));
   LS_TRY(executor->finish(executor->work_arena_));
@@ -143,7 +143,7 @@ Status Executor::finish(Arena& work) {
   if (model_.loaded) map_.add(model_.loaded->arena);
   runner_ = LS_TRY(StepRunner::create(runner_options(options_), stream_, map_, work));
   decoder_ = std::make_unique<Decoder>(LS_TRY(Decoder::create(
-      model_.spec, model_.weights, decoder_options(options_.input.value_or(model_.input), options_),
+      model_.local, model_.weights, decoder_options(options_.input.value_or(model_.input), options_),
       *attention_, *recurrent_, work)));
   sampler_ = std::make_unique<Sampler>(LS_TRY(Sampler::create(sampler_limits(model_.spec, options_), work)));
   if (storage_.page_table()) runner_->set_tables({{kKvGroup, storage_.page_table()}});
@@ -171,11 +171,13 @@ Status Executor::run(const StepPlan& plan, StepResult& result) {
 
 Status Executor::run_unwatched(const StepPlan& plan, StepResult& result) {
   const int64_t start = now_ns();
+  if (options_.mesh != nullptr) options_.mesh->ledger().begin_step(plan.scalar(field::epoch).get());
   LS_TRY(runner_->run(plan, *this, launcher()));
   const auto rows = plan.scalar(field::num_logits_rows).get();
   LS_TRY(sampler_->download(rows, stream_));
   const int64_t enqueued = now_ns();
   LS_TRY(runner_->finish(plan));
+  if (options_.mesh != nullptr) LS_TRY(options_.mesh->status());
   result.epoch = plan.scalar(field::epoch);
   sampler_->collect(rows, result);
   times_ = {.enqueue_ns = enqueued - start, .finish_ns = now_ns() - enqueued};

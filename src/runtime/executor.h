@@ -55,7 +55,8 @@ class Executor final : public StepProgram {
   static Result<std::unique_ptr<Executor>> create(const Model& model, const ExecutorOptions& options);
 
   // Runs a validated plan to its tokens. Errors: kInternal when a consumer and the plan do not fit, or when
-  // the device read or left behind other bytes than the plan's; no token of the step counts then.
+  // the device read or left behind other bytes than the plan's; as Communicator when a collective failed. No
+  // token of the step counts then.
   Status run(const StepPlan& plan, StepResult& result);
 
   // At the level full: whether every launch is watched from now on. Off at first, so that nothing is said

@@ -100,7 +100,6 @@ Status GraphProof::set_up() {
     tables_.append(member.row, member.own);
     members_.push_back(member);
   }
-  ready_ = true;
   return {};
 }
 
@@ -109,14 +108,20 @@ Status GraphProof::set_up() {
 Status GraphProof::push_edits(int32_t room) {
   if (static_cast<int32_t>(tables_.pending_edits().size()) + room <= limits_.max_edits) return {};
   StepPlan plan;
-  epoch_ = Epoch(epoch_.get() + 1);
-  LS_TRY(
-      take(plan, {.epoch = epoch_,
-                  .source_epoch = Epoch(0),
-                  .sequences = {},
-                  .bucket = {.rows = PaddedRows(1), .seqs = PaddedSeqs(1), .logits_rows = PaddedRows(1)}}));
+  LS_TRY(take_idle(1, plan));
   Outcome outcome;
   return run(plan, outcome);
+}
+
+// A step without sequences, whose rows are all pads.
+Status GraphProof::take_idle(int32_t size, StepPlan& plan) {
+  epoch_ = Epoch(epoch_.get() + 1);
+  return take(
+      plan,
+      {.epoch = epoch_,
+       .source_epoch = Epoch(0),
+       .sequences = {},
+       .bucket = {.rows = PaddedRows(size), .seqs = PaddedSeqs(size), .logits_rows = PaddedRows(size)}});
 }
 
 // A decode step of the given members in which every one begins with the same page and state. Ragged: at any
@@ -215,8 +220,34 @@ GraphOutcome GraphProof::prove(int32_t size) {
   return outcome;
 }
 
+GraphOutcome GraphProof::prove_idle(int32_t size) {
+  executor_.runner().set_eager(std::string(kGraphProof));
+  GraphOutcome outcome{.size = size, .status = prove_idle_size(size)};
+  executor_.runner().set_eager("");
+  return outcome;
+}
+
+// Nothing is drawn, so there is nothing to compare but the launches, and what the device says of its plan.
+Status GraphProof::prove_idle_size(int32_t size) {
+  StepPlan plan;
+  LS_TRY(take_idle(size, plan));
+  Outcome eager, replayed;
+  LS_TRY(run(plan, eager));
+  LS_TRY(executor_.capture(plan));
+  const GraphKey key = graph_key(plan);
+  LS_TRY(take_idle(size, plan));
+  Status status = executor_.recapture(plan);
+  executor_.runner().set_eager("");
+  if (status.ok()) status = run(plan, replayed);
+  executor_.runner().set_eager(std::string(kGraphProof));
+  if (!status.ok()) executor_.runner().refuse(key, status.message());
+  return status;
+}
+
 Status GraphProof::prove_size(int32_t size) {
-  if (!ready_) LS_TRY(set_up());
+  if (!begun_) set_up_ = set_up();
+  begun_ = true;
+  LS_TRY(set_up_);
   const int32_t all = std::min(size, static_cast<int32_t>(members_.size()));
   std::vector<int32_t> members(members_.size());
   std::iota(members.begin(), members.end(), 0);

@@ -33,6 +33,9 @@ class GraphProof {
   // run eagerly, and says which launch, argument, and consumer.
   GraphOutcome prove(int32_t size);
 
+  // The same for steps in which nobody has anything to do, where replicas meet: rows are pads then.
+  GraphOutcome prove_idle(int32_t size);
+
   Epoch epoch() const { return epoch_; }  // the last one used
 
  private:
@@ -51,6 +54,8 @@ class GraphProof {
   Status build(int32_t size, std::span<const int32_t> members, bool ragged, StepPlan& plan);
   Status run(const StepPlan& plan, Outcome& outcome);
   Status prove_size(int32_t size);
+  Status prove_idle_size(int32_t size);
+  Status take_idle(int32_t size, StepPlan& plan);
   Status prove_pair(int32_t size, std::span<const int32_t> members);
   Status take(StepPlan& plan, const StepRequest& request);
   Status compare(const StepPlan& plan, const Outcome& eager, const Outcome& replayed) const;
@@ -60,7 +65,8 @@ class GraphProof {
   const StepLimits& limits_;
   Epoch epoch_;
   uint64_t state_;  // of the random numbers
-  bool ready_ = false;
+  bool begun_ = false;
+  Status set_up_;  // how it went: what it has left on the device cannot be begun again
   PageTables tables_;
   PlanBuilder builder_;
   PlanValidator validator_;

@@ -47,6 +47,19 @@ GraphKey graph_key(const StepPlan& plan) {
   return key;
 }
 
+GraphKey GraphKey::without_phase() const {
+  GraphKey key = *this;
+  size_t next = 0;
+  for (const FieldInfo& info : kFields) {
+    if (info.life != Life::kFrozen) continue;
+    if (info.id == FieldId::phase) key.facts[next] = 0;
+    ++next;
+  }
+  return key;
+}
+
+Digest digest_of(const GraphKey& key) { return digest_bytes(key.facts.data(), sizeof(key.facts)); }
+
 std::string describe(const GraphKey& key) {
   std::string text;
   size_t next = 0;
@@ -103,7 +116,7 @@ Status StepRunner::run(const StepPlan& plan, const StepProgram& program, const L
   if (recorder_ != nullptr) {
     recorder_->prepared({.run = last_.replayed ? RunKind::kReplayed : RunKind::kEager,
                          .reason = last_.eager_reason,
-                         .graph_key = digest_bytes(key.facts.data(), sizeof(key.facts)),
+                         .graph_key = digest_of(key),
                          .bindings = bindings_.all()});
   }
   if (last_.replayed && reports) {

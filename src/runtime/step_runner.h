@@ -30,8 +30,11 @@ struct GraphKey {
   static constexpr size_t kFacts = 8;
   std::array<int32_t, kFacts> facts{};
   auto operator<=>(const GraphKey&) const = default;
+  // The shape alone: what a replica that has nothing to do shares with those that decode.
+  GraphKey without_phase() const;
 };
 GraphKey graph_key(const StepPlan& plan);
+Digest digest_of(const GraphKey& key);
 std::string describe(const GraphKey& key);  // "phase 1, num_rows_padded 4, ..."
 
 struct RunnerOptions {
@@ -71,6 +74,8 @@ class StepRunner {
   void refuse(const GraphKey& key, std::string reason);
 
   bool has_graph(const GraphKey& key) const { return graphs_.count(key) > 0; }
+  // Whether run() would replay a graph for this plan.
+  bool replays(const StepPlan& plan) const { return eager_.empty() && has_graph(graph_key(plan)); }
   size_t graphs() const { return graphs_.size(); }
   void set_tables(std::vector<DeviceTable> tables) { report_.set_tables(std::move(tables)); }
   // Borrowed; told of every step before it is enqueued. Null: nobody.

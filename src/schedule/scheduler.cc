@@ -87,6 +87,20 @@ Bucket Scheduler::bucket_of(int32_t rows, int32_t logits_rows) const {
   return {.rows = PaddedRows(rows), .seqs = PaddedSeqs(seqs), .logits_rows = PaddedRows(logits_rows)};
 }
 
+Bucket Scheduler::bucket_for(const Batch& batch, int32_t rows, bool decode) const {
+  const auto bucket = std::lower_bound(options_.decode_buckets.begin(), options_.decode_buckets.end(), rows);
+  if (decode) {
+    const int32_t size = bucket != options_.decode_buckets.end() ? *bucket : rows;
+    return {.rows = PaddedRows(size), .seqs = PaddedSeqs(size), .logits_rows = PaddedRows(size)};
+  }
+  const CacheGroup& pages = options_.limits.group(options_.kv_group);
+  const int32_t per_pad = std::min({rows, pages.page_tokens, options_.limits.max_seq_len});
+  int32_t own = 0;
+  for (const SequenceStep& step : batch.steps) own += static_cast<int32_t>(step.tokens.size());
+  const auto seqs = static_cast<int32_t>(batch.steps.size()) + ceil_div(rows - own, std::max(per_pad, 1));
+  return {.rows = PaddedRows(rows), .seqs = PaddedSeqs(seqs), .logits_rows = batch.bucket.logits_rows};
+}
+
 SequenceStep Scheduler::step_of(const Sequence& sequence, int32_t rows, Epoch epoch) const {
   const bool last_is_new = sequence.computed + rows == sequence.length();
   const bool on_device =

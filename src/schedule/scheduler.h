@@ -48,6 +48,10 @@ class Scheduler {
 
   // The batch of step `epoch`; empty when there is nothing to do. Borrowed until the next call.
   const Batch& next(Epoch epoch);
+  // The bucket of a batch where replicas meet, whose steps all have as many rows as the largest: `rows`,
+  // unpadded; a decode step of all of them takes the next decode bucket, else pad sequences of up to a page
+  // fill the rows up.
+  Bucket bucket_for(const Batch& batch, int32_t rows, bool decode) const;
   // Takes the step's tokens into its sequences. The step has ended.
   void commit(const Batch& batch, const StepResult& result);
   // The step has ended, with or without a result: what only it used is free.

@@ -1,0 +1,121 @@
+#include "rank_engines.h"
+
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "comm/thread_fabric.h"
+
+namespace lockstep::testing {
+namespace {
+
+constexpr std::chrono::seconds kDeadline{60};
+constexpr double kTieFactor = 4.0;
+
+// What the threads of one run share.
+struct Shared {
+  const RankedWorkload& workload;
+  std::shared_ptr<ThreadWorld> world;
+  std::mutex mutex;
+  RankedOutcome outcome;
+};
+
+Status lead(const RankedWorkload& workload, Engine& engine, int32_t replica, RankedOutcome& own) {
+  std::map<uint64_t, size_t> places;
+  const auto dp = static_cast<size_t>(workload.shape.dp);
+  for (size_t i = static_cast<size_t>(replica); i < workload.requests.size(); i += dp)
+    places[LS_TRY(engine.add(workload.requests[i]))] = i;
+  do {
+    for (const RequestOutput& output : engine.step()) {
+      if (output.finish == FinishReason::kError) return error(Code::kInternal, output.error);
+      std::vector<TokenLogprobs>& drawn = own.drawn[places.at(output.id)];
+      drawn.insert(drawn.end(), output.logprobs.begin(), output.logprobs.end());
+    }
+  } while (engine.any_work());
+  own.steps = engine.stats().steps;
+  return {};
+}
+
+Status run_rank(Shared& shared, int32_t rank, RankedOutcome& own) {
+  const std::unique_ptr<Mesh> mesh =
+      LS_TRY(Mesh::create(shared.workload.shape, std::make_unique<ThreadFabric>(shared.world, rank)));
+  EngineConfig config = shared.workload.config;
+  config.mesh = mesh.get();
+  config.parallel = shared.workload.shape;
+  config.threads = 1;
+  Result<std::unique_ptr<Engine>> made = Engine::create(config);
+  if (!made.ok()) {
+    mesh->fail(made.status());
+    return made.status();
+  }
+  Engine& engine = **made;
+  if (engine.leads()) {
+    LS_TRY(lead(shared.workload, engine, mesh->place().dp, own));
+  } else {
+    for (bool more = true; more;) more = LS_TRY(engine.follow());
+  }
+  own.replays = engine.runner().replays();
+  return {};
+}
+
+}  // namespace
+
+RankedOutcome run_ranked(const RankedWorkload& workload) {
+  const int32_t ranks = workload.shape.world();
+  Shared shared{.workload = workload,
+                .world = std::make_shared<ThreadWorld>(ranks, kDeadline),
+                .mutex = {},
+                .outcome = {}};
+  shared.outcome.drawn.resize(workload.requests.size());
+  std::vector<std::thread> threads;
+  for (int32_t rank = 0; rank < ranks; ++rank) {
+    threads.emplace_back([&shared, rank] {
+      RankedOutcome own;
+      own.drawn.resize(shared.workload.requests.size());
+      const Status status = run_rank(shared, rank, own);
+      const std::lock_guard lock(shared.mutex);
+      RankedOutcome& all = shared.outcome;
+      if (!status.ok()) all.errors.push_back(concat("rank ", rank, ": ", status.message()));
+      for (size_t i = 0; i < own.drawn.size(); ++i) {
+        if (!own.drawn[i].empty()) all.drawn[i] = std::move(own.drawn[i]);
+      }
+      all.steps = std::max(all.steps, own.steps);
+      all.replays += own.replays;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return std::move(shared.outcome);
+}
+
+Comparison compare(const RankedOutcome& reference, const RankedOutcome& other) {
+  Comparison result;
+  for (size_t i = 0; i < reference.drawn.size(); ++i) {
+    const std::vector<TokenLogprobs>& was = reference.drawn[i];
+    const std::vector<TokenLogprobs>& is = other.drawn[i];
+    for (size_t t = 0; t < std::min(was.size(), is.size()) && was[t].token == is[t].token; ++t) {
+      result.largest =
+          std::max(result.largest, std::abs(static_cast<double>(was[t].logprob) - is[t].logprob));
+      ++result.tokens;
+    }
+  }
+  for (size_t i = 0; i < reference.drawn.size(); ++i) {
+    const std::vector<TokenLogprobs>& was = reference.drawn[i];
+    const std::vector<TokenLogprobs>& is = other.drawn[i];
+    size_t t = 0;
+    while (t < std::min(was.size(), is.size()) && was[t].token == is[t].token) ++t;
+    if (t == was.size() && t == is.size()) continue;
+    const bool both = t < was.size() && t < is.size() && was[t].top.size() >= 2;
+    const double gap = both ? static_cast<double>(was[t].top[0].second) - was[t].top[1].second : 1.0;
+    if (both && gap < kTieFactor * result.largest) {
+      ++result.near_ties;
+    } else {
+      result.differences.push_back(concat("request ", i, " differs at token ", t, " of ", was.size(), " and ",
+                                          is.size(), "; the two best are ", gap, " apart"));
+    }
+  }
+  return result;
+}
+
+}  // namespace lockstep::testing
