@@ -93,8 +93,8 @@ inline constexpr int64_t kMaxConvWindow = 16;  // W; the models at hand have 4
 // its read slot may be one of its write slots. Errors: kInvalidArgument. Cost: two launches (outputs, then
 // states).
 Status causal_conv(const Launcher& on, const CausalConvArgs& args, std::string_view stage);
-// The same of the sequences that query_start_loc, state_read_slot and has_initial_state have, a run of those of
-// the step; their rows stand where they stand in the step.
+// The same of the sequences that query_start_loc, state_read_slot and has_initial_state have, a run of those
+// of the step; their rows stand where they stand in the step.
 Status causal_conv_part(const Launcher& on, const CausalConvArgs& args, std::string_view stage);
 
 }  // namespace lockstep

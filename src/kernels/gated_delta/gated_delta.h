@@ -92,10 +92,11 @@ inline constexpr OpArg kGatedDeltaPartArgs[] = {
     {LS_ARG(GatedDeltaArgs, num_rows), .rows = RowsTouched::kNone},
     {LS_ARG(GatedDeltaArgs, num_seqs), .rows = RowsTouched::kNone},
 };
-inline constexpr OpSpec kGatedDeltaPartSpec{.name = "gated_delta_part",
-                                        .args = kGatedDeltaPartArgs,
-                                        .args_bytes = sizeof(GatedDeltaArgs),
-                                        .workspace = "gated_delta_workspace_bytes: chunk scratch per thread"};
+inline constexpr OpSpec kGatedDeltaPartSpec{
+    .name = "gated_delta_part",
+    .args = kGatedDeltaPartArgs,
+    .args_bytes = sizeof(GatedDeltaArgs),
+    .workspace = "gated_delta_workspace_bytes: chunk scratch per thread"};
 
 // Scratch per thread for one chunk of one value head.
 int64_t gated_delta_workspace_bytes(int threads, int64_t key_dim, int64_t value_dim);
@@ -106,8 +107,8 @@ int64_t gated_delta_workspace_bytes(int threads, int64_t key_dim, int64_t value_
 // states too. Pad rows of out are zero; pad states are untouched. Errors: kInvalidArgument (Hv % Hk, shapes,
 // workspace). Cost: one launch.
 Status gated_delta(const Launcher& on, const GatedDeltaArgs& args, std::string_view stage);
-// The same of the sequences that query_start_loc, state_read_slot and has_initial_state have, a run of those of
-// the step; their rows stand where they stand in the step.
+// The same of the sequences that query_start_loc, state_read_slot and has_initial_state have, a run of those
+// of the step; their rows stand where they stand in the step.
 Status gated_delta_part(const Launcher& on, const GatedDeltaArgs& args, std::string_view stage);
 
 }  // namespace lockstep

@@ -93,7 +93,8 @@ inline constexpr OpSpec kCopyPagesSpec{
 
 // Errors of all: kInvalidArgument for shapes or dtypes that do not fit. Cost: one launch each.
 Status store_kv(const Launcher& on, const StoreKvArgs& args, std::string_view stage);
-// Every row that has a slot, wherever it stands: the rows of context-parallel ranks, one rank after the other.
+// Every row that has a slot, wherever it stands: the rows of context-parallel ranks, one rank after the
+// other.
 Status store_gathered_kv(const Launcher& on, const StoreKvArgs& args, std::string_view stage);
 Status table_edits(const Launcher& on, const TableEditsArgs& args, std::string_view stage);
 Status copy_pages(const Launcher& on, const CopyPagesArgs& args, std::string_view stage);
