@@ -34,8 +34,8 @@ TEST(ExampleBackends, OneThatReadsLengthsOnTheHostIsRightEagerlyAndRefusedByGrap
   EXPECT_EQ(
       graph.message(),
       "graph of phase 1, num_rows_padded 1, num_seqs_padded 1, num_logits_rows_padded 0, max_query_len 1, "
-      "uniform_query_len 1: frozen reads seq_lens on the host; expected it by address or as a bound, so "
-      "these steps run without a graph");
+      "uniform_query_len 1, cp_ranks 1, cp_rank 0: frozen reads seq_lens on the host; expected it by address "
+      "or as a bound, so these steps run without a graph");
 }
 
 TEST(ExampleBackends, OneThatCallsAFrozenLengthABoundIsNamedAtTheFirstReplayThatDiffers) {
