@@ -164,6 +164,7 @@ Status run(const GenerateFlags& flags, RankSession& ranks) {
     config.max_num_seqs = static_cast<int32_t>(std::clamp<size_t>(prompts.size(), 1, 64));
   Mesh& mesh = ranks.mesh();
   if (mesh.world().size() > 1) config.mesh = &mesh;
+  config.pulse = &ranks.pulse();
   RecordSignal signal;
   Result<std::unique_ptr<Engine>> made = Engine::create(config);
   if (!made.ok()) return made.status();

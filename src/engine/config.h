@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/control.h"
 #include "comm/mesh.h"
 #include "model/model.h"
 #include "runtime/step_runner.h"
@@ -33,6 +34,7 @@ struct EngineConfig {
   Pace pace = Pace::kAtOnce;  // kLate: the device does everything as late as it may, for tests
   std::string isa;            // "reference", "avx2", ...; empty: the best this CPU has
   Mesh* mesh = nullptr;       // of the ranks that share the model, borrowed; null: this engine is alone
+  RankPulse* pulse = nullptr;  // where the engine says what it does, borrowed; null: nobody watches
 };
 
 }  // namespace lockstep

@@ -75,6 +75,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
   tables[static_cast<size_t>(kKvGroup.get())] = &engine->scheduler_->page_tables();
   engine->builder_ = std::make_unique<PlanBuilder>(sizes.limits, std::move(tables));
   engine->validator_ = std::make_unique<PlanValidator>(sizes.limits);
+  if (config.pulse != nullptr) engine->executor_->stream().set_pulse(&config.pulse->work);
   LS_TRY(engine->prove_graphs());
   engine->records_ =
       std::make_unique<FaultRecords>(*engine->model_, *engine->executor_, sizes.config.record_dir);
@@ -227,9 +228,24 @@ Status Engine::agree() {
 
 // Validate, agree, run; each is on record before the next begins.
 Status Engine::run_plan() {
+  const Status done = validate_and_run();
+  enter(RankPhase::kIdle);
+  return done;
+}
+
+// For whoever watches over ranks. Between steps there is nothing that others could wait for in vain: a leader
+// may have no requests, or a reader who takes his time.
+void Engine::enter(RankPhase phase) {
+  if (config_.pulse != nullptr) config_.pulse->phase.store(phase, std::memory_order_relaxed);
+}
+
+Status Engine::validate_and_run() {
   const Status valid = validator_->validate(plan_);
   records_->recorder().begin({.plan = plan_, .sequence_ids = step_ids_, .refused = !valid.ok()});
   if (!valid.ok()) return valid;
+  enter(executor_->runner().replays(plan_)                  ? RankPhase::kReplay
+        : plan_.scalar(field::max_query_len) == RowCount(1) ? RankPhase::kDecode
+                                                            : RankPhase::kPrefill);
   if (leads()) builder_->accepted();
   if (replica_ != nullptr) LS_TRY(agree());
   executor_->name_sequences(step_ids_);

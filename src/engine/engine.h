@@ -92,6 +92,8 @@ class Engine {
   std::vector<RequestOutput> fail(const Batch& batch, const Status& status);
   Status run_step(const Batch& batch, const Bucket& bucket);
   Status run_plan();
+  Status validate_and_run();
+  void enter(RankPhase phase);
   Status agree();
   Result<Bucket> agree_on_bucket(const Batch& batch);
   Status set_up_ranks(EngineSizes& sizes, int32_t vocab_known);
