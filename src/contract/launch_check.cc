@@ -125,7 +125,7 @@ class LaunchChecker {
       if (declared == nullptr || right) continue;
       LS_TRY(refuse(
           launch, *operand, "R1",
-          concat("at the plan's ", declared->name, ", which ", declared->consumer->name, " bound for it"),
+          concat("at the plan's ", name_of(*declared), ", which ", declared->consumer->name, " bound for it"),
           concat("at ", check_.map.describe(operand->address))));
     }
     return {};

@@ -9,15 +9,13 @@
 namespace lockstep {
 namespace {
 
-constexpr const OpSpec* kOps[] = {&kCountTokensSpec, &kSampleSpec, &kGatherRowsOfRanksSpec};
+constexpr const OpSpec* kOps[] = {&kCountTokensSpec, &kSampleSpec};
 constexpr FieldUse kUses[] = {
     {.field = FieldId::positions, .argument = "count_tokens.positions"},
     {.field = FieldId::query_start_loc, .argument = "count_tokens.query_start_loc"},
     {.field = FieldId::penalty_slots, .argument = "count_tokens.penalty_slots"},
     {.field = FieldId::prompt_lens, .argument = "count_tokens.prompt_lens"},
     {.field = FieldId::num_seqs, .argument = "count_tokens.num_seqs"},
-    {.field = FieldId::positions, .argument = "gather_rows_of_ranks.x"},
-    {.field = FieldId::query_start_loc, .argument = "gather_rows_of_ranks.x"},
     {.field = FieldId::num_seqs, .feed = Feed::kValue, .argument = {}},
     {.field = FieldId::cp_ranks, .feed = Feed::kValue, .argument = {}},
     {.field = FieldId::cp_rank, .feed = Feed::kValue, .argument = {}},

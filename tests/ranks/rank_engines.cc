@@ -25,15 +25,20 @@ struct Shared {
 Status lead(const RankedWorkload& workload, Engine& engine, int32_t replica, RankedOutcome& own) {
   std::map<uint64_t, size_t> places;
   const auto dp = static_cast<size_t>(workload.shape.dp);
-  for (size_t i = static_cast<size_t>(replica); i < workload.requests.size(); i += dp)
-    places[LS_TRY(engine.add(workload.requests[i]))] = i;
-  do {
+  const auto arrival = [&](size_t i) { return workload.arrivals.empty() ? 0 : workload.arrivals[i]; };
+  int64_t last_arrival = 0;
+  for (size_t i = 0; i < workload.requests.size(); ++i) last_arrival = std::max(last_arrival, arrival(i));
+  // Every leader calls step() equally often, whether it has work or not.
+  for (int64_t step = 0; step <= last_arrival || engine.any_work(); ++step) {
+    for (size_t i = static_cast<size_t>(replica); i < workload.requests.size(); i += dp) {
+      if (arrival(i) == step) places[LS_TRY(engine.add(workload.requests[i]))] = i;
+    }
     for (const RequestOutput& output : engine.step()) {
       if (output.finish == FinishReason::kError) return error(Code::kInternal, output.error);
       std::vector<TokenLogprobs>& drawn = own.drawn[places.at(output.id)];
       drawn.insert(drawn.end(), output.logprobs.begin(), output.logprobs.end());
     }
-  } while (engine.any_work());
+  }
   own.steps = engine.stats().steps;
   return {};
 }

@@ -13,6 +13,8 @@ struct RankedWorkload {
   MeshShape shape;
   EngineConfig config;  // without a mesh
   std::vector<Request> requests;
+  std::vector<int64_t>
+      arrivals;  // before which call of step() each request is added; empty: before the first
 };
 
 struct RankedOutcome {
