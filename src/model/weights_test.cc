@@ -12,6 +12,11 @@
 #include "weights/weight_fill.h"
 
 namespace lockstep {
+
+std::string golden(const std::string& family) {
+  return std::string(LOCKSTEP_SOURCE_DIR) + "/tests/golden/" + family;
+}
+
 namespace {
 
 using Shapes = std::map<std::string, Shape>;
