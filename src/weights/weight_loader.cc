@@ -119,9 +119,12 @@ class CheckpointRows : public RowSource {
 
   Status read_tensor(const TensorTarget& target, float* destination) const override {
     const StoredTensor& tensor = *checkpoint_.find(target.name);
-    if (tensor.dtype == DType::kF64) return read_as_f32<double>(tensor, target, destination);
-    return with_float_type(
-        tensor.dtype, [&]<typename T>() -> Status { return read_as_f32<T>(tensor, target, destination); });
+    switch (tensor.dtype) {
+      case DType::kF64: return read_as_f32<double>(tensor, target, destination);
+      case DType::kF16: return read_as_f32<Float16>(tensor, target, destination);
+      case DType::kBF16: return read_as_f32<BFloat16>(tensor, target, destination);
+      default: return read_as_f32<float>(tensor, target, destination);  // no other is let through to here
+    }
   }
 
   int64_t bytes_read() const { return bytes_read_.load(); }
