@@ -206,6 +206,11 @@ void print_ratios(const std::vector<LevelRatio>& ratios) {
 }
 
 Status run(const BenchFlags& flags) {
+  if (const int32_t ranks = flags.engine.config.parallel.world(); ranks != 1) {
+    return error(
+        Code::kUnimplemented, "bench: ", ranks,
+        " ranks are asked for; expected 1, as steps of several are not measured; generate runs them");
+  }
   BenchOptions options{.tests = tests_of(flags),
                        .reps = flags.reps,
                        .seed = flags.engine.config.model.seed,
@@ -292,7 +297,7 @@ Command add_bench(CLI::App& parent) {
                                  .num_pages = app->count("--num-pages") > 0};
                 return run(*flags);
               },
-          .parallel = [flags] { return flags->engine.config.parallel; }};
+          .parallel = nullptr};
 }
 
 }  // namespace lockstep::cli

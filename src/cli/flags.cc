@@ -108,7 +108,9 @@ void add_rank_flags(CLI::App& command, EngineConfig& c) {
             ->capture_default_str());
   group(command.add_option("--data-parallel-size,--dp", p.dp, "Replicas with requests of their own")
             ->capture_default_str());
-  group(command.add_option("--context-parallel-size,--cp", p.cp, "Ranks that share the rows of prompts")
+  group(command
+            .add_option("--context-parallel-size,--cp", p.cp,
+                        "Ranks that share the rows of prompts; only 1 is served")
             ->capture_default_str());
   group(command.add_flag("--enable-expert-parallel,--ep", p.expert_parallel,
                          "Whole experts to the tp * dp ranks; else each expert is cut into tp parts"));

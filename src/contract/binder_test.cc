@@ -151,6 +151,28 @@ TEST_F(BinderTest, LogsWhatItHandedOut) {
   EXPECT_EQ(log_.all()[2].group, kPages);
 }
 
+TEST_F(BinderTest, KeepsToTheListOfACaptureUntilSomethingDiffers) {
+  (void)*binder_.address(kConsumer, FieldId::seq_lens);
+  binder_.decide(kConsumer, "splits", 2);
+  const std::vector<Binding> captured(log_.all().begin(), log_.all().end());
+
+  log_.begin(captured);
+  (void)*binder_.address(kConsumer, FieldId::seq_lens);
+  binder_.decide(kConsumer, "splits", 2);
+  EXPECT_EQ(log_.all().data(), captured.data());
+  EXPECT_EQ(log_.all().size(), captured.size());
+
+  log_.begin(captured);
+  (void)*binder_.address(kConsumer, FieldId::seq_lens);
+  binder_.decide(kConsumer, "splits", 3);
+  binder_.decide(kConsumer, "tiles", 1);
+  ASSERT_EQ(log_.all().size(), 3u);
+  EXPECT_NE(log_.all().data(), captured.data());
+  EXPECT_EQ(log_.all()[0], captured[0]);
+  EXPECT_EQ(log_.all()[1].value, 3);
+  EXPECT_EQ(log_.all()[2].name, "tiles");
+}
+
 TEST_F(BinderTest, NeedsNoLog) {
   const Binder silent(plan_, image_, nullptr);
   EXPECT_TRUE(silent.address(kConsumer, FieldId::seq_lens).ok());

@@ -27,6 +27,10 @@ Status check_config(const EngineConfig& config, const DecoderSpec& spec) {
   LS_TRY(check_range("--chunk-size", config.chunk_size, 1, config.max_num_batched_tokens));
   LS_TRY(check_range("--page-size", config.page_size, 1, kMaxPageTokens));
   LS_TRY(check_range("--num-state-slots", config.num_state_slots, 1, kMaxSeqs + 1));
+  if (config.parallel.cp != 1) {
+    return error(Code::kUnimplemented, "engine: --context-parallel-size is ", config.parallel.cp,
+                 "; expected 1, as prompts are not cut among ranks; choose --tensor-parallel-size");
+  }
   const MeshShape joined = config.mesh == nullptr ? MeshShape() : config.mesh->shape();
   if (config.parallel.world() != joined.world() || (joined.world() > 1 && config.parallel != joined)) {
     return error(Code::kInvalidArgument, "engine: ranks of ", describe(config.parallel),

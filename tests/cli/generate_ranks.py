@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Several ranks, each a process, tell the stories of one. Usage: generate_ranks.py LOCKSTEP"""
+import json
+import subprocess
+import sys
+
+PROMPTS = ['Once upon a time', 'The king', 'There was a tailor who']
+LAYOUTS = [['--tp', '2'], ['--dp', '2'], ['--dp', '2', '--ep'], ['--tp', '2', '--dp', '2', '--ep']]
+
+
+def generate(lockstep, *more):
+    words = [lockstep, 'generate', '--json', '--temperature', '0', '-n', '12', '--logprobs', '1', *more]
+    for prompt in PROMPTS:
+        words += ['-p', prompt]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=240)
+    if ended.returncode != 0:
+        return f'exit code {ended.returncode}: {ended.stderr}'
+    results = json.loads(ended.stdout)['results']
+    return [(each['text'], each['tokens'], each['finish_reason'], len(each['logprobs'])) for each in results]
+
+
+def refusal(lockstep, *words):
+    ended = subprocess.run([lockstep, *words], capture_output=True, text=True, timeout=60)
+    return ended.returncode, ended.stderr
+
+
+def main(lockstep):
+    failed = 0
+
+    def check(name, holds, otherwise):
+        nonlocal failed
+        failed += 0 if holds else 1
+        print(f'{"ok    " if holds else "FAILED"} {name}' + ('' if holds else f': {otherwise}'))
+
+    alone = generate(lockstep)
+    check('one rank', len(alone) == len(PROMPTS) and all(len(tokens) == 12 for _, tokens, _, _ in alone), alone)
+    for layout in LAYOUTS:
+        ranks = generate(lockstep, *layout)
+        check(' '.join(layout), ranks == alone, f'{ranks}; expected {alone}')
+    code, said = refusal(lockstep, 'generate', '--cp', '2', '-p', 'x')
+    check('--cp 2 is refused', code == 1 and '--context-parallel-size is 2; expected 1' in said, (code, said))
+    code, said = refusal(lockstep, 'bench', '--tp', '2')
+    check('bench --tp 2 is refused', code == 1 and 'bench: 2 ranks are asked for; expected 1' in said, (code, said))
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1]))
