@@ -25,10 +25,11 @@ def refusal(lockstep, *words):
 
 
 def main(lockstep):
-    failed = 0
+    passed = failed = 0
 
     def check(name, holds, otherwise):
-        nonlocal failed
+        nonlocal passed, failed
+        passed += 1 if holds else 0
         failed += 0 if holds else 1
         print(f'{"ok    " if holds else "FAILED"} {name}' + ('' if holds else f': {otherwise}'))
 
@@ -41,6 +42,7 @@ def main(lockstep):
     check('--cp 2 is refused', code == 1 and '--context-parallel-size is 2; expected 1' in said, (code, said))
     code, said = refusal(lockstep, 'bench', '--tp', '2')
     check('bench --tp 2 is refused', code == 1 and 'bench: 2 ranks are asked for; expected 1' in said, (code, said))
+    print(f'{passed} passed, {failed} failed, 0 skipped')
     return 1 if failed else 0
 
 
