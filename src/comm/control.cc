@@ -109,12 +109,15 @@ void Control::close(const Notice& notice, bool mine) {
   options_.fail(why);
 }
 
-// A collective that another rank has closed ends before this thread hears the verdict behind it; a beat later
-// it has. Called with the lock.
+// A collective that another rank has closed ends before this thread hears the verdict behind it. Where the
+// reason is a missing rank, somebody's control thread has said so, with a report that all should show: it
+// comes even when that thread hardly runs. Any other is the compute threads' own, and a beat is enough.
+// Called with the lock.
 bool Control::awaits_verdict() {
   if (failed_.fault() == nullptr || failed_.fault()->check != "G1") return false;
   if (failed_at_ == 0) failed_at_ = now_ns();
-  return now_ns() - failed_at_ < options_.limits.beat;
+  const int64_t patience = failed_.code() == Code::kDevice ? options_.limits.turn : options_.limits.beat;
+  return now_ns() - failed_at_ < patience;
 }
 
 void Control::send_all(const ControlMessage& message) {

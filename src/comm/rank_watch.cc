@@ -31,57 +31,76 @@ void RankWatch::heard(const Beat& beat, int64_t now_ns) {
   rank.heard_at = now_ns;
   rank.silent = 0;
   rank.known = true;
+  ++rank.beats;
 }
 
 bool RankWatch::everybody_left() const {
   return std::all_of(ranks_.begin(), ranks_.end(), [](const Rank& rank) { return rank.left(); });
 }
 
-// One rank speaks for all, so that all say the same; the next ones do so when it does not.
-bool RankWatch::first_living() const {
-  for (int32_t rank = 0; rank < rank_; ++rank) {
-    const Rank& other = ranks_[static_cast<size_t>(rank)];
-    if (!other.left() && other.silent < limits_.silence) return false;
+// Lets the time pass that this rank was awake for.
+RankWatch::Judged RankWatch::sort_ranks(int64_t awake) {
+  Judged found;
+  for (int32_t i = 0; i < shape_.world(); ++i) {
+    Rank& rank = ranks_[static_cast<size_t>(i)];
+    if (rank.left()) continue;
+    if (i != rank_) rank.silent += awake;
+    if (rank.silent >= limits_.silence) {
+      found.silent.push_back(i);
+      found.longest_silence = std::max(found.longest_silence, rank.silent);
+    }
+    const bool waits = rank.beat.inside && rank.in_step();
+    found.all_wait = found.all_wait && waits;
+    if (waits) found.shortest_wait = std::min(found.shortest_wait, rank.still);
+    if (rank.still < limits_.stuck || !rank.in_step()) continue;
+    (rank.beat.inside ? found.waiting : found.stuck).push_back(i);
   }
-  return true;
+  return found;
+}
+
+std::optional<Notice> RankWatch::judge(const Judged& found) const {
+  if (!found.silent.empty()) {
+    return verdict(found.silent, "silent for " + seconds(found.longest_silence),
+                   "a sign of life within " + seconds(limits_.silence));
+  }
+  if (!found.waiting.empty() && !found.stuck.empty()) {
+    return verdict(found.stuck,
+                   concat("outside of every collective without getting on, while ", names(found.waiting),
+                          found.waiting.size() == 1 ? " waits" : " wait"),
+                   "work or a collective within " + seconds(limits_.stuck));
+  }
+  if (!found.all_wait || found.shortest_wait == INT64_MAX || found.shortest_wait < limits_.stuck)
+    return std::nullopt;
+  if (const std::optional<Notice> difference = disagreement()) return difference;
+  if (found.shortest_wait < limits_.exchange) return std::nullopt;
+  return verdict({}, "without end: every rank is within a collective",
+                 "the end of one within " + seconds(limits_.exchange));
+}
+
+// One rank speaks for all, so that all say the same: the first that lives. The next one does so when that one
+// goes on beating and finds nothing. Its beats are its clock: on a crowded machine it may be awake for less
+// than this rank, and comes to its verdict later, but with the same number of beats.
+bool RankWatch::my_turn() {
+  int32_t first = 0;
+  while (first < rank_ && (ranks_[static_cast<size_t>(first)].left() ||
+                           ranks_[static_cast<size_t>(first)].silent >= limits_.silence))
+    ++first;
+  if (first == rank_) return true;
+  const int64_t beats = ranks_[static_cast<size_t>(first)].beats;
+  if (speaker_ != first) {
+    speaker_ = first;
+    speaker_beats_ = beats;
+  }
+  return beats - speaker_beats_ >= limits_.turn / limits_.beat;
 }
 
 std::optional<Notice> RankWatch::look(int64_t now_ns) {
   const int64_t awake = looked_at_ == 0 ? 0 : std::min(now_ns - looked_at_, 2 * limits_.beat);
   looked_at_ = now_ns;
-  std::vector<int32_t> silent, stuck, waiting;
-  bool all_wait = true;
-  const int64_t turn = first_living() ? 0 : limits_.turn;
-  int64_t longest_silence = 0, shortest_wait = INT64_MAX;
-  for (int32_t i = 0; i < shape_.world(); ++i) {
-    Rank& rank = ranks_[static_cast<size_t>(i)];
-    if (rank.left()) continue;
-    if (i != rank_) rank.silent += awake;
-    if (rank.silent >= limits_.silence + turn) {
-      silent.push_back(i);
-      longest_silence = std::max(longest_silence, rank.silent);
-    }
-    const bool waits = rank.beat.inside && rank.in_step();
-    all_wait = all_wait && waits;
-    if (waits) shortest_wait = std::min(shortest_wait, rank.still);
-    if (rank.still < limits_.stuck + turn || !rank.in_step()) continue;
-    (rank.beat.inside ? waiting : stuck).push_back(i);
-  }
-  if (!silent.empty()) {
-    return verdict(silent, "silent for " + seconds(longest_silence),
-                   "a sign of life within " + seconds(limits_.silence));
-  }
-  if (!waiting.empty() && !stuck.empty()) {
-    return verdict(stuck,
-                   concat("outside of every collective without getting on, while ", names(waiting),
-                          waiting.size() == 1 ? " waits" : " wait"),
-                   "work or a collective within " + seconds(limits_.stuck));
-  }
-  if (!all_wait || shortest_wait == INT64_MAX || shortest_wait < limits_.stuck + turn) return std::nullopt;
-  if (const std::optional<Notice> difference = disagreement()) return difference;
-  if (shortest_wait < limits_.exchange + turn) return std::nullopt;
-  return verdict({}, "without end: every rank is within a collective",
-                 "the end of one within " + seconds(limits_.exchange));
+  std::optional<Notice> found = judge(sort_ranks(awake));
+  if (!found) speaker_ = -1;
+  if (!found || !my_turn()) return std::nullopt;
+  return found;
 }
 
 // Ranks run one program, so the same number in two ledgers is the same collective.

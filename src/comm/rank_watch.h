@@ -19,7 +19,8 @@ struct WatchLimits {
   int64_t silence = 5'000'000'000;   // without one a rank is dead
   int64_t stuck = 5'000'000'000;     // so long others may wait for a rank that does not get on
   int64_t exchange = 8'000'000'000;  // so long all ranks may be within collectives, none of which ends
-  int64_t turn = 3'000'000'000;      // how much longer ranks wait for the verdict of the first living one
+  int64_t turn = 3'000'000'000;      // how much longer ranks wait for the verdict of the first living one,
+                                     // in time of its own: as many of its beats as fall into this
 };
 
 // A rank is *dead* when nothing is heard of it, *stuck* when it is heard, is in a step but in no collective,
@@ -46,13 +47,22 @@ class RankWatch {
     int64_t silent = 0;  // awake time since it was heard
     int64_t still = 0;   // so long it has been saying the same
     bool known = false;  // heard at least once
+    int64_t beats = 0;   // heard so far
     bool left() const { return beat.phase == RankPhase::kLeft; }
     bool in_step() const {
       return beat.phase == RankPhase::kPrefill || beat.phase == RankPhase::kDecode ||
              beat.phase == RankPhase::kReplay;
     }
   };
-  bool first_living() const;
+  struct Judged {
+    std::vector<int32_t> silent, stuck, waiting;
+    int64_t longest_silence = 0;
+    int64_t shortest_wait = INT64_MAX;  // of ranks in collectives
+    bool all_wait = true;
+  };
+  Judged sort_ranks(int64_t awake);
+  std::optional<Notice> judge(const Judged& found) const;
+  bool my_turn();
   Notice verdict(const std::vector<int32_t>& missing, const std::string& found,
                  const std::string& expected) const;
   std::optional<Notice> disagreement() const;
@@ -66,7 +76,9 @@ class RankWatch {
   MeshShape shape_;
   int32_t rank_;
   WatchLimits limits_;
-  int64_t looked_at_ = 0;  // 0: not yet
+  int64_t looked_at_ = 0;      // 0: not yet
+  int32_t speaker_ = -1;       // whose verdict this rank waits for, having one itself; -1: it has none
+  int64_t speaker_beats_ = 0;  // heard of it when the waiting began
   std::vector<Rank> ranks_;
 };
 

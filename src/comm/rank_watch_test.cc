@@ -20,6 +20,11 @@ class Ranks {
 
   Beat& operator[](int32_t rank) { return beats_[static_cast<size_t>(rank)]; }
   void mute(int32_t rank) { muted_ = rank; }
+  // Lets a rank beat only every `ms`.
+  void slow(int32_t rank, int64_t ms) {
+    slow_ = rank;
+    slow_ms_ = ms;
+  }
   // What a rank does unless the test says otherwise: it gets on.
   void getting_on(bool on) { getting_on_ = on; }
 
@@ -42,13 +47,18 @@ class Ranks {
     beat_at_ = now_;
     for (Beat& beat : beats_) {
       if (getting_on_ && !beat.inside) ++beat.work;
-      if (beat.rank != muted_) watch_.heard(beat, now_);
+      const bool late = beat.rank == slow_ && now_ - slow_at_ < slow_ms_ * kMs;
+      if (beat.rank == slow_ && !late) slow_at_ = now_;
+      if (beat.rank != muted_ && !late) watch_.heard(beat, now_);
     }
   }
 
   RankWatch watch_;
   int32_t me_;
   int32_t muted_ = -1;
+  int32_t slow_ = -1;
+  int64_t slow_ms_ = 0;
+  int64_t slow_at_ = 0;
   bool getting_on_ = true;
   int64_t now_ = kStart;
   int64_t beat_at_ = 0;
@@ -96,6 +106,16 @@ TEST(RankWatch, LetsTheFirstLivingRankSpeakForAll) {
   EXPECT_TRUE(first.pass(5'300));
   EXPECT_FALSE(later.pass(5'300));  // it waits for the first one's word
   EXPECT_TRUE(later.pass(3'500));   // and speaks when there is none
+}
+
+TEST(RankWatch, WaitsLongerForAFirstRankThatHardlyRuns) {
+  Ranks later(3, 4);
+  ASSERT_FALSE(later.pass(1'000));
+  later.mute(1);
+  later.slow(0, 1'000);  // it beats once a second: its own five seconds take it ten
+
+  EXPECT_FALSE(later.pass(11'000));
+  EXPECT_TRUE(later.pass(8'000));
 }
 
 TEST(RankWatch, SpeaksForAllWhenThoseBeforeItAreDead) {
