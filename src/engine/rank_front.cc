@@ -28,6 +28,8 @@ namespace {
 
 constexpr int64_t kSecond = 1'000'000'000;
 constexpr int64_t kGrace = 3 * kSecond;  // what mpirun gets to end its processes itself; it takes one or two
+constexpr int64_t kLook = kSecond / 10;
+constexpr int64_t kStopped = 5 * kSecond;  // so long the launcher may be stopped while this process runs
 constexpr std::string_view kFolderPrefix = "lockstep-ranks-";
 
 // OpenMPI's: root may start ranks, there may be more of them than cores, none is bound to one; the others go
@@ -89,6 +91,8 @@ class Front {
   void accept_rank();
   void hear(int connection);
   void take_signals();
+  void hear_of_launcher();
+  void count_stopped(int64_t now);
   void end_launcher(int signal);
   enum class Who { kAll, kSilent };  // kSilent: those that have not said how they end
   void kill_ranks(Who who);
@@ -105,6 +109,10 @@ class Front {
   pid_t launcher_ = 0;
   bool launcher_ended_ = false;
   int launcher_status_ = 0;
+  bool launcher_stopped_ = false;
+  int64_t stopped_for_ = 0;  // as far as this process ran itself: Ctrl-Z stops both
+  int64_t looked_at_ = 0;
+  std::string said_;           // why this front has ended the job
   int signal_ = 0;             // that a person ended the job with
   int64_t patience_ends_ = 0;  // once a rank has vanished or failed: when the others are ended; 0: none has
   int64_t ending_ = 0;         // since when the launcher has been told to end; 0: it has not
@@ -236,7 +244,7 @@ void Front::take_signals() {
   while (::read(signals_, &info, sizeof(info)) == sizeof(info)) {
     const int signal = static_cast<int>(info.ssi_signo);
     if (signal == SIGCHLD) {
-      launcher_ended_ = launcher_ended_ || ::waitpid(launcher_, &launcher_status_, WNOHANG) == launcher_;
+      hear_of_launcher();
       continue;
     }
     signal_ = signal_ == 0 ? signal : signal_;
@@ -244,6 +252,26 @@ void Front::take_signals() {
     if (info.ssi_code != SI_KERNEL && ending_ == 0) end_launcher(signal);
     if (ending_ == 0) ending_ = now_ns();
   }
+}
+
+void Front::hear_of_launcher() {
+  int status = 0;
+  while (!launcher_ended_ && ::waitpid(launcher_, &status, WNOHANG | WUNTRACED | WCONTINUED) == launcher_) {
+    launcher_stopped_ = WIFSTOPPED(status);
+    launcher_ended_ = WIFEXITED(status) || WIFSIGNALED(status);
+    if (launcher_ended_) launcher_status_ = status;
+  }
+}
+
+// Without its launcher a job cannot end, and what ranks write goes nowhere. They end themselves when it is
+// killed.
+void Front::count_stopped(int64_t now) {
+  stopped_for_ = launcher_stopped_ ? stopped_for_ + std::min(now - looked_at_, 2 * kLook) : 0;
+  looked_at_ = now;
+  if (stopped_for_ < kStopped || ending_ != 0) return;
+  said_ = concat("ranks: the launcher (process ", launcher_,
+                 ") is stopped; expected it to run; the job is ended");
+  end_launcher(SIGKILL);
 }
 
 void Front::end_launcher(int signal) {
@@ -277,11 +305,12 @@ void Front::look(int64_t patience_ms) {
 }
 
 JobEnd Front::watch() {
-  constexpr int64_t kLookMs = 100;
   bool killed = false;
+  looked_at_ = now_ns();
   while (!launcher_ended_) {
-    look(kLookMs);
+    look(kLook / 1'000'000);
     const int64_t now = now_ns();
+    count_stopped(now);
     if (patience_ends_ > 0 && ending_ == 0 && now > patience_ends_) {
       kill_ranks(Who::kSilent);  // at once: one that is stopped hears no other signal
       ending_ = now;
@@ -296,12 +325,18 @@ JobEnd Front::watch() {
     look(10);
     if (now_ns() > until - kSecond / 2) kill_ranks(Who::kAll);
   }
-  return judge_job(ends_, launcher_status_, signal_);
+  JobEnd end = judge_job(ends_, {.status = launcher_status_, .ended_by_front = ending_ != 0}, signal_);
+  if (said_.empty()) return end;
+  return {.code = kExitRankLost, .said = said_};
+}
+
+std::string how_ended(int status) {
+  return WIFSIGNALED(status) ? concat("signal ", WTERMSIG(status)) : concat("code ", WEXITSTATUS(status));
 }
 
 }  // namespace
 
-JobEnd judge_job(const std::vector<RankEnd>& ranks, int launcher_status, int signal) {
+JobEnd judge_job(const std::vector<RankEnd>& ranks, const LauncherEnd& launcher, int signal) {
   if (signal != 0) return {.code = 128 + signal, .said = ""};
   int code = 0;
   std::string vanished;
@@ -326,9 +361,14 @@ JobEnd judge_job(const std::vector<RankEnd>& ranks, int launcher_status, int sig
     if (weight(said) > weight(code)) code = said;
   }
   if (reported == 0) {
-    const std::string how = WIFSIGNALED(launcher_status) ? concat("signal ", WTERMSIG(launcher_status))
-                                                         : concat("code ", WEXITSTATUS(launcher_status));
-    return {.code = 1, .said = concat("ranks: the launcher ended with ", how, " before any rank began")};
+    return {.code = 1,
+            .said = concat("ranks: the launcher ended with ", how_ended(launcher.status),
+                           " before any rank began")};
+  }
+  if (WIFSIGNALED(launcher.status) && !launcher.ended_by_front && code == kExitRankLost) {
+    return {.code = code,
+            .said = concat("ranks: the launcher ended with ", how_ended(launcher.status),
+                           "; expected it to outlive its ranks, which have ended with it")};
   }
   if (!vanished.empty()) return {.code = code, .said = concat("ranks: ", vanished, " ended without a word")};
   if (reported < ranks.size() && code == 0)

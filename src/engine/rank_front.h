@@ -26,6 +26,12 @@ struct RankEnd {
   std::optional<int> code;  // that it said it ends with; empty with a pid: it vanished
 };
 
+// What became of the launcher.
+struct LauncherEnd {
+  int status = 0;               // as wait() gives it
+  bool ended_by_front = false;  // it was told to
+};
+
 // How a job ended. `said` is what the front has to add to what ranks said themselves; empty: nothing.
 struct JobEnd {
   int code = 0;
@@ -37,9 +43,9 @@ struct JobEnd {
 // Errors: kNotFound without the launcher; kResourceExhausted for a socket, folder or process not to be had.
 Result<JobEnd> run_rank_job(const RankJob& job);
 
-// The job's exit code from what the ranks said, the launcher's wait status, and the signal that ended it all
+// The job's exit code from what the ranks said, the launcher's end, and the signal that ended it all
 // (0: none). A cause wins over what followed from it: disagreement, guard fault, lost device, other errors,
 // and only then ranks that missed another.
-JobEnd judge_job(const std::vector<RankEnd>& ranks, int launcher_status, int signal);
+JobEnd judge_job(const std::vector<RankEnd>& ranks, const LauncherEnd& launcher, int signal);
 
 }  // namespace lockstep

@@ -55,7 +55,9 @@ void RankTether::watch(const std::stop_token& stop) {
       if (ready > 0 && !stop.stop_requested()) leave("the front");
     }
     // Watched by looking: a signal on the parent's death would follow its thread, not its process.
-    if (!stop.stop_requested() && ::getppid() != parent_) leave("the launcher");
+    if (stop.stop_requested() || ::getppid() == parent_) continue;
+    end_with(kExitRankLost);
+    leave("the launcher");
   }
 }
 
