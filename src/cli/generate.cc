@@ -179,7 +179,10 @@ Status run(const GenerateFlags& flags, RankSession& ranks) {
     stories.push_back({.prompt = prompt, .text = flags.echo ? prompt : ""});
   Figures figures{.start_ns = now_ns()};
   LS_TRY(tell(engine, mesh.dp(), flags, stories, figures));
-  LS_TRY(gather_stories(mesh.dp(), stories));
+  if (const Status gathered = gather_stories(mesh.dp(), stories); !gathered.ok()) {
+    const Status own = outcome_of(stories);  // says more: where the record is
+    return own.ok() ? gathered : own;
+  }
   figures.tokens = 0;
   for (const Story& story : stories) figures.tokens += static_cast<int64_t>(story.tokens.size());
   if (mesh.rank() != 0) return outcome_of(stories);
