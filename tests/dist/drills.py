@@ -30,10 +30,11 @@ Drill = collections.namedtuple('Drill', 'name arguments act rank code says')
 class Run:
     """One job, whose stderr a thread reads with the time of each line."""
 
-    def __init__(self, command, folder):
+    def __init__(self, command, folder, where=None):
         self.folder, self.folders, self.lines, self.pids, self.phases = folder, [], [], {}, {}
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, env={**os.environ, 'TMPDIR': str(folder)})
+                                        stderr=subprocess.PIPE, text=True, cwd=where,
+                                        env={**os.environ, 'TMPDIR': str(folder)})
         self.out = []
         self.readers = [threading.Thread(target=self.read_err), threading.Thread(target=self.read_out)]
         for reader in self.readers:
