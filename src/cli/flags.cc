@@ -180,10 +180,11 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
 
 Result<EngineConfig> engine_config(const EngineFlags& flags) {
   EngineConfig config = flags.config;
+  LS_TRY(check_parallel(config.parallel));
   const bool dummy = flags.load_format == "dummy";
   config.model.format = dummy ? LoadFormat::kDummy : LoadFormat::kSafetensors;
   config.model.path = dummy && !flags.model.empty() ? flags.model : LS_TRY(find_model(flags.model));
-  if (config.threads == 0) config.threads = share_of_threads();
+  if (config.threads == 0) config.threads = share_of_threads(config.parallel.world());
   if (const std::optional<LaunchedRank> rank = this_rank(); rank && rank->size > 1 && rank->rank == 0) {
     std::fprintf(stderr, "lockstep: %d ranks (tp %d, dp %d, cp %d), %d threads each\n",
                  config.parallel.world(), config.parallel.tp, config.parallel.dp, config.parallel.cp,

@@ -73,20 +73,71 @@ void print_layers(const ModelFacts& facts) {
   std::cout << "\n" << table.text();
 }
 
-void print_memory(const MemoryFacts& memory) {
-  Table table({{"memory", Align::kLeft}, {"bytes"}, {""}});
-  const auto line = [&table](const std::string& what, int64_t bytes) {
-    table.row({what, grouped(bytes), bytes_text(static_cast<double>(bytes))});
-  };
-  for (const WeightBytes& part : memory.weights) line("  " + part.part, part.bytes);
-  line("weights", memory.weights_total);
-  line("cache pages", memory.pages);
-  line("recurrent states", memory.states);
-  line("page tables", memory.page_tables);
-  line("activations", memory.activations);
-  line("all", memory.total);
-  line("KV of one token", memory.kv_per_token);
-  line("states of one sequence", memory.state_per_sequence);
+struct Held {
+  std::string what;
+  int64_t held = 0;
+  int64_t of = 0;
+};
+
+// What a rank has of everything that ranks share out among them.
+std::vector<Held> held(const DecoderSpec& local, const DecoderSpec& whole) {
+  std::vector<Held> all;
+  if (whole.count(Mixer::kSoftmax) > 0) {
+    all.push_back({"query heads", local.softmax.heads, whole.softmax.heads});
+    all.push_back({"key and value heads", local.softmax.kv_heads, whole.softmax.kv_heads});
+  }
+  if (whole.count(Mixer::kDelta) > 0) {
+    all.push_back({"delta key heads", local.delta.key_heads, whole.delta.key_heads});
+    all.push_back({"delta value heads", local.delta.value_heads, whole.delta.value_heads});
+  }
+  if (whole.count(Mlp::kDense) > 0) all.push_back({"dense width", local.dense_width, whole.dense_width});
+  if (whole.count(Mlp::kMoe) > 0) {
+    all.push_back({"experts", local.moe.held.count, whole.moe.experts});
+    all.push_back({"width of an expert", local.moe.expert_width, whole.moe.expert_width});
+    if (whole.moe.shared_width > 0)
+      all.push_back({"shared expert width", local.moe.shared_width, whole.moe.shared_width});
+  }
+  all.push_back({"rows of the vocabulary", local.vocab_rows.count, whole.vocab});
+  return all;
+}
+
+void print_ranks(const ModelFacts& facts) {
+  if (facts.ranks.world() == 1) return;
+  Table table({{concat("each of ", facts.ranks.world(), " ranks"), Align::kLeft}, {"has"}, {"of"}});
+  for (const Held& each : held(facts.local, facts.spec))
+    table.row({each.what, grouped(each.held), grouped(each.of)});
+  std::cout << "\n" << describe(facts.ranks) << "\n" << table.text();
+}
+
+// Name and bytes of every line, in the order they are shown in.
+std::vector<std::pair<std::string, int64_t>> memory_lines(const MemoryFacts& memory) {
+  std::vector<std::pair<std::string, int64_t>> lines;
+  for (const WeightBytes& part : memory.weights) lines.emplace_back("  " + part.part, part.bytes);
+  lines.emplace_back("weights", memory.weights_total);
+  lines.emplace_back("cache pages", memory.pages);
+  lines.emplace_back("recurrent states", memory.states);
+  lines.emplace_back("page tables", memory.page_tables);
+  lines.emplace_back("activations", memory.activations);
+  lines.emplace_back("all", memory.total);
+  lines.emplace_back("KV of one token", memory.kv_per_token);
+  lines.emplace_back("states of one sequence", memory.state_per_sequence);
+  return lines;
+}
+
+// Of each rank, and beside it, where there are several, of one that is alone with the same pages.
+void print_memory(const ModelFacts& facts, const ModelFacts* alone) {
+  const auto lines = memory_lines(facts.memory);
+  std::vector<Table::Column> columns = {
+      {alone == nullptr ? "memory" : "memory of each rank", Align::kLeft}, {"bytes"}, {""}};
+  if (alone != nullptr) columns.push_back({"of one alone"});
+  Table table(std::move(columns));
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const auto& [what, bytes] = lines[i];
+    std::vector<std::string> row = {what, grouped(bytes), bytes_text(static_cast<double>(bytes))};
+    if (alone != nullptr)
+      row.push_back(bytes_text(static_cast<double>(memory_lines(alone->memory)[i].second)));
+    table.row(row);
+  }
   std::cout << "\n" << table.text();
 }
 
@@ -149,10 +200,25 @@ void write_layer(const LayerFacts& layer, const DecoderSpec& spec, JsonWriter& j
   json.member("state_bytes_per_sequence", layer.state_per_sequence).end_object();
 }
 
+void write_ranks(const ModelFacts& facts, JsonWriter& json) {
+  const MeshShape& ranks = facts.ranks;
+  json.key("ranks").begin_object().member("world", ranks.world()).member("tp", ranks.tp);
+  json.member("dp", ranks.dp).member("cp", ranks.cp).member("expert_parallel", ranks.expert_parallel);
+  json.key("held").begin_array();
+  for (const Held& each : held(facts.local, facts.spec))
+    json.begin_object()
+        .member("what", each.what)
+        .member("held", each.held)
+        .member("of", each.of)
+        .end_object();
+  json.end_array().end_object();
+}
+
 void write_json(const ModelFacts& facts) {
   JsonWriter json;
   json.begin_object().member("schema", "lockstep.inspect/1");
   write_model(facts, json);
+  write_ranks(facts, json);
   write_memory(facts.memory, json);
   json.key("layers").begin_array();
   for (const LayerFacts& layer : facts.layers) write_layer(layer, facts.spec, json);
@@ -174,7 +240,16 @@ Status run(const InspectFlags& flags) {
   }
   print_model(facts);
   print_layers(facts);
-  print_memory(facts.memory);
+  print_ranks(facts);
+  if (facts.ranks.world() == 1) {
+    print_memory(facts, nullptr);
+  } else {
+    EngineConfig lone = config;
+    lone.parallel = {};
+    lone.num_pages = facts.pages;
+    const ModelFacts alone = LS_TRY(model_facts(lone));
+    print_memory(facts, &alone);
+  }
   print_choices(facts.choices);
   return {};
 }
@@ -182,11 +257,14 @@ Status run(const InspectFlags& flags) {
 constexpr const char* kFooter =
     "Reads the config and the headers of the weights, never the weights. Memory is what an engine with "
     "these\n"
-    "flags would take; weights and caches count pages of memory that are reserved, used or not.\n"
+    "flags would take; weights and caches count pages of memory that are reserved, used or not. With --tp, "
+    "--dp,\n"
+    "--cp and --ep it is the memory of each rank; none is started.\n"
     "\n"
     "Examples:\n"
     "  lockstep inspect\n"
     "  lockstep inspect --model ./Qwen3-0.6B --max-num-seqs 8 --max-model-len 4096\n"
+    "  lockstep inspect --load-format dummy --model qwen3-30b-a3b --tp 2 --dp 2 --ep\n"
     "  lockstep inspect --load-format dummy --model qwen3-30b-a3b --json\n";
 
 }  // namespace

@@ -15,6 +15,24 @@ class LoneCommunicator final : public Communicator {
   void close(const Status&) override {}
 };
 
+// A member of a group whose others are not there.
+class UnstartedCommunicator final : public Communicator {
+ public:
+  explicit UnstartedCommunicator(Membership group) : Communicator(std::move(group), nullptr) {}
+
+ private:
+  Status run(const Exchange& exchange) override {
+    return error(Code::kUnimplemented, name(), ": ", describe(exchange.call), " among ", size(),
+                 " ranks, none of which has been started; expected a mesh of a fabric");
+  }
+  void close(const Status&) override {}
+};
+
+// Ranks of the same color are one group; in the order of Mesh::groups().
+std::array<int32_t, 6> colors_of(const MeshShape& shape, const MeshPlace& at) {
+  return {0, at.dp * shape.cp + at.cp, at.dp * shape.tp + at.tp, at.cp * shape.tp + at.tp, at.cp, at.dp};
+}
+
 }  // namespace
 
 std::string describe(const MeshShape& shape) {
@@ -53,14 +71,31 @@ Result<std::unique_ptr<Mesh>> Mesh::create(const MeshShape& shape, std::unique_p
   auto mesh = std::make_unique<Mesh>();
   mesh->shape_ = shape;
   mesh->place_ = place_of(shape, fabric->rank());
-  const MeshPlace& at = mesh->place_;
-  const std::array<int32_t, 6> colors = {
-      0, at.dp * shape.cp + at.cp, at.dp * shape.tp + at.tp, at.cp * shape.tp + at.tp, at.cp, at.dp};
+  const std::array<int32_t, 6> colors = colors_of(shape, mesh->place_);
   const std::array<Named, 6> groups = mesh->groups();
   for (size_t i = 0; i < groups.size(); ++i) {
     *groups[i].group = LS_TRY(fabric->split(groups[i].name, colors[i], &mesh->ledger_));
   }
   mesh->fabric_ = std::move(fabric);
+  return mesh;
+}
+
+std::unique_ptr<Mesh> Mesh::without_ranks(const MeshShape& shape, int32_t rank) {
+  LS_CHECK(rank >= 0 && rank < shape.world(), "rank ", rank, " of ", shape.world());
+  auto mesh = std::make_unique<Mesh>();
+  mesh->shape_ = shape;
+  mesh->place_ = place_of(shape, rank);
+  const std::array<int32_t, 6> colors = colors_of(shape, mesh->place_);
+  const std::array<Named, 6> groups = mesh->groups();
+  for (size_t i = 0; i < groups.size(); ++i) {
+    Membership group{.name = groups[i].name, .rank = 0, .members = {}};
+    for (int32_t other = 0; other < shape.world(); ++other) {
+      if (colors_of(shape, place_of(shape, other))[i] != colors[i]) continue;
+      if (other == rank) group.rank = static_cast<int32_t>(group.members.size());
+      group.members.push_back(other);
+    }
+    *groups[i].group = std::make_unique<UnstartedCommunicator>(std::move(group));
+  }
   return mesh;
 }
 

@@ -54,6 +54,9 @@ class Mesh {
   // All ranks of the fabric call it together. Errors: kInvalidArgument when the shape's world is not the
   // fabric's.
   static Result<std::unique_ptr<Mesh>> create(const MeshShape& shape, std::unique_ptr<Fabric> fabric);
+  // Of a rank that nobody has started: for whoever asks what it would hold. Every collective of more than one
+  // fails with kUnimplemented. Precondition: a shape of degrees from 1, and one of its ranks.
+  static std::unique_ptr<Mesh> without_ranks(const MeshShape& shape, int32_t rank);
 
   const MeshShape& shape() const { return shape_; }
   const MeshPlace& place() const { return place_; }

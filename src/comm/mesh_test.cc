@@ -100,6 +100,31 @@ TEST(Mesh, RefusesAShapeThatIsNotTheWorlds) {
             "mesh: tp 0, dp 1, cp 1 with 1 rank started; expected tp * dp * cp of them");
 }
 
+TEST(Mesh, OfARankThatNobodyStartedKnowsItsGroupsAndExchangesNothing) {
+  for (const MeshShape& shape : kShapes) {
+    SCOPED_TRACE(describe(shape));
+    on_mesh(shape, [&](Mesh& started) {
+      const auto mesh = Mesh::without_ranks(shape, started.rank());
+      EXPECT_EQ(mesh->place(), started.place());
+      const auto expect_same = [](const Communicator& group, const Communicator& other) {
+        EXPECT_EQ(group.rank(), other.rank());
+        EXPECT_TRUE(std::equal(group.members().begin(), group.members().end(), other.members().begin(),
+                               other.members().end()));
+      };
+      expect_same(mesh->world(), started.world());
+      expect_same(mesh->tp(), started.tp());
+      expect_same(mesh->cp(), started.cp());
+      expect_same(mesh->dp(), started.dp());
+      expect_same(mesh->experts(), started.experts());
+      expect_same(mesh->replica(), started.replica());
+    });
+  }
+  std::vector<std::byte> bytes(4);
+  EXPECT_EQ(Mesh::without_ranks({.tp = 2}, 1)->tp().broadcast(bytes, 0, DType::kF32).message(),
+            "tp: broadcast of 1 f32 among 2 ranks, none of which has been started; expected a mesh of a "
+            "fabric");
+}
+
 TEST(Mesh, ClosesEveryGroupWithOneReason) {
   on_mesh({.tp = 2, .dp = 2}, [](Mesh& mesh) {
     EXPECT_TRUE(mesh.status().ok());

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/math.h"
+#include "engine/rank_launcher.h"
 #include "text/tokenizer.h"
 
 namespace lockstep {
@@ -29,6 +30,7 @@ int64_t state_bytes_per_sequence(const DecoderSpec& spec) {
 
 std::vector<LayerFacts> layer_facts(const Model& model, const WeightPlan& weights) {
   const DecoderSpec& spec = model.spec;
+  const DecoderSpec& local = model.local;
   const std::vector<WeightBytes> bytes = weight_bytes(weights);
   const int64_t around = parameters_of(spec, {});
   std::vector<LayerFacts> layers;
@@ -41,9 +43,9 @@ std::vector<LayerFacts> layer_facts(const Model& model, const WeightPlan& weight
       if (weight.name.starts_with(prefix)) facts.weight_bytes += weight.bytes;
     }
     if (layer.mixer == Mixer::kSoftmax) {
-      facts.kv_per_token = kv_bytes_per_token(spec, model.cache_dtype);
+      facts.kv_per_token = kv_bytes_per_token(local, model.cache_dtype);
     } else {
-      facts.state_per_sequence = state_bytes_per_sequence(spec);
+      facts.state_per_sequence = state_bytes_per_sequence(local);
     }
     layers.push_back(facts);
   }
@@ -51,7 +53,7 @@ std::vector<LayerFacts> layer_facts(const Model& model, const WeightPlan& weight
 }
 
 MemoryFacts memory_facts(const ModelPlan& plan, const EngineSizes& sizes) {
-  const DecoderSpec& spec = plan.model.spec;
+  const DecoderSpec& spec = plan.model.local;
   const CacheGroup& pages = sizes.limits.group(kKvGroup);
   const int64_t softmax = spec.count(Mixer::kSoftmax), delta = spec.count(Mixer::kDelta);
   MemoryFacts memory{.weights = plan.model.parts};
@@ -116,24 +118,31 @@ Result<std::optional<int32_t>> tokenizer_vocab(const std::string& path) {
 }  // namespace
 
 Result<ModelFacts> model_facts(const EngineConfig& config) {
-  const std::unique_ptr<ModelPlan> plan = LS_TRY(plan_model(config.model));
+  LS_TRY(check_parallel(config.parallel));
+  const std::unique_ptr<Mesh> mesh = Mesh::without_ranks(config.parallel, 0);
+  EngineConfig wanted = config;
+  wanted.mesh = mesh.get();
+  wanted.model.shard = shard_of(mesh->shape(), mesh->place());
+  const std::unique_ptr<ModelPlan> plan = LS_TRY(plan_model(wanted.model));
   const Model& model = plan->model;
   ModelFacts facts{.name = model.name,
                    .path = config.model.path,
+                   .ranks = config.parallel,
                    .spec = model.spec,
+                   .local = model.local,
                    .weight_dtype = model.weight_dtype,
                    .cache_dtype = model.cache_dtype,
                    .input = model.input};
   facts.tokenizer_vocab = LS_TRY(tokenizer_vocab(config.model.path));
   facts.stop_ids = model.stop_ids;
   const int32_t vocab = facts.tokenizer_vocab.value_or(model.spec.vocab);
-  EngineConfig wanted = config;
   if (config.num_pages == 0) {
     wanted.num_pages = 1;  // any number: only the others are of interest yet
-    const EngineSizes first = LS_TRY(size_engine(wanted, model.spec, model.cache_dtype, vocab));
+    const EngineSizes first = LS_TRY(size_engine(wanted, model.local, model.cache_dtype, vocab));
     wanted.num_pages = pages_beside(memory_facts(*plan, first), first.config);
   }
-  const EngineSizes sizes = LS_TRY(size_engine(wanted, model.spec, model.cache_dtype, vocab));
+  const EngineSizes sizes = LS_TRY(size_engine(wanted, model.local, model.cache_dtype, vocab));
+  facts.pages = sizes.config.num_pages;
   facts.memory = memory_facts(*plan, sizes);
   facts.layers = layer_facts(model, plan->weights);
   facts.choices = choices_of(config, sizes.config);

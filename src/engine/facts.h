@@ -14,7 +14,7 @@
 
 namespace lockstep {
 
-// Where memory goes, in bytes.
+// Where memory goes on one rank, in bytes.
 struct MemoryFacts {
   std::vector<WeightBytes> weights;  // by part
   int64_t weights_total = 0;
@@ -27,7 +27,7 @@ struct MemoryFacts {
   int64_t state_per_sequence = 0;  // over all layers
 };
 
-// One layer. Numbers that its kind does not have are 0.
+// One layer: parameters of the whole model, bytes of one rank. Numbers that its kind does not have are 0.
 struct LayerFacts {
   int32_t index = 0;
   Mixer mixer = Mixer::kSoftmax;
@@ -48,18 +48,22 @@ struct Choice {
 struct ModelFacts {
   std::string name;
   std::string path;
-  DecoderSpec spec;
+  MeshShape ranks;    // that the config asks for
+  DecoderSpec spec;   // of the whole model
+  DecoderSpec local;  // of what each rank computes, which is as much on all of them
   DType weight_dtype = DType::kBF16;
   DType cache_dtype = DType::kF32;
   MatmulInput input = MatmulInput::kF32;
   std::optional<int32_t> tokenizer_vocab;  // none without tokenizer.json
   std::vector<int32_t> stop_ids;
+  int32_t pages = 0;  // of a rank's cache
   MemoryFacts memory;
   std::vector<LayerFacts> layers;
   std::vector<Choice> choices;
 };
 
-// Errors: as plan_model, Tokenizer::load and size_engine.
+// Of each of the ranks that config.parallel asks for; none has to be started. Errors: as plan_model,
+// Tokenizer::load, check_parallel and size_engine.
 Result<ModelFacts> model_facts(const EngineConfig& config);
 
 // Memory that this process may take, in bytes.

@@ -41,9 +41,9 @@ void mute_other_ranks() {
   ::close(nowhere);
 }
 
-int32_t share_of_threads() {
+int32_t share_of_threads(int32_t ranks) {
   const std::optional<LaunchedRank> rank = this_rank();
-  return threads_per_rank(detect_cpu().cpus, rank ? rank->on_host : 1);
+  return threads_per_rank(detect_cpu().cpus, rank ? rank->on_host : ranks);
 }
 
 Result<RankPart> RankPart::of(const MeshShape& shape) {

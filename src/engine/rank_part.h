@@ -33,7 +33,8 @@ class RankPart {
   std::shared_ptr<RankTether> tether_;  // null: no rank
 };
 
-// Threads for each rank where none are asked for: the CPUs of this host shared out among its ranks.
-int32_t share_of_threads();
+// Threads for each rank where none are asked for: the CPUs of this host shared out among its ranks, which are
+// `ranks` where no launcher says how many there are.
+int32_t share_of_threads(int32_t ranks);
 
 }  // namespace lockstep

@@ -87,6 +87,26 @@ TEST(EngineSizes, AModelWithoutRecurrentLayersHasOneGroup) {
   EXPECT_EQ(sizes_of(small(), "qwen3-0.6b").limits.num_groups, 1);
 }
 
+TEST(EngineSizes, AreTheSameForEveryRankAndNeedNoneToBeStarted) {
+  const DecoderSpec whole = spec_of("tiny-next-2048");
+  const int64_t alone = sizes_of(small()).memory.cache;
+  for (const MeshShape& shape : {MeshShape{.tp = 2}, MeshShape{.tp = 2, .dp = 2, .expert_parallel = true}}) {
+    std::vector<std::pair<int64_t, int64_t>> memory;
+    for (int32_t rank = 0; rank < shape.world(); ++rank) {
+      const auto mesh = Mesh::without_ranks(shape, rank);
+      EngineConfig config = small();
+      config.parallel = shape;
+      config.mesh = mesh.get();
+      const DecoderSpec local = shard(whole, shard_of(shape, mesh->place())).value();
+      const Result<EngineSizes> sizes = size_engine(config, local, DType::kBF16, 1000);
+      ASSERT_TRUE(sizes.ok()) << sizes.status().message();
+      memory.emplace_back(sizes->memory.cache, sizes->memory.activations);
+    }
+    EXPECT_EQ(memory, decltype(memory)(memory.size(), memory.front())) << describe(shape);
+    EXPECT_LT(memory.front().first, alone) << describe(shape);
+  }
+}
+
 struct Refusal {
   std::function<void(EngineConfig&)> change;
   std::string message;

@@ -19,6 +19,11 @@ def generate(lockstep, *more):
     return [(each['text'], each['tokens'], each['finish_reason'], len(each['logprobs'])) for each in results]
 
 
+def memory(lockstep, *more):
+    words = [lockstep, 'inspect', '--json', '--num-pages', '64', *more]
+    return json.loads(subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout)
+
+
 def refusal(lockstep, *words):
     ended = subprocess.run([lockstep, *words], capture_output=True, text=True, timeout=60)
     return ended.returncode, ended.stderr
@@ -40,6 +45,12 @@ def main(lockstep):
         check(' '.join(layout), ranks == alone, f'{ranks}; expected {alone}')
     code, said = refusal(lockstep, 'generate', '--cp', '2', '-p', 'x')
     check('--cp 2 is refused', code == 1 and '--context-parallel-size is 2; expected 1' in said, (code, said))
+    plain, shared = memory(lockstep), memory(lockstep, '--tp', '2', '--dp', '2', '--ep')
+    check('inspect --tp 2 --dp 2 --ep', shared['ranks']['world'] == 4 and
+          shared['memory']['kv_bytes_per_token'] * 2 == plain['memory']['kv_bytes_per_token'] and
+          {'what': 'experts', 'held': 2, 'of': 8} in shared['ranks']['held'], shared['ranks'])
+    code, said = refusal(lockstep, 'inspect', '--tp', '4')
+    check('inspect --tp 4 is refused', code == 1 and '--tensor-parallel-size is 4' in said, (code, said))
     code, said = refusal(lockstep, 'bench', '--tp', '2')
     check('bench --tp 2 is refused', code == 1 and 'bench: 2 ranks are asked for; expected 1' in said, (code, said))
     print(f'{passed} passed, {failed} failed, 0 skipped')
