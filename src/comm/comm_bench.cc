@@ -2,6 +2,7 @@
 // that fits them, over threads or over the processes of a launcher.
 //   comm_bench [PRIMITIVE]                     threads, groups of 2 and of 4
 //   mpirun -n RANKS comm_bench [PRIMITIVE]     processes
+// tools/comm_model.py reads what it prints.
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
@@ -95,17 +96,21 @@ Model fit(std::span<const Measured> measured) {
   return {.alpha_us = (d * c - b * e) / determinant, .beta_gb_per_s = 1e-3 / us_per_byte};
 }
 
-// The best batch, of the mean within: what the machine does when it does nothing else.
-Result<double> time_us(Communicator& group, const Primitive& primitive, const Memory& memory, int64_t bytes) {
+struct Times {
+  double median = 0;  // of the batches' means, in us
+  double best = 0;    // what the machine does when it does nothing else
+};
+
+Result<Times> time_us(Communicator& group, const Primitive& primitive, const Memory& memory, int64_t bytes) {
   const int64_t times = std::clamp<int64_t>((int64_t{1} << 20) / bytes, 2, 200);
-  double best = 0;
+  std::vector<double> batches;
   for (int batch = 0; batch < kBatches; ++batch) {
     const int64_t start = now_ns();
     for (int64_t i = 0; i < times; ++i) LS_TRY(primitive.run(group, memory, bytes));
-    const double us = seconds_since(start) * 1e6 / static_cast<double>(times);
-    best = batch == 0 ? us : std::min(best, us);
+    batches.push_back(seconds_since(start) * 1e6 / static_cast<double>(times));
   }
-  return best;
+  std::sort(batches.begin(), batches.end());
+  return Times{.median = batches[batches.size() / 2], .best = batches.front()};
 }
 
 // Rank 0 of the group tells.
@@ -117,13 +122,13 @@ Status measure(Communicator& group, std::string_view fabric, std::string_view on
   std::string text;
   for (const Primitive& primitive : kPrimitives) {
     if (!only.empty() && primitive.name != only) continue;
-    Table table({{""}, {"us"}, {"GB/s"}});
+    Table table({{""}, {"median us"}, {"best us"}, {"best GB/s"}});
     std::vector<Measured> all;
     for (int64_t bytes = kSmallest; bytes <= kLargest; bytes *= 4) {
-      const double us = LS_TRY(time_us(group, primitive, memory, bytes));
-      all.push_back({primitive.received(bytes, group.size()), us});
-      table.row({bytes_text(static_cast<double>(bytes)), fixed(us, 1),
-                 fixed(static_cast<double>(all.back().received) / us * 1e-3, 2)});
+      const Times us = LS_TRY(time_us(group, primitive, memory, bytes));
+      all.push_back({primitive.received(bytes, group.size()), us.best});
+      table.row({std::to_string(bytes), fixed(us.median, 2), fixed(us.best, 2),
+                 fixed(static_cast<double>(all.back().received) / us.best * 1e-3, 2)});
     }
     const Model model = fit(all);
     text +=
