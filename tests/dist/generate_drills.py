@@ -138,7 +138,8 @@ def strike(drill, job):
     shown = len(job.shown)
     os.kill(pid, signal.SIGCONT)
     time.sleep(1)
-    wrong = [] if len(job.shown) > shown and job.process.poll() is None else ['does not go on after SIGCONT']
+    goes_on = job.process.poll() is None and (len(job.shown) > shown or drill.phase == 'prefill')
+    wrong = [] if goes_on else ['does not go on after SIGCONT']
     os.kill(pid, signal.SIGINT)
     return wrong
 
