@@ -9,6 +9,7 @@
 
 #include "cli/commands.h"
 #include "cli/flags.h"
+#include "cli/record_signal.h"
 #include "engine/exit_codes.h"
 #include "engine/rank_part.h"
 
@@ -88,6 +89,7 @@ int run_command(const Command& command, const std::vector<std::string>& words) {
     if (ended) return *ended;
   }
   if (!command.parallel) return run_here(command, {}, [](int) {});
+  if (this_rank()) hold_record_signal();  // control and transport have threads of their own
   const Result<RankPart> part = RankPart::of(command.parallel());
   if (!part.ok()) return usage_error(app, part.status().message());
   std::vector<std::string> whole = {app.get_name()};

@@ -18,10 +18,12 @@ sigset_t record_signals() {
 
 }  // namespace
 
-RecordSignal::RecordSignal() {
+void hold_record_signal() {
   const sigset_t signals = record_signals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 }
+
+RecordSignal::RecordSignal() { hold_record_signal(); }
 
 RecordSignal::~RecordSignal() = default;
 

@@ -7,6 +7,10 @@
 
 namespace lockstep::cli {
 
+// Blocks SIGUSR1 in this thread and in those that it makes from now on. Where there will be threads before a
+// RecordSignal is made, as in a rank, this comes before them.
+void hold_record_signal();
+
 // SIGUSR1 is blocked in the thread that makes one, and in threads made after it: so before the engine's.
 class RecordSignal {
  public:

@@ -69,7 +69,7 @@ void remove_folders(const std::vector<std::string>& folders) {
 sigset_t front_signals() {
   sigset_t signals;
   sigemptyset(&signals);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) sigaddset(&signals, signal);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGUSR1}) sigaddset(&signals, signal);
   return signals;
 }
 
@@ -95,7 +95,7 @@ class Front {
   void count_stopped(int64_t now);
   void end_launcher(int signal);
   enum class Who { kAll, kSilent };  // kSilent: those that have not said how they end
-  void kill_ranks(Who who);
+  void signal_ranks(int signal, Who who);
   void trouble(int64_t patience_ns);
 
   const RankJob& job_;
@@ -140,7 +140,7 @@ Status Front::open() {
 }
 
 Front::~Front() {
-  kill_ranks(Who::kAll);
+  signal_ranks(SIGKILL, Who::kAll);
   for (const auto& [connection, end] : connections_) ::close(connection);
   if (listening_ >= 0) ::close(listening_);
   if (signals_ >= 0) ::close(signals_);
@@ -247,6 +247,10 @@ void Front::take_signals() {
       hear_of_launcher();
       continue;
     }
+    if (signal == SIGUSR1) {  // ranks write records of their last steps
+      signal_ranks(SIGUSR1, Who::kAll);
+      continue;
+    }
     signal_ = signal_ == 0 ? signal : signal_;
     // A terminal's goes to the whole foreground group, and mpirun takes a second one for impatience.
     if (info.ssi_code != SI_KERNEL && ending_ == 0) end_launcher(signal);
@@ -280,10 +284,10 @@ void Front::end_launcher(int signal) {
 }
 
 // The pid of a rank whose connection is open is still its own.
-void Front::kill_ranks(Who who) {
+void Front::signal_ranks(int signal, Who who) {
   for (const auto& [connection, end] : connections_) {
     if (end == nullptr || end->pid == 0 || (who == Who::kSilent && end->code)) continue;
-    ::kill(end->pid, SIGKILL);
+    ::kill(end->pid, signal);
   }
 }
 
@@ -312,18 +316,18 @@ JobEnd Front::watch() {
     const int64_t now = now_ns();
     count_stopped(now);
     if (patience_ends_ > 0 && ending_ == 0 && now > patience_ends_) {
-      kill_ranks(Who::kSilent);  // at once: one that is stopped hears no other signal
+      signal_ranks(SIGKILL, Who::kSilent);  // at once: one that is stopped hears no other signal
       ending_ = now;
     }
     if (ending_ == 0 || killed || now - ending_ < kGrace) continue;
-    kill_ranks(Who::kAll);
+    signal_ranks(SIGKILL, Who::kAll);
     if (!launcher_ended_) ::kill(launcher_, SIGKILL);
     killed = true;
   }
   // What ranks said last may still lie in the sockets; a rank that outlives its launcher ends now.
   for (int64_t until = now_ns() + kSecond; !connections_.empty() && now_ns() < until;) {
     look(10);
-    if (now_ns() > until - kSecond / 2) kill_ranks(Who::kAll);
+    if (now_ns() > until - kSecond / 2) signal_ranks(SIGKILL, Who::kAll);
   }
   JobEnd end = judge_job(ends_, {.status = launcher_status_, .ended_by_front = ending_ != 0}, signal_);
   if (said_.empty()) return end;

@@ -1,5 +1,5 @@
 // The front of a job of ranks: the process that a person started, which is none of the ranks. It starts them
-// through mpirun, passes signals on, and learns from each rank itself how it ended, since a launcher's own
+// through mpirun, passes signals on (SIGUSR1 to each rank), and learns from each rank itself how it ended, since a launcher's own
 // exit code says little. Whatever happens, it leaves no process, no shared memory and no folder behind.
 #pragma once
 

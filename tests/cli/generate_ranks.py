@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
 """Several ranks, each a process, tell the stories of one. Usage: generate_ranks.py LOCKSTEP"""
 import json
+import pathlib
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 
 PROMPTS = ['Once upon a time', 'The king', 'There was a tailor who']
 LAYOUTS = [['--tp', '2'], ['--dp', '2'], ['--dp', '2', '--ep'], ['--tp', '2', '--dp', '2', '--ep']]
@@ -22,6 +26,22 @@ def generate(lockstep, *more):
 def memory(lockstep, *more):
     words = [lockstep, 'inspect', '--json', '--num-pages', '64', *more]
     return json.loads(subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout)
+
+
+def records(lockstep):
+    """Of which ranks records come when the front is asked for them."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = subprocess.Popen([lockstep, 'generate', '--tp', '2', '-p', PROMPTS[0], '-n', '4000', '--ignore-eos',
+                                '--record-dir', folder], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        run.stdout.read(40)  # it serves by now
+        run.send_signal(signal.SIGUSR1)
+        end, found = time.monotonic() + 30, []
+        while len(found) < 2 and time.monotonic() < end and run.poll() is None:
+            found = sorted(p.name.split('-')[1] for p in pathlib.Path(folder).glob('*.record'))
+            time.sleep(0.02)
+        run.terminate()
+        run.communicate()
+        return found
 
 
 def refusal(lockstep, *words):
@@ -45,6 +65,8 @@ def main(lockstep):
         check(' '.join(layout), ranks == alone, f'{ranks}; expected {alone}')
     code, said = refusal(lockstep, 'generate', '--cp', '2', '-p', 'x')
     check('--cp 2 is refused', code == 1 and '--context-parallel-size is 2; expected 1' in said, (code, said))
+    asked = records(lockstep)
+    check('SIGUSR1 makes every rank write a record', asked == ['0', '1'], asked)
     plain, shared = memory(lockstep), memory(lockstep, '--tp', '2', '--dp', '2', '--ep')
     check('inspect --tp 2 --dp 2 --ep', shared['ranks']['world'] == 4 and
           shared['memory']['kv_bytes_per_token'] * 2 == plain['memory']['kv_bytes_per_token'] and
