@@ -108,9 +108,7 @@ void add_rank_flags(CLI::App& command, EngineConfig& c) {
             ->capture_default_str());
   group(command.add_option("--data-parallel-size,--dp", p.dp, "Replicas with requests of their own")
             ->capture_default_str());
-  group(command
-            .add_option("--context-parallel-size,--cp", p.cp,
-                        "Ranks that share the rows of prompts; only 1 is served")
+  group(command.add_option("--context-parallel-size,--cp", p.cp, "Ranks that share the rows of prompts")
             ->capture_default_str());
   group(command.add_flag("--enable-expert-parallel,--ep", p.expert_parallel,
                          "Whole experts to the tp * dp ranks; else each expert is cut into tp parts"));
@@ -184,7 +182,8 @@ Result<EngineConfig> engine_config(const EngineFlags& flags) {
   const bool dummy = flags.load_format == "dummy";
   config.model.format = dummy ? LoadFormat::kDummy : LoadFormat::kSafetensors;
   config.model.path = dummy && !flags.model.empty() ? flags.model : LS_TRY(find_model(flags.model));
-  if (config.threads == 0) config.threads = share_of_threads(config.parallel.world());
+  config.ranks_on_host = ranks_on_host(config.parallel.world());
+  if (config.threads == 0) config.threads = share_of_threads(config.ranks_on_host);
   if (const std::optional<LaunchedRank> rank = this_rank(); rank && rank->size > 1 && rank->rank == 0) {
     std::fprintf(stderr, "lockstep: %d ranks (tp %d, dp %d, cp %d), %d threads each\n",
                  config.parallel.world(), config.parallel.tp, config.parallel.dp, config.parallel.cp,

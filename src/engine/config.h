@@ -16,14 +16,15 @@ namespace lockstep {
 struct EngineConfig {
   ModelOptions model;
   MeshShape parallel;                     // the ranks; each is a process of its own
+  int32_t ranks_on_host = 1;              // that share this machine's memory
   int32_t threads = 0;                    // of this rank; 0: all CPUs this process may use
   int32_t max_model_len = 0;              // tokens of one sequence; 0: what the model was made for
   int32_t max_num_seqs = 64;              // sequences that run at once
   int32_t max_num_batched_tokens = 2048;  // rows of one step
   int32_t chunk_size = 512;               // rows of a prompt chunk
   int32_t page_size = 64;                 // tokens of a page
-  int32_t num_pages = 0;        // pages for keys and values; 0: as many as half of the free memory holds, at
-                                // most what max_num_seqs sequences of max_model_len need
+  int32_t num_pages = 0;  // pages for keys and values; 0: as many as half of the free memory holds, shared by
+                          // the host's ranks, at most what max_num_seqs sequences of max_model_len need
   int32_t num_state_slots = 0;  // recurrent states; 0: one per running sequence, and one
   std::string kv_layout = "apart/token";
   std::vector<int32_t> graph_sizes;  // decode steps are padded to these and replayed as graphs; empty: 1, 2,

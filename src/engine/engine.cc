@@ -6,6 +6,7 @@
 
 #include "base/fault.h"
 #include "diag/progress.h"
+#include "plan/cp_shares.h"
 
 namespace lockstep {
 namespace {
@@ -29,22 +30,6 @@ SamplingFacts sampling_facts(const Request& request) {
           .frequency_penalty = request.frequency_penalty,
           .seed = request.seed,
           .logprobs = request.logprobs};
-}
-
-// Of what has to be the same on all ranks, whatever machine they are on.
-Digest config_digest(const EngineSizes& sizes, const Model& model) {
-  const StepLimits& limits = sizes.limits;
-  std::string text = concat(model.name, " ", name_of(model.weight_dtype), " ", name_of(model.cache_dtype),
-                            " ", name_of(sizes.config.guard), " ", describe(sizes.config.mesh->shape()), " ",
-                            limits.max_rows, " ", limits.max_seqs, " ", limits.max_logits_rows, " ",
-                            limits.max_seq_len, " ", limits.max_edits, " ", limits.max_copies, " ",
-                            limits.vocab_size, " ", limits.penalty_slots, " ", limits.dp_ranks);
-  for (int32_t g = 0; g < limits.num_groups; ++g) {
-    const CacheGroup& group = limits.group(GroupId(g));
-    text += concat(" ", group.page_tokens, " ", group.num_pages, " ", group.table_rows, " ", group.layout);
-  }
-  for (const int32_t size : sizes.config.graph_sizes) text += concat(" graph ", size);
-  return digest_bytes(text.data(), text.size());
 }
 
 }  // namespace
@@ -73,6 +58,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
                                                    .decode_buckets = sizes.config.graph_sizes});
   std::vector<PageTables*> tables(static_cast<size_t>(sizes.limits.num_groups), nullptr);
   tables[static_cast<size_t>(kKvGroup.get())] = &engine->scheduler_->page_tables();
+  engine->plans_.resize(static_cast<size_t>(sizes.limits.cp_ranks));
   engine->builder_ = std::make_unique<PlanBuilder>(sizes.limits, std::move(tables));
   engine->validator_ = std::make_unique<PlanValidator>(sizes.limits);
   if (config.pulse != nullptr) engine->executor_->stream().set_pulse(&config.pulse->work);
@@ -81,26 +67,6 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
       std::make_unique<FaultRecords>(*engine->model_, *engine->executor_, sizes.config.record_dir);
   engine->executor_->watch(sizes.config.guard == GuardLevel::kFull);
   return engine;
-}
-
-Engine::~Engine() {
-  if (replica_ == nullptr || !replica_->leads() || replica_->alone()) return;
-  if (!config_.mesh->status().ok()) return;
-  [[maybe_unused]] const Status told = replica_->send_end();  // whoever it does not reach is gone
-}
-
-// What each rank chose from what it found on its machine has to be the same for all: the least is.
-Status Engine::set_up_ranks(EngineSizes& sizes, int32_t vocab_known) {
-  if (sizes.config.mesh == nullptr) return {};
-  Mesh& mesh = *sizes.config.mesh;
-  const int64_t pages = LS_TRY(least_of_ranks(mesh.world(), sizes.config.num_pages));
-  if (pages != sizes.config.num_pages) {
-    sizes.config.num_pages = static_cast<int32_t>(pages);
-    sizes = LS_TRY(size_engine(sizes.config, model_->local, model_->cache_dtype, vocab_known));
-  }
-  config_digest_ = config_digest(sizes, *model_);
-  replica_ = std::make_unique<Replica>(mesh, sizes.limits, replicas_meet(sizes.config, model_->local));
-  return {};
 }
 
 Status Engine::prove_graphs() {
@@ -179,51 +145,23 @@ std::vector<RequestOutput> Engine::step() {
   return collect(batch);
 }
 
-// Replicas that meet have as many rows as the one that has most, and decode only if all of them do.
-Result<Bucket> Engine::agree_on_bucket(const Batch& batch) {
-  if (replica_ == nullptr || !replica_->meets()) return batch.bucket;
-  OwnShape own{.has_work = has_work(), .decode = true};
-  for (const SequenceStep& step : batch.steps) {
-    own.rows += static_cast<int32_t>(step.tokens.size());
-    own.decode = own.decode && step.tokens.size() == 1 && step.wants_logits;
-  }
-  const AgreedShape agreed = LS_TRY(replica_->agree_on_shape(own));
-  others_work_ = agreed.has_work;
-  return scheduler_->bucket_for(batch, agreed.rows, agreed.decode);
-}
-
-Result<bool> Engine::follow() {
-  const Result<bool> more = replica_->receive(plan_, step_ids_);
-  if (more.ok() && !*more) return false;
-  Status status = more.ok() ? Status() : more.status();
-  if (status.ok()) {
-    epoch_ = plan_.scalar(field::epoch);
-    status = run_plan();
-  }
-  if (status.ok()) return true;
-  config_.mesh->fail(status);
-  return status;
-}
-
 Status Engine::run_step(const Batch& batch, const Bucket& bucket) {
-  LS_TRY(builder_->build(
-      {.epoch = epoch_, .source_epoch = batch.source_epoch, .sequences = batch.steps, .bucket = bucket},
-      plan_));
+  const int32_t ranks = limits_.cp_ranks;
+  const int32_t plans = cp_cuts(batch.steps, ranks) ? ranks : 1;
+  const auto built = std::span(plans_).first(static_cast<size_t>(plans));
+  for (int32_t rank = 0; rank < plans; ++rank) {
+    LS_TRY(builder_->build({.epoch = epoch_,
+                            .source_epoch = batch.source_epoch,
+                            .sequences = batch.steps,
+                            .bucket = bucket,
+                            .cut = {plans, rank}},
+                           plans_[static_cast<size_t>(rank)]));
+  }
+  if (plans > 1) LS_TRY(check_cp_plans(built));
   step_ids_.clear();
   for (const Sequence* sequence : batch.sequences) step_ids_.push_back(sequence->id);
-  if (replica_ != nullptr && !replica_->alone()) LS_TRY(replica_->send(plan_, step_ids_));
+  if (replica_ != nullptr && !replica_->alone()) LS_TRY(replica_->send(built, step_ids_));
   return run_plan();
-}
-
-// Before the first collective of the step.
-Status Engine::agree() {
-  Replica::Said said{.config = config_digest_,
-                     .sampled = digest_span(std::span<const TokenId>(result_.tokens))};
-  if (executor_->runner().replays(plan_)) {
-    said.graph_key = digest_of(graph_key(plan_));
-    said.graph_shape = digest_of(graph_key(plan_).without_phase());
-  }
-  return replica_->agree(plan_, said);
 }
 
 // Validate, agree, run; each is on record before the next begins.
@@ -240,23 +178,24 @@ void Engine::enter(RankPhase phase) {
 }
 
 Status Engine::validate_and_run() {
-  const Status valid = validator_->validate(plan_);
-  records_->recorder().begin({.plan = plan_, .sequence_ids = step_ids_, .refused = !valid.ok()});
+  const Status valid = validator_->validate(plan());
+  records_->recorder().begin({.plan = plan(), .sequence_ids = step_ids_, .refused = !valid.ok()});
   if (!valid.ok()) return valid;
-  enter(executor_->runner().replays(plan_)                  ? RankPhase::kReplay
-        : plan_.scalar(field::max_query_len) == RowCount(1) ? RankPhase::kDecode
-                                                            : RankPhase::kPrefill);
+  const auto phase = static_cast<Phase>(plan().scalar(field::phase));
+  enter(executor_->runner().replays(plan())                ? RankPhase::kReplay
+        : phase == Phase::kDecode || phase == Phase::kIdle ? RankPhase::kDecode
+                                                           : RankPhase::kPrefill);
   if (leads()) builder_->accepted();
   if (replica_ != nullptr) LS_TRY(agree());
   executor_->name_sequences(step_ids_);
-  LS_TRY(executor_->run(plan_, result_));
+  LS_TRY(executor_->run(plan(), result_));
   records_->end(result_);
   return {};
 }
 
 std::vector<RequestOutput> Engine::collect(const Batch& batch) {
   ++stats_.steps;
-  stats_.rows += plan_.scalar(field::num_rows).get();
+  for (const SequenceStep& step : batch.steps) stats_.rows += rows_of(step);
   std::vector<RequestOutput> outputs;
   int32_t logits_row = 0;
   for (size_t i = 0; i < batch.sequences.size(); ++i) {
@@ -359,7 +298,7 @@ std::string Engine::put_on_record(const Batch& batch, const Status& status) {
                          .rows = rows,
                          .wants_logits = batch.steps[i].wants_logits});
   }
-  const Result<std::string> path = records_->write(status, sequences, plan_);
+  const Result<std::string> path = records_->write(status, sequences, plan());
   if (!path.ok()) return concat("; no record was written: ", path.status().message());
   return concat("; the record is ", *path, ", which lockstep explain reads");
 }

@@ -68,7 +68,7 @@ class Engine {
   const Model& model() const { return *model_; }
   const Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
   const StepLimits& limits() const { return limits_; }
-  const StepPlan& last_plan() const { return plan_; }
+  const StepPlan& last_plan() const { return plan(); }
   const std::vector<GraphOutcome>& graphs() const { return graphs_; }  // one per graph size
   Executor& executor() { return *executor_; }
   const StepRunner& runner() const { return executor_->runner(); }  // how steps reached the device, and why
@@ -85,6 +85,7 @@ class Engine {
   };
 
   Engine() = default;
+  const StepPlan& plan() const { return plans_.front(); }
   Status prove_graphs();
   Result<std::vector<int32_t>> prompt_ids(const Request& request) const;
   RequestOutput output_of(Live& live, const StepResult& result, int32_t logits_row);
@@ -108,7 +109,8 @@ class Engine {
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<PlanBuilder> builder_;
   std::unique_ptr<PlanValidator> validator_;
-  StepPlan plan_;
+  // This rank's plan in front; of a step whose rows are shared, those of the other ranks behind it.
+  std::vector<StepPlan> plans_;
   StepResult result_;
   std::map<uint64_t, Live> live_;  // by id; nodes do not move
   uint64_t next_id_ = 1;

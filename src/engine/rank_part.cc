@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
@@ -41,10 +42,12 @@ void mute_other_ranks() {
   ::close(nowhere);
 }
 
-int32_t share_of_threads(int32_t ranks) {
+int32_t ranks_on_host(int32_t ranks) {
   const std::optional<LaunchedRank> rank = this_rank();
-  return threads_per_rank(detect_cpu().cpus, rank ? rank->on_host : ranks);
+  return std::max(1, rank ? rank->on_host : ranks);
 }
+
+int32_t share_of_threads(int32_t ranks) { return threads_per_rank(detect_cpu().cpus, ranks); }
 
 Result<RankPart> RankPart::of(const MeshShape& shape) {
   LS_TRY(check_parallel(shape));

@@ -33,8 +33,10 @@ class RankPart {
   std::shared_ptr<RankTether> tether_;  // null: no rank
 };
 
-// Threads for each rank where none are asked for: the CPUs of this host shared out among its ranks, which are
-// `ranks` where no launcher says how many there are.
+// Ranks of this host, this process included: they share its memory and its CPUs. `ranks` where no launcher
+// says how many there are.
+int32_t ranks_on_host(int32_t ranks);
+// Threads for each of so many ranks of this host where none are asked for.
 int32_t share_of_threads(int32_t ranks);
 
 }  // namespace lockstep

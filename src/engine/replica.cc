@@ -38,7 +38,8 @@ Replica::Replica(Mesh& mesh, const StepLimits& limits, bool meets)
   const int64_t largest = image_bytes(limits, {.rows = PaddedRows(limits.max_rows),
                                                .seqs = PaddedSeqs(limits.max_seqs),
                                                .logits_rows = PaddedRows(limits.max_logits_rows)});
-  const int64_t bytes = static_cast<int64_t>(sizeof(Header)) + int64_t{8} * limits.max_seqs + largest;
+  const int64_t bytes = static_cast<int64_t>(sizeof(Header)) + int64_t{8} * limits.max_seqs +
+                        limits.cp_ranks * (static_cast<int64_t>(sizeof(Digest)) + largest);
   envelope_.resize(static_cast<size_t>(std::max(bytes, kFirstBytes)));
 }
 
@@ -66,18 +67,22 @@ Status Replica::broadcast(int64_t bytes) {
                                    DType::kU8);
 }
 
-Status Replica::send(const StepPlan& plan, std::span<const uint64_t> ids) {
-  const std::span<const std::byte> image = plan.image();
-  const Header header{.epoch = plan.scalar(field::epoch).get(),
-                      .image_bytes = static_cast<int64_t>(image.size()),
+Status Replica::send(std::span<const StepPlan> plans, std::span<const uint64_t> ids) {
+  const StepPlan& first = plans.front();
+  const Header header{.epoch = first.scalar(field::epoch).get(),
+                      .image_bytes = static_cast<int64_t>(first.image().size()),
                       .ids = static_cast<int64_t>(ids.size()),
-                      .digest = plan.digest(),
-                      .rows = plan.bucket().rows,
-                      .seqs = plan.bucket().seqs,
-                      .logits_rows = plan.bucket().logits_rows};
+                      .rows = first.bucket().rows,
+                      .seqs = first.bucket().seqs,
+                      .logits_rows = first.bucket().logits_rows,
+                      .plans = static_cast<int32_t>(plans.size())};
   auto at = std::copy_n(bytes_of(header).begin(), sizeof(header), envelope_.begin());
   at = std::copy_n(std::as_bytes(ids).begin(), ids.size_bytes(), at);
-  at = std::copy_n(image.begin(), image.size(), at);
+  for (const StepPlan& plan : plans) {
+    const Digest digest = plan.digest();
+    at = std::copy_n(bytes_of(digest).begin(), sizeof(digest), at);
+    at = std::copy_n(plan.image().begin(), plan.image().size(), at);
+  }
   return broadcast(at - envelope_.begin());
 }
 
@@ -95,29 +100,35 @@ Result<bool> Replica::receive(StepPlan& plan, std::vector<uint64_t>& ids) {
   if (header.image_bytes < 0) return false;
   const Bucket bucket{.rows = header.rows, .seqs = header.seqs, .logits_rows = header.logits_rows};
   const bool fits = image_fits(limits_, bucket) && header.ids >= 0 && header.ids <= limits_.max_seqs &&
+                    (header.plans == 1 || header.plans == limits_.cp_ranks) &&
                     header.image_bytes == image_bytes(limits_, bucket);
-  const int64_t ids_at = sizeof(header), image_at = ids_at + 8 * header.ids;
-  if (fits && image_at + header.image_bytes > kFirstBytes) {
-    const auto rest = static_cast<size_t>(image_at + header.image_bytes - kFirstBytes);
+  const auto each = static_cast<int64_t>(sizeof(Digest)) + header.image_bytes;
+  const int64_t ids_at = sizeof(header), plans_at = ids_at + 8 * header.ids;
+  if (fits && plans_at + header.plans * each > kFirstBytes) {
+    const auto rest = static_cast<size_t>(plans_at + header.plans * each - kFirstBytes);
     LS_TRY(mesh_.replica().broadcast(all.subspan(kFirstBytes, rest), 0, DType::kU8));
   }
+  Digest digest = 0;
   if (fits) {
     ids.resize(static_cast<size_t>(header.ids));
     std::memcpy(ids.data(), all.data() + ids_at, ids.size() * sizeof(uint64_t));
-    LS_TRY(plan.load(limits_, bucket,
-                     all.subspan(static_cast<size_t>(image_at), static_cast<size_t>(header.image_bytes))));
-    if (plan.digest() == header.digest) return true;
+    const auto own =
+        all.subspan(static_cast<size_t>(plans_at + (header.plans == 1 ? 0 : mesh_.place().cp) * each),
+                    static_cast<size_t>(each));
+    std::memcpy(&digest, own.data(), sizeof(digest));
+    LS_TRY(plan.load(limits_, bucket, own.subspan(sizeof(digest))));
+    if (plan.digest() == digest) return true;
   }
-  Status status =
-      broken({.check = "G1",
-              .moment = Moment::kGroup,
-              .consumer = "replica",
-              .field = "plan",
-              .rank = mesh_.rank(),
-              .step = header.epoch,
-              .expected = concat("digest ", header.digest, ", as the leader sent it"),
-              .found = fits ? concat("digest ", plan.digest())
-                            : concat("a plan of ", header.image_bytes, " bytes for other limits")});
+  Status status = broken(
+      {.check = "G1",
+       .moment = Moment::kGroup,
+       .consumer = "replica",
+       .field = "plan",
+       .rank = mesh_.rank(),
+       .step = header.epoch,
+       .expected = concat("digest ", digest, ", as the leader sent it"),
+       .found = fits ? concat("digest ", plan.digest())
+                     : concat(header.plans, " plans of ", header.image_bytes, " bytes for other limits")});
   if (!status.ok()) return status;
   return true;
 }
@@ -137,11 +148,15 @@ Status Replica::agree(const StepPlan& plan, const Said& said) {
 // Digests first: everybody sees the same ones, so either all look closer or none does.
 Status Replica::agree_in(Communicator& group, RankGroup kind, const RankFacts& facts) {
   if (group.size() == 1) return {};
-  const Digest own = agreement_digest(facts, kind);
+  // Context-parallel ranks that share no rows run the same plan.
+  const auto ties = [kind](const RankFacts& each) {
+    return kind == RankGroup::kContext && each.field(FieldId::cp_ranks) <= 1 ? RankGroup::kTensor : kind;
+  };
+  const Digest own = agreement_digest(facts, ties(facts));
   const std::vector<Digest> digests = LS_TRY(gather(group, own));
   if (std::all_of(digests.begin(), digests.end(), [&](Digest each) { return each == digests[0]; })) return {};
   const std::vector<RankFacts> all = LS_TRY(gather(group, facts));
-  return lockstep::agree(all, kind);
+  return lockstep::agree(all, ties(all.front()));
 }
 
 Result<int64_t> least_of_ranks(Communicator& group, int64_t own) {

@@ -41,12 +41,13 @@ class Replica {
   // Errors: as Communicator.
   Result<AgreedShape> agree_on_shape(const OwnShape& own);
 
-  // From the leader to the others: a validated plan with the ids of its sequences, or that there is no more.
+  // From the leader to the others: valid plans with the ids of their sequences, or that there is no more. One
+  // plan is everybody's; else there is one for each context-parallel rank, all of one bucket.
   // Errors: as Communicator.
-  Status send(const StepPlan& plan, std::span<const uint64_t> ids);
+  Status send(std::span<const StepPlan> plans, std::span<const uint64_t> ids);
   Status send_end();
-  // The other side. False: the leader has ended. Errors: as Communicator; kInternal with a fault (G1) for a
-  // plan that arrived otherwise than it was sent.
+  // The other side: this rank's plan. False: the leader has ended. Errors: as Communicator; kInternal with a
+  // fault (G1) for a plan that arrived otherwise than it was sent.
   Result<bool> receive(StepPlan& plan, std::vector<uint64_t>& ids);
 
   // G1, on every rank, before the first collective of a step. `graph_key`: digest of the key of the graph
@@ -61,16 +62,15 @@ class Replica {
   Status agree(const StepPlan& plan, const Said& said);
 
  private:
-  // In front of a plan's bytes.
+  // In front of the plans' bytes; in front of each plan is its digest.
   struct Header {
     uint64_t epoch = 0;
-    int64_t image_bytes = -1;  // -1: the leader has ended
+    int64_t image_bytes = -1;  // of one plan; -1: the leader has ended
     int64_t ids = 0;
-    Digest digest = 0;
     PaddedRows rows;
     PaddedSeqs seqs;
     PaddedRows logits_rows;
-    int32_t unused = 0;
+    int32_t plans = 1;
   };
   Status agree_in(Communicator& group, RankGroup kind, const RankFacts& facts);
   Status broadcast(int64_t bytes);
@@ -78,7 +78,7 @@ class Replica {
   Mesh& mesh_;
   StepLimits limits_;
   bool meets_;
-  std::vector<std::byte> envelope_;  // header, ids, image of the largest plan
+  std::vector<std::byte> envelope_;  // header, ids, images of the largest plans
 };
 
 // The least of what the ranks of a group bring. Errors: as Communicator.

@@ -27,10 +27,6 @@ Status check_config(const EngineConfig& config, const DecoderSpec& spec) {
   LS_TRY(check_range("--chunk-size", config.chunk_size, 1, config.max_num_batched_tokens));
   LS_TRY(check_range("--page-size", config.page_size, 1, kMaxPageTokens));
   LS_TRY(check_range("--num-state-slots", config.num_state_slots, 1, kMaxSeqs + 1));
-  if (config.parallel.cp != 1) {
-    return error(Code::kUnimplemented, "engine: --context-parallel-size is ", config.parallel.cp,
-                 "; expected 1, as prompts are not cut among ranks; choose --tensor-parallel-size");
-  }
   const MeshShape joined = config.mesh == nullptr ? MeshShape() : config.mesh->shape();
   if (config.parallel.world() != joined.world() || (joined.world() > 1 && config.parallel != joined)) {
     return error(Code::kInvalidArgument, "engine: ranks of ", describe(config.parallel),
@@ -53,8 +49,8 @@ Status choose_pages(EngineConfig& config, const DecoderSpec& spec, DType cache_d
   if (config.num_pages == 0) {
     const int64_t wanted = per_sequence * config.max_num_seqs;
     const int64_t bytes = std::max<int64_t>(1, bytes_per_page(spec, cache_dtype, config.page_size));
-    config.num_pages =
-        static_cast<int32_t>(std::min({wanted, machine_memory().available / 2 / bytes, kMaxPages}));
+    const int64_t share = machine_memory().available / 2 / config.ranks_on_host;
+    config.num_pages = static_cast<int32_t>(std::min({wanted, share / bytes, kMaxPages}));
   }
   return check_range("--num-pages", config.num_pages, 1, kMaxPages);
 }
@@ -112,10 +108,15 @@ Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& s
   const int32_t largest_graph = chosen.graph_sizes.empty() ? 0 : chosen.graph_sizes.back();
   StepLimits& limits = sizes.limits;
   limits.max_rows = chosen.max_num_batched_tokens;
+  limits.cp_ranks = chosen.mesh == nullptr ? 1 : chosen.mesh->shape().cp;
   limits.max_seqs = std::max(chosen.max_num_seqs, largest_graph);
+  const int32_t per_pad = std::min(chosen.page_size, chosen.max_model_len);
+  // A rank that shares the rows has two parts of each sequence, and a row less of each than another at most.
+  if (limits.cp_ranks > 1)
+    limits.max_seqs =
+        std::max(limits.max_seqs, 2 * chosen.max_num_seqs + ceil_div(chosen.max_num_seqs, per_pad));
   // Where replicas meet, the one with fewer rows pads to the other's, a page per pad sequence.
-  if (replicas_meet(chosen, spec))
-    limits.max_seqs += ceil_div(limits.max_rows, std::min(chosen.page_size, chosen.max_model_len));
+  if (replicas_meet(chosen, spec)) limits.max_seqs += ceil_div(limits.max_rows, per_pad);
   limits.max_logits_rows = std::max(chosen.max_num_seqs, largest_graph);
   limits.max_seq_len = chosen.max_model_len;
   // Every page that a step's rows can begin, and the pad row's first entry.

@@ -115,8 +115,7 @@ struct Refusal {
 TEST(EngineSizes, NumbersThatDoNotFitAreRefusedInASentence) {
   const Refusal refusals[] = {
       {[](EngineConfig& config) { config.parallel.cp = 2; },
-       "engine: --context-parallel-size is 2; expected 1, as prompts are not cut among ranks; choose "
-       "--tensor-parallel-size"},
+       "engine: ranks of tp 1, dp 1, cp 2 are asked for; expected tp 1, dp 1, cp 1, as this one has joined"},
       {[](EngineConfig& config) { config.parallel.tp = 2; },
        "engine: ranks of tp 2, dp 1, cp 1 are asked for; expected tp 1, dp 1, cp 1, as this one has joined"},
       {[](EngineConfig& c) { c.threads = -1; }, "engine: --threads is -1; expected 1..1024"},

@@ -26,7 +26,7 @@ CpExtent cp_extent(std::span<const SequenceStep> sequences, int32_t ranks) {
   return extent;
 }
 
-Bucket cp_bucket(const StepLimits& limits, std::span<const SequenceStep> sequences) {
+Bucket bucket_of(const StepLimits& limits, std::span<const SequenceStep> sequences, int64_t rows) {
   const CpExtent extent = cp_extent(sequences, limits.cp_ranks);
   int64_t per_pad = limits.max_seq_len;
   for (int32_t g = 0; g < limits.num_groups; ++g) {
@@ -35,8 +35,8 @@ Bucket cp_bucket(const StepLimits& limits, std::span<const SequenceStep> sequenc
   }
   const auto logits_rows = std::count_if(sequences.begin(), sequences.end(),
                                          [](const SequenceStep& step) { return step.wants_logits; });
-  return {.rows = PaddedRows(extent.rows),
-          .seqs = PaddedSeqs(extent.seqs + ceil_div(extent.rows - extent.least_rows, per_pad)),
+  return {.rows = PaddedRows(rows),
+          .seqs = PaddedSeqs(extent.seqs + ceil_div(rows - extent.least_rows, per_pad)),
           .logits_rows = PaddedRows(logits_rows)};
 }
 

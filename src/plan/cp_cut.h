@@ -47,8 +47,9 @@ struct CpExtent {
   int64_t seqs = 0;
 };
 CpExtent cp_extent(std::span<const SequenceStep> sequences, int32_t ranks);
-// The least bucket for the plans of all ranks of such a step, the pad sequences included that fill up those
-// which have fewer rows. It may be beyond the limits: the builder says so.
-Bucket cp_bucket(const StepLimits& limits, std::span<const SequenceStep> sequences);
+// The least bucket of `rows` rows for the plans of all ranks of such a step, the pad sequences included that
+// fill up those which have fewer. It may be beyond the limits: the builder says so.
+// Precondition: rows >= cp_extent(sequences, limits.cp_ranks).rows.
+Bucket bucket_of(const StepLimits& limits, std::span<const SequenceStep> sequences, int64_t rows);
 
 }  // namespace lockstep

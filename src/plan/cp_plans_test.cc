@@ -88,7 +88,8 @@ class Prompts {
            .sampling = {}});
     }
     const auto ranks = static_cast<int32_t>(plans_.size());
-    Bucket bucket = cp_bucket(limits_, steps);  // the least one, or one with room
+    // The least one, or one with room.
+    Bucket bucket = bucket_of(limits_, steps, cp_extent(steps, ranks).rows);
     if (random_() % 2 == 0) {
       bucket = {PaddedRows(bucket.rows.get() + static_cast<int32_t>(random_() % 20)),
                 PaddedSeqs(limits_.max_seqs), PaddedRows(kSequences)};

@@ -58,7 +58,6 @@ const Batch& Scheduler::next(Epoch epoch) {
     ++victim.preemptions;
     ++preemptions_;
   }
-  int32_t rows = 0, logits_rows = 0;
   for (size_t i = 0; i < sequences_.size(); ++i) {
     const int32_t own = decision.rows[i];
     if (own == 0) continue;
@@ -68,37 +67,19 @@ const Batch& Scheduler::next(Epoch epoch) {
     batch_.steps.push_back(step_of(sequence, own, epoch));
     batch_.sequences.push_back(&sequence);
     sequence.last_step = epoch;
-    rows += own;
-    logits_rows += batch_.steps.back().wants_logits ? 1 : 0;
+    batch_.decode = batch_.decode && own == 1 && batch_.steps.back().wants_logits;
     if (!batch_.steps.back().last_token_source.is_literal()) batch_.source_epoch = sequence.sampled_epoch;
   }
-  batch_.bucket = bucket_of(rows, logits_rows);
+  batch_.rows = static_cast<int32_t>(cp_extent(batch_.steps, options_.limits.cp_ranks).rows);
+  if (!batch_.empty()) batch_.bucket = bucket_for(batch_, batch_.rows, batch_.decode);
   return batch_;
 }
 
-// A decode step takes the next bucket, so that few shapes occur; anything else runs as it is.
-Bucket Scheduler::bucket_of(int32_t rows, int32_t logits_rows) const {
-  const auto seqs = static_cast<int32_t>(batch_.sequences.size());
-  const bool decode = rows == seqs && logits_rows == rows;
-  const auto bucket = std::lower_bound(options_.decode_buckets.begin(), options_.decode_buckets.end(), rows);
-  if (rows > 0 && decode && bucket != options_.decode_buckets.end()) {
-    return {.rows = PaddedRows(*bucket), .seqs = PaddedSeqs(*bucket), .logits_rows = PaddedRows(*bucket)};
-  }
-  return {.rows = PaddedRows(rows), .seqs = PaddedSeqs(seqs), .logits_rows = PaddedRows(logits_rows)};
-}
-
 Bucket Scheduler::bucket_for(const Batch& batch, int32_t rows, bool decode) const {
+  if (!decode) return bucket_of(options_.limits, batch.steps, rows);
   const auto bucket = std::lower_bound(options_.decode_buckets.begin(), options_.decode_buckets.end(), rows);
-  if (decode) {
-    const int32_t size = bucket != options_.decode_buckets.end() ? *bucket : rows;
-    return {.rows = PaddedRows(size), .seqs = PaddedSeqs(size), .logits_rows = PaddedRows(size)};
-  }
-  const CacheGroup& pages = options_.limits.group(options_.kv_group);
-  const int32_t per_pad = std::min({rows, pages.page_tokens, options_.limits.max_seq_len});
-  int32_t own = 0;
-  for (const SequenceStep& step : batch.steps) own += static_cast<int32_t>(step.tokens.size());
-  const auto seqs = static_cast<int32_t>(batch.steps.size()) + ceil_div(rows - own, std::max(per_pad, 1));
-  return {.rows = PaddedRows(rows), .seqs = PaddedSeqs(seqs), .logits_rows = batch.bucket.logits_rows};
+  const int32_t size = bucket != options_.decode_buckets.end() ? *bucket : rows;
+  return {.rows = PaddedRows(size), .seqs = PaddedSeqs(size), .logits_rows = PaddedRows(size)};
 }
 
 SequenceStep Scheduler::step_of(const Sequence& sequence, int32_t rows, Epoch epoch) const {

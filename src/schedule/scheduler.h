@@ -30,7 +30,9 @@ struct SchedulerOptions {
 struct Batch {
   std::vector<SequenceStep> steps;   // in the order of `sequences`
   std::vector<Sequence*> sequences;  // borrowed
-  Bucket bucket;
+  int32_t rows = 0;                  // unpadded, of the rank that has most
+  bool decode = true;                // one row of each sequence, each with logits; so is an empty batch
+  Bucket bucket;                     // where no other replica has a say
   Epoch source_epoch;
   bool empty() const { return sequences.empty(); }
 };
@@ -48,9 +50,9 @@ class Scheduler {
 
   // The batch of step `epoch`; empty when there is nothing to do. Borrowed until the next call.
   const Batch& next(Epoch epoch);
-  // The bucket of a batch where replicas meet, whose steps all have as many rows as the largest: `rows`,
-  // unpadded; a decode step of all of them takes the next decode bucket, else pad sequences of up to a page
-  // fill the rows up.
+  // The bucket of a batch in a step of `rows` rows, unpadded: those of the batch, or of the replica that has
+  // most where replicas meet. A decode step takes the next decode bucket, so that few shapes occur; else pad
+  // sequences of up to a page fill the rows up.
   Bucket bucket_for(const Batch& batch, int32_t rows, bool decode) const;
   // Takes the step's tokens into its sequences. The step has ended.
   void commit(const Batch& batch, const StepResult& result);
@@ -73,7 +75,6 @@ class Scheduler {
   void release(Sequence& sequence);
   void extend(Sequence& sequence, int32_t tokens);
   SequenceStep step_of(const Sequence& sequence, int32_t rows, Epoch epoch) const;
-  Bucket bucket_of(int32_t rows, int32_t logits_rows) const;
 
   SchedulerOptions options_;
   PagePool pages_;

@@ -1,17 +1,20 @@
 // Every meaningful layout of ranks gives the tokens of one rank alone.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <iostream>
 #include <random>
 
 #include "../support/engines.h"
 #include "../support/golden_file.h"
+#include "model/shard.h"
 #include "rank_engines.h"
 
 namespace lockstep::testing {
 namespace {
 
 constexpr uint64_t kSeed = 20261121;
+constexpr int32_t kMostRanks = 8;
 
 EngineConfig config_of(const std::string& folder) {
   EngineConfig config = small_config(folder);
@@ -22,12 +25,13 @@ EngineConfig config_of(const std::string& folder) {
   return config;
 }
 
-// Prompts of FR2's two replicas, turn by turn, and a greedy continuation of each.
-std::vector<Request> field_report_requests(int32_t vocab, int32_t tokens) {
+// Prompts of FR2's two replicas, turn by turn, then some that take one row, several chunks, and pages that
+// end within a chunk; and a greedy continuation of each.
+std::vector<Request> requests_of(int32_t vocab) {
   std::mt19937_64 random(kSeed);
   std::vector<Request> requests;
-  for (const int32_t length : {5, 7, 5, 5, 8, 11, 8, 7}) {
-    Request request{.max_tokens = tokens, .temperature = 0, .logprobs = 2, .ignore_eos = true};
+  for (const int32_t length : {5, 7, 5, 5, 8, 11, 8, 7, 1, 43, 17}) {
+    Request request{.max_tokens = 6, .temperature = 0, .logprobs = 2, .ignore_eos = true};
     for (int32_t t = 0; t < length; ++t)
       request.prompt_ids.push_back(static_cast<int32_t>(random() % static_cast<uint64_t>(vocab)));
     requests.push_back(std::move(request));
@@ -35,57 +39,73 @@ std::vector<Request> field_report_requests(int32_t vocab, int32_t tokens) {
   return requests;
 }
 
-struct Case {
-  std::string model;
-  MeshShape shape;
-};
-std::ostream& operator<<(std::ostream& out, const Case& each) {
-  return out << each.model << ", " << describe(each.shape);
+// All shapes of several ranks that a model can be cut into.
+std::vector<MeshShape> shapes_for(const DecoderSpec& spec) {
+  std::vector<MeshShape> shapes;
+  for (int32_t tp = 1; tp <= kMostRanks; ++tp) {
+    for (int32_t dp = 1; tp * dp <= kMostRanks; ++dp) {
+      for (int32_t cp = tp * dp == 1 ? 2 : 1; tp * dp * cp <= kMostRanks; ++cp) {
+        for (const bool experts : {false, true}) {
+          const MeshShape shape{.tp = tp, .dp = dp, .cp = cp, .expert_parallel = experts};
+          if (experts && tp * dp == 1) continue;  // as without
+          if (shard(spec, shard_of(shape, {})).ok()) shapes.push_back(shape);
+        }
+      }
+    }
+  }
+  return shapes;
 }
 
-void expect_same(const RankedWorkload& workload, const RankedOutcome& alone) {
-  const RankedOutcome ranked = run_ranked(workload);
-  ASSERT_EQ(ranked.errors, std::vector<std::string>());
-  const Comparison comparison = compare(alone, ranked);
-  EXPECT_EQ(comparison.differences, std::vector<std::string>());
-  EXPECT_GT(comparison.tokens, 0);
-  EXPECT_GT(ranked.replays, 0);
-  std::cout << describe(workload.shape) << ": " << comparison.tokens << " tokens the same, "
-            << comparison.near_ties << " near ties, log probabilities within " << comparison.largest << "\n";
-}
+// Of the storyteller, where not all are run.
+const std::vector<MeshShape> kFew = {{.tp = 2},
+                                     {.dp = 2},
+                                     {.cp = 2},
+                                     {.tp = 2, .dp = 2},
+                                     {.tp = 2, .dp = 2, .expert_parallel = true},
+                                     {.tp = 2, .dp = 2, .cp = 2, .expert_parallel = true}};
+
+struct Case {
+  std::string name;
+  std::string folder;
+  size_t layouts = 0;  // that there are
+  bool always = true;  // else in the long run only
+};
 
 class Layouts : public ::testing::TestWithParam<Case> {};
 
 TEST_P(Layouts, GiveTheTokensOfOneRankAlone) {
-  RankedWorkload workload{.shape = {}, .config = config_of(GetParam().model), .requests = {}};
-  workload.requests = field_report_requests(256, 12);
+  const Case& each = GetParam();
+  const Result<std::unique_ptr<Model>> model =
+      load_model({.path = each.folder, .dtype = ComputeDType::kFloat32});
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  std::vector<MeshShape> shapes = shapes_for((*model)->spec);
+  EXPECT_EQ(shapes.size(), each.layouts);
+  if (!each.always && std::getenv("LOCKSTEP_LONG") == nullptr) shapes = kFew;
+  RankedWorkload workload{.shape = {}, .config = config_of(each.folder), .requests = requests_of(256)};
   const RankedOutcome alone = run_ranked(workload);
   ASSERT_EQ(alone.errors, std::vector<std::string>());
-  workload.shape = GetParam().shape;
-  expect_same(workload, alone);
+  for (const MeshShape& shape : shapes) {
+    SCOPED_TRACE(describe(shape));
+    workload.shape = shape;
+    const RankedOutcome ranked = run_ranked(workload);
+    ASSERT_EQ(ranked.errors, std::vector<std::string>());
+    const Comparison comparison = compare(alone, ranked);
+    EXPECT_EQ(comparison.differences, std::vector<std::string>());
+    EXPECT_GT(comparison.tokens, 0);
+    EXPECT_GT(ranked.replays, 0);
+    std::cout << each.name << ", " << describe(shape) << ": " << comparison.tokens << " tokens the same, "
+              << comparison.near_ties << " near ties, log probabilities within " << comparison.largest
+              << "\n";
+  }
 }
 
-std::vector<Case> cases() {
-  const std::vector<MeshShape> plain = {{.tp = 2}, {.dp = 2}, {.tp = 2, .dp = 2}};
-  const std::vector<MeshShape> experts = {{.tp = 2, .expert_parallel = true},
-                                          {.dp = 2, .expert_parallel = true},
-                                          {.tp = 2, .dp = 2, .expert_parallel = true}};
-  std::vector<Case> all;
-  const auto add = [&](const std::string& model, const std::vector<MeshShape>& shapes) {
-    for (const MeshShape& shape : shapes) all.push_back({model, shape});
-  };
-  add(golden_folder("qwen3"), plain);
-  add(golden_folder("qwen3_moe"), plain);
-  add(golden_folder("qwen3_moe"), experts);
-  add(golden_folder("qwen3_next"), plain);
-  add(golden_folder("qwen3_next"), {{.dp = 3, .expert_parallel = true}});  // it has nine experts
-  const std::string storyteller = std::string(LOCKSTEP_SOURCE_DIR) + "/models/storyteller";
-  add(storyteller, plain);
-  add(storyteller, experts);
-  return all;
-}
-
-INSTANTIATE_TEST_SUITE_P(Ranks, Layouts, ::testing::ValuesIn(cases()));
+INSTANTIATE_TEST_SUITE_P(Ranks, Layouts,
+                         ::testing::Values(Case{"dense", golden_folder("qwen3"), 0},
+                                           Case{"experts", golden_folder("qwen3_moe"), 0},
+                                           Case{"hybrid", golden_folder("qwen3_next"), 0},
+                                           Case{"storyteller", LOCKSTEP_SOURCE_DIR "/models/storyteller", 0,
+                                                false}),
+                         [](const auto& param) { return param.param.name; });
 
 }  // namespace
 }  // namespace lockstep::testing
