@@ -69,6 +69,22 @@ void choose_graph_sizes(EngineConfig& config) {
   sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
 }
 
+int32_t largest_graph(const EngineConfig& chosen) {
+  return chosen.graph_sizes.empty() ? 0 : chosen.graph_sizes.back();
+}
+
+// Sequences of a step, pad sequences of up to a page included.
+int32_t most_seqs(const EngineConfig& chosen, bool meet, const StepLimits& limits) {
+  const int32_t per_pad = std::min(chosen.page_size, chosen.max_model_len);
+  int32_t seqs = std::max(chosen.max_num_seqs, largest_graph(chosen));
+  // A rank that shares the rows has two parts of each sequence, and a row less of each than another at most.
+  if (limits.cp_ranks > 1)
+    seqs = std::max(seqs, 2 * chosen.max_num_seqs + ceil_div(chosen.max_num_seqs, per_pad));
+  // Where replicas meet, the one with fewer rows pads to the other's.
+  if (meet) seqs += ceil_div(limits.max_rows, per_pad);
+  return seqs;
+}
+
 Isa parse_isa(std::string_view name, Isa best) {
   for (const Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
     if (name_of(isa) == name && isa <= best) return isa;
@@ -105,19 +121,11 @@ Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& s
   chosen.isa = name_of(isa);
   choose_graph_sizes(chosen);
 
-  const int32_t largest_graph = chosen.graph_sizes.empty() ? 0 : chosen.graph_sizes.back();
   StepLimits& limits = sizes.limits;
   limits.max_rows = chosen.max_num_batched_tokens;
   limits.cp_ranks = chosen.mesh == nullptr ? 1 : chosen.mesh->shape().cp;
-  limits.max_seqs = std::max(chosen.max_num_seqs, largest_graph);
-  const int32_t per_pad = std::min(chosen.page_size, chosen.max_model_len);
-  // A rank that shares the rows has two parts of each sequence, and a row less of each than another at most.
-  if (limits.cp_ranks > 1)
-    limits.max_seqs =
-        std::max(limits.max_seqs, 2 * chosen.max_num_seqs + ceil_div(chosen.max_num_seqs, per_pad));
-  // Where replicas meet, the one with fewer rows pads to the other's, a page per pad sequence.
-  if (replicas_meet(chosen, spec)) limits.max_seqs += ceil_div(limits.max_rows, per_pad);
-  limits.max_logits_rows = std::max(chosen.max_num_seqs, largest_graph);
+  limits.max_seqs = most_seqs(chosen, replicas_meet(chosen, spec), limits);
+  limits.max_logits_rows = std::max(chosen.max_num_seqs, largest_graph(chosen));
   limits.max_seq_len = chosen.max_model_len;
   // Every page that a step's rows can begin, and the pad row's first entry.
   limits.max_edits = limits.max_rows / chosen.page_size + 2 * chosen.max_num_seqs + 1;

@@ -22,6 +22,8 @@ struct Case {
   int32_t ranks = 0;
 };
 
+std::ostream& operator<<(std::ostream& out, const Case& each) { return out << each.name; }
+
 RankedWorkload workload_of(const Case& each, int32_t sequences, std::mt19937_64& random) {
   RankedWorkload workload{.shape = {}, .config = small_config(each.model), .requests = {}, .arrivals = {}};
   workload.config.max_num_seqs = 8;
