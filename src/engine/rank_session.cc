@@ -12,6 +12,9 @@ namespace {
 
 // Whether a rank has to be waited for is what control threads know, and they close the mesh.
 constexpr std::chrono::hours kForEver{24 * 365 * 10};
+// A rank whose mesh is closed computes to the end of its step and puts the fault on record; less than a front
+// waits for it (RankJob::leave_ns).
+constexpr int64_t kGrace = 2'500'000'000;
 
 }  // namespace
 
@@ -40,7 +43,8 @@ Result<std::unique_ptr<RankSession>> RankSession::begin(const MeshShape& shape,
                                                .limits = {},
                                                .fail = [&mesh](const Status& why) { mesh.fail(why); },
                                                .say = say,
-                                               .end = end});
+                                               .end = end,
+                                               .grace = kGrace});
   return session;
 }
 

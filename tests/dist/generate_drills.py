@@ -74,7 +74,7 @@ class Job(Run):
 
     def is_in(self, drill, prompt, seconds=120):
         """Waits until the job is well inside the phase."""
-        wanted = len(prompt) + (0 if drill.phase == 'prefill' else 10)
+        wanted = len(prompt) + (0 if drill.phase == 'prefill' else 60)  # other replicas may be behind
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
             if len(self.shown) >= wanted and len(self.find()) == RANKS[drill.layout] + 3:
