@@ -74,7 +74,9 @@ int run_here(const Command& command, const MeshShape& shape, const std::function
     std::_Exit(code);
   });
   if (!ranks.ok()) return exit_code(ranks.status());
-  return exit_code((*ranks)->leave(command.run(**ranks)));
+  const int code = exit_code((*ranks)->leave(command.run(**ranks)));
+  say_end(code);  // before the mesh ends, which waits for ranks that may be lost
+  return code;
 }
 
 int run_command(const Command& command, const std::vector<std::string>& words) {

@@ -319,9 +319,7 @@ JobEnd Front::watch() {
       signal_ranks(SIGKILL, Who::kSilent);  // at once: one that is stopped hears no other signal
       ending_ = now;
     }
-    // An mpirun that was told to go on without dead ranks does so when the last one is killed, too.
-    const int64_t grace = signal_ == 0 && connections_.empty() ? kSecond / 2 : kGrace;
-    if (ending_ == 0 || killed || now - ending_ < grace) continue;
+    if (ending_ == 0 || killed || now - ending_ < kGrace) continue;
     signal_ranks(SIGKILL, Who::kAll);
     if (!launcher_ended_) ::kill(launcher_, SIGKILL);
     killed = true;
