@@ -270,6 +270,7 @@ RequestOutput Engine::output_of(Live& live, const StepResult& result, int32_t lo
 
 std::vector<RequestOutput> Engine::fail(const Batch& batch, const Status& status) {
   if (config_.mesh != nullptr) config_.mesh->fail(status);
+  others_work_ = false;  // there are no more steps with them
   scheduler_->step_ended(epoch_);
   const std::string where = put_on_record(batch, status);
   std::vector<RequestOutput> outputs;

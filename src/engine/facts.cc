@@ -79,7 +79,8 @@ std::string pages_from(const EngineConfig& chosen) {
 // one sequence needs, so that a model that does not fit can be looked at.
 int32_t pages_beside(const MemoryFacts& memory, const EngineConfig& chosen) {
   const int64_t page = std::max<int64_t>(1, memory.kv_per_token * chosen.page_size);
-  const int64_t left = std::max<int64_t>(0, machine_memory().available - memory.weights_total) / 2 / page;
+  const int64_t share = machine_memory().available / chosen.ranks_on_host - memory.weights_total;
+  const int64_t left = std::max<int64_t>(0, share) / 2 / page;
   const int64_t one = ceil_div(chosen.max_model_len, chosen.page_size);
   return static_cast<int32_t>(std::min({one * chosen.max_num_seqs, std::max(left, one), kMaxPages}));
 }

@@ -22,8 +22,9 @@ import time
 
 from drills import Run, is_alive, last_words
 
-LAYOUTS = {'tp 2': ['--tp', '2'], 'dp 2 ep': ['--dp', '2', '--ep'], 'tp 2 dp 2': ['--tp', '2', '--dp', '2']}
-RANKS = {'tp 2': 2, 'dp 2 ep': 2, 'tp 2 dp 2': 4}
+LAYOUTS = {'tp 2': ['--tp', '2'], 'dp 2 ep': ['--dp', '2', '--ep'], 'cp 2': ['--cp', '2'],
+           'tp 2 dp 2': ['--tp', '2', '--dp', '2']}
+RANKS = {'tp 2': 2, 'dp 2 ep': 2, 'cp 2': 2, 'tp 2 dp 2': 4}
 PHASES = ('prefill', 'decode', 'replay')
 PROMPT = 'Once upon a time there was a king who had three daughters. '
 # The reference kernels make every phase last for half a minute and more.
@@ -162,6 +163,8 @@ def judge(drill, job, since, wrong):
             wrong.append(f'reports from {sorted(reports)}, {len(texts)} different; expected one by {sorted(living)}')
         if not phases <= {drill.phase, 'idle'}:
             wrong.append(f'ranks were in {sorted(phases)}')
+    if ended := [line for _, line in job.lines if 'does not come back' in line]:
+        wrong.append(ended[0].removeprefix('lockstep: ').partition(' and is ended')[0])
     sentence = next((line for at, line in job.lines if says and says in line and at >= since), '')
     return named, len(reports), phases, sentence
 

@@ -20,7 +20,8 @@ struct Layout {
 };
 constexpr Layout kDense[] = {{"one rank", {}},        {"`--tp 2`", {.tp = 2}},
                              {"`--tp 4`", {.tp = 4}}, {"`--tp 8`", {.tp = 8}},
-                             {"`--dp N`", {.dp = 2}}, {"`--tp 2 --dp N`", {.tp = 2, .dp = 2}}};
+                             {"`--dp N`", {.dp = 2}}, {"`--tp 2 --dp N`", {.tp = 2, .dp = 2}},
+                             {"`--cp 2`", {.cp = 2}}, {"`--cp 8`", {.cp = 8}}};
 constexpr Layout kExperts[] = {{"one rank", {}},
                                {"`--tp 2`", {.tp = 2}},
                                {"`--tp 8`", {.tp = 8}},
@@ -28,7 +29,9 @@ constexpr Layout kExperts[] = {{"one rank", {}},
                                {"`--dp 2 --ep`", {.dp = 2, .expert_parallel = true}},
                                {"`--tp 2 --dp 2 --ep`", {.tp = 2, .dp = 2, .expert_parallel = true}},
                                {"`--dp 8 --ep`", {.dp = 8, .expert_parallel = true}},
-                               {"`--tp 8 --dp 8 --ep`", {.tp = 8, .dp = 8, .expert_parallel = true}}};
+                               {"`--tp 8 --dp 8 --ep`", {.tp = 8, .dp = 8, .expert_parallel = true}},
+                               {"`--cp 2`", {.cp = 2}},
+                               {"`--cp 8`", {.cp = 8}}};
 
 // Eight sequences of 4096 tokens, so that figures do not depend on the machine.
 EngineConfig config_of(std::string_view model, const MeshShape& shape) {
