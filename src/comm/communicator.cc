@@ -52,7 +52,13 @@ Status Communicator::enter(Call call, std::span<const std::byte> send, std::span
     exchange.keep_own();
     return {};
   }
-  if (ledger_ != nullptr) ledger_->enter(name_of(call.op), name(), call.dtype, call.count());
+  if (ledger_ != nullptr) {
+    ledger_->enter({.op = name_of(call.op),
+                    .group = name(),
+                    .dtype = call.dtype,
+                    .count = call.count(),
+                    .number = call.number});
+  }
   const Status done = run(exchange);
   if (!done.ok()) return refuse(done);
   if (ledger_ != nullptr) ledger_->leave();

@@ -98,7 +98,7 @@ TEST_F(ControlOf, TellsEveryLivingRankTheSameAboutOneThatDied) {
 TEST_F(ControlOf, TellsEveryRankWhoIsMissingInACollective) {
   start(2);
   (*this)[0].ledger.begin_step(9);
-  (*this)[0].ledger.enter("all_gather", "tp", DType::kF32, 64);
+  (*this)[0].ledger.enter({.op = "all_gather", .group = "tp", .dtype = DType::kF32, .count = 64});
   for (const int32_t rank : {0, 1}) (*this)[rank].control->pulse().phase = RankPhase::kDecode;
 
   for (const int32_t rank : {0, 1}) {
@@ -217,7 +217,8 @@ TEST(ControlMessage, ComesBackAsItWasSent) {
   Ledger ledger;
   ledger.begin_step(5);
   for (int i = 0; i < 6; ++i) {
-    ledger.enter("a_collective_of_a_long_name", "experts", DType::kBF16, i);
+    ledger.enter(
+        {.op = "a_collective_of_a_long_name", .group = "experts", .dtype = DType::kBF16, .count = i});
     if (i < 5) ledger.leave();
   }
   Beat beat{.rank = 1, .phase = RankPhase::kReplay, .work = 9};

@@ -6,30 +6,23 @@ namespace lockstep {
 
 // Members are stored with release and loaded with acquire: whoever sees a newer member sees the odd version
 // before it. Fences would do as well, but ThreadSanitizer does not know them.
-void Ledger::enter(std::string_view op, std::string_view group, DType dtype, int64_t count) {
+void Ledger::enter(const CollectiveEntry& collective) {
   const uint64_t sequence = entered_.load(std::memory_order_relaxed) + 1;
   Slot& slot = slots_[sequence % kEntries];
   const uint64_t version = slot.version.load(std::memory_order_relaxed);
   slot.version.store(version + 1, std::memory_order_relaxed);
   slot.sequence.store(sequence, std::memory_order_release);
   slot.epoch.store(epoch(), std::memory_order_release);
-  slot.op.store(op.data(), std::memory_order_release);
-  slot.op_size.store(op.size(), std::memory_order_release);
-  slot.group.store(group.data(), std::memory_order_release);
-  slot.group_size.store(group.size(), std::memory_order_release);
-  slot.dtype.store(dtype, std::memory_order_release);
-  slot.count.store(count, std::memory_order_release);
+  slot.op.store(collective.op.data(), std::memory_order_release);
+  slot.op_size.store(collective.op.size(), std::memory_order_release);
+  slot.group.store(collective.group.data(), std::memory_order_release);
+  slot.group_size.store(collective.group.size(), std::memory_order_release);
+  slot.dtype.store(collective.dtype, std::memory_order_release);
+  slot.count.store(collective.count, std::memory_order_release);
+  slot.number.store(collective.number, std::memory_order_release);
   slot.finished.store(false, std::memory_order_release);
   slot.version.store(version + 2, std::memory_order_release);
   entered_.store(sequence, std::memory_order_release);
-  if (sink_ == nullptr) return;
-  sink_(sink_self_, {.sequence = sequence,
-                     .epoch = epoch(),
-                     .op = op,
-                     .group = group,
-                     .dtype = dtype,
-                     .count = count,
-                     .finished = false});
 }
 
 void Ledger::leave() {
@@ -53,6 +46,7 @@ std::vector<CollectiveEntry> Ledger::last(size_t most) const {
     entry.group = {group, slot.group_size.load(std::memory_order_acquire)};
     entry.dtype = slot.dtype.load(std::memory_order_acquire);
     entry.count = slot.count.load(std::memory_order_acquire);
+    entry.number = slot.number.load(std::memory_order_acquire);
     entry.finished = slot.finished.load(std::memory_order_acquire);
     const bool whole = version % 2 == 0 && slot.version.load(std::memory_order_relaxed) == version;
     if (whole && found == sequence) entries.push_back(entry);

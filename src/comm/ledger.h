@@ -20,6 +20,7 @@ struct CollectiveEntry {
   std::string_view group;
   DType dtype = DType::kF32;
   int64_t count = 0;      // elements of this rank
+  uint64_t number = 0;    // of the collectives of this group, from 1
   bool finished = false;  // false: still in it
 };
 
@@ -28,15 +29,11 @@ class Ledger {
  public:
   static constexpr size_t kEntries = 1024;
 
-  // For the writer: the step that following collectives belong to; one is entered; the newest is left.
+  // For the writer: the step that following collectives belong to; one is entered, and gets its sequence and
+  // epoch here; the newest is left.
   void begin_step(uint64_t epoch) { epoch_.store(epoch, std::memory_order_relaxed); }
-  void enter(std::string_view op, std::string_view group, DType dtype, int64_t count);
+  void enter(const CollectiveEntry& collective);
   void leave();
-  // Told of every entry as it is entered: a flight recorder. Null: nobody.
-  void set_sink(void (*sink)(void* self, const CollectiveEntry& entry), void* self) {
-    sink_ = sink;
-    sink_self_ = self;
-  }
 
   uint64_t entered() const { return entered_.load(std::memory_order_acquire); }
   uint64_t epoch() const { return epoch_.load(std::memory_order_relaxed); }
@@ -54,13 +51,12 @@ class Ledger {
     std::atomic<size_t> group_size{0};
     std::atomic<DType> dtype{DType::kF32};
     std::atomic<int64_t> count{0};
+    std::atomic<uint64_t> number{0};
     std::atomic<bool> finished{false};
   };
   std::array<Slot, kEntries> slots_;
   std::atomic<uint64_t> entered_{0};
   std::atomic<uint64_t> epoch_{0};
-  void (*sink_)(void* self, const CollectiveEntry& entry) = nullptr;
-  void* sink_self_ = nullptr;
 };
 
 }  // namespace lockstep

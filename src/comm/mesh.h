@@ -70,6 +70,7 @@ class Mesh {
   Communicator& experts() { return *experts_; }  // all tp * dp ranks of this cp index
   Communicator& replica() { return *replica_; }  // all tp * cp ranks of this dp index; its rank 0 leads
   Ledger& ledger() { return ledger_; }
+  const Ledger& ledger() const { return ledger_; }
 
   // Closes every group. ok as long as nothing has failed.
   void fail(const Status& why);

@@ -3,9 +3,21 @@
 namespace lockstep {
 namespace {
 
+// "dp 0 of 2, tp 1 of 2", with the degrees that there are.
+std::string place_text(const Mesh& mesh) {
+  std::string text;
+  const auto add = [&text](std::string_view what, int32_t index, int32_t degree) {
+    if (degree > 1) text += concat(text.empty() ? "" : ", ", what, " ", index, " of ", degree);
+  };
+  add("dp", mesh.place().dp, mesh.shape().dp);
+  add("cp", mesh.place().cp, mesh.shape().cp);
+  add("tp", mesh.place().tp, mesh.shape().tp);
+  return text;
+}
+
 RecorderOptions recorder_options(const Model& model, const Executor& executor) {
   RecorderOptions options;
-  if (executor.options().mesh != nullptr) options.rank.rank = executor.options().mesh->rank();
+  if (executor.options().mesh != nullptr) add_ranks(*executor.options().mesh, options.rank);
   options.rank.model = model.name;
   options.rank.device = "cpu";
   options.rank.guard = name_of(executor.options().guard);
@@ -19,28 +31,43 @@ RecorderOptions recorder_options(const Model& model, const Executor& executor) {
 
 }  // namespace
 
+void add_ranks(Mesh& mesh, RankEntry& rank) {
+  rank.rank = mesh.rank();
+  rank.place = place_text(mesh);
+  for (const Communicator* group :
+       {&mesh.world(), &mesh.tp(), &mesh.cp(), &mesh.dp(), &mesh.experts(), &mesh.replica()}) {
+    if (group->size() == 1) continue;
+    rank.groups.push_back(
+        {.name = std::string(group->name()), .ranks = {group->members().begin(), group->members().end()}});
+  }
+}
+
+void add_ledger(const Mesh& mesh, Record& record) {
+  for (const CollectiveEntry& entry : mesh.ledger().last(Ledger::kEntries)) {
+    record.ledger.push_back({.rank = mesh.rank(),
+                             .sequence = entry.sequence,
+                             .epoch = entry.epoch,
+                             .op = std::string(entry.op),
+                             .group = std::string(entry.group),
+                             .number = entry.number,
+                             .dtype = std::string(name_of(entry.dtype)),
+                             .count = entry.count,
+                             .finished = entry.finished});
+  }
+}
+
 FaultRecords::FaultRecords(const Model& model, Executor& executor, std::string folder)
     : model_(model),
       executor_(executor),
       folder_(std::move(folder)),
       recorder_(std::make_unique<FlightRecorder>(recorder_options(model, executor))) {
   executor_.runner().set_recorder(recorder_.get());
-  if (Mesh* mesh = executor_.options().mesh) {
-    mesh->ledger().set_sink(
-        [](void* self, const CollectiveEntry& entry) {
-          static_cast<FlightRecorder*>(self)->collective({.sequence = entry.sequence,
-                                                          .epoch = entry.epoch,
-                                                          .op = entry.op.data(),
-                                                          .group = entry.group.data(),
-                                                          .dtype = name_of(entry.dtype).data(),
-                                                          .count = entry.count});
-        },
-        recorder_.get());
-  }
 }
 
-FaultRecords::~FaultRecords() {
-  if (Mesh* mesh = executor_.options().mesh) mesh->ledger().set_sink(nullptr, nullptr);
+Record FaultRecords::snapshot() const {
+  Record record = recorder_->snapshot();
+  if (const Mesh* mesh = executor_.options().mesh) add_ledger(*mesh, record);
+  return record;
 }
 
 void FaultRecords::end(const StepResult& result) {
@@ -54,17 +81,27 @@ void FaultRecords::end(const StepResult& result) {
   recorder_->end(ended);
 }
 
-Result<std::string> FaultRecords::write(const Status& fault, std::span<const RerunSequence> sequences,
-                                        const StepPlan& plan) {
+Record FaultRecords::record_of(const Failure& failure, uint64_t step) const {
+  Record record = snapshot();
+  const Fault* fault = failure.status.fault();
+  const int32_t rank = record.ranks.front().rank;
+  FaultEntry entry{.fault = fault != nullptr ? *fault : Fault{.rank = failure.told ? -1 : rank},
+                   .message = failure.status.message(),
+                   .on_rank = rank,
+                   .told = failure.told};
+  if (entry.fault.step == 0) entry.fault.step = step;
+  record.faults.push_back(std::move(entry));
+  return record;
+}
+
+Result<std::string> FaultRecords::write(const Failure& failure, uint64_t step,
+                                        std::span<const RerunSequence> sequences, const StepPlan& plan) {
   if (written_ >= kMaxFiles) {
     return error(Code::kResourceExhausted, "record: ", written_,
                  " faults of this engine are on file; the rest are not");
   }
   ++written_;
-  Record record = recorder_->snapshot();
-  FaultEntry entry{.fault = fault.fault() != nullptr ? *fault.fault() : Fault{}, .message = fault.message()};
-  if (entry.fault.step == 0) entry.fault.step = plan.scalar(field::epoch).get();
-  record.faults.push_back(std::move(entry));
+  Record record = record_of(failure, step);
   if (const Guard* guard = executor_.guard()) {
     const Probe& probe = guard->probe();
     record.findings = probe.findings();
@@ -78,11 +115,17 @@ Result<std::string> FaultRecords::write(const Status& fault, std::span<const Rer
          .options = executor_.options(),
          .sequences = sequences,
          .bucket = plan.bucket(),
-         .step = plan.scalar(field::epoch).get()},
+         .step = step},
         record);
   return write_record(record, folder_);
 }
 
-Result<std::string> FaultRecords::request() const { return write_record(recorder_->snapshot(), folder_); }
+Result<std::string> FaultRecords::write_stuck(const Status& fault) const {
+  const Mesh* mesh = executor_.options().mesh;
+  const int32_t rank = mesh != nullptr ? mesh->rank() : 0;
+  const bool told = fault.fault() == nullptr || fault.fault()->rank != rank;
+  const uint64_t step = mesh != nullptr ? mesh->ledger().epoch() : 0;
+  return write_record(record_of({.status = fault, .told = told}, step), folder_);
+}
 
 }  // namespace lockstep

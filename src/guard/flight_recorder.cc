@@ -80,8 +80,7 @@ FlightRecorder::Places FlightRecorder::places_for(const StepLimits& limits) {
 int64_t FlightRecorder::footprint(const RecorderOptions& options) {
   return (int64_t{options.steps} + 1) * places_for(options.rank.limits).slot_bytes +
          RecordedTables::footprint(options.rank.limits) +
-         int64_t{options.binding_sets} * options.max_bindings * static_cast<int64_t>(sizeof(Binding)) +
-         int64_t{options.collectives} * static_cast<int64_t>(sizeof(LedgerSlot));
+         int64_t{options.binding_sets} * options.max_bindings * static_cast<int64_t>(sizeof(Binding));
 }
 
 // One slot more than steps: a reader holds one at most.
@@ -92,7 +91,6 @@ FlightRecorder::FlightRecorder(RecorderOptions options)
       memory_(slots_.size() * static_cast<size_t>(places_.slot_bytes)),
       sets_(static_cast<size_t>(options_.binding_sets)),
       bindings_(static_cast<size_t>(options_.binding_sets) * static_cast<size_t>(options_.max_bindings)),
-      ledger_(static_cast<size_t>(options_.collectives)),
       tables_(options_.rank.limits),
       born_ns_(now_ns()) {}
 
@@ -197,22 +195,6 @@ uint64_t FlightRecorder::keep_bindings(std::span<const Binding> bindings) {
   }
   set.last_used = serial_;
   return set.number;
-}
-
-void FlightRecorder::collective(const Collective& entry) {
-  const uint64_t number = collectives_.load(std::memory_order_relaxed);
-  LedgerSlot& slot = ledger_[number % ledger_.size()];
-  const uint64_t version = slot.version.load(std::memory_order_relaxed);
-  slot.version.store(version + 1, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_release);
-  slot.sequence.store(entry.sequence, std::memory_order_relaxed);
-  slot.epoch.store(entry.epoch, std::memory_order_relaxed);
-  slot.op.store(entry.op, std::memory_order_relaxed);
-  slot.group.store(entry.group, std::memory_order_relaxed);
-  slot.dtype.store(entry.dtype, std::memory_order_relaxed);
-  slot.count.store(entry.count, std::memory_order_relaxed);
-  slot.version.store(version + 2, std::memory_order_release);
-  collectives_.store(number + 1, std::memory_order_release);
 }
 
 void FlightRecorder::end(const Ended& step) {

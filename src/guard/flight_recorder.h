@@ -28,8 +28,7 @@ struct RecorderOptions {
   int32_t steps = 64;
   int32_t binding_sets = 32;   // kept apart; steps that share one share its memory
   int32_t max_bindings = 256;  // of one step; more are left out
-  int32_t collectives = 1024;
-  Handle image;  // of the plan on the device
+  Handle image;                // of the plan on the device
   std::vector<DerivedHandle> derived;
 };
 
@@ -61,17 +60,6 @@ class FlightRecorder {
   };
   void prepared(const Prepared& step);
 
-  // A collective that is about to be entered. The texts are static.
-  struct Collective {
-    uint64_t sequence = 0;
-    uint64_t epoch = 0;
-    const char* op = "";
-    const char* group = "";
-    const char* dtype = "";
-    int64_t count = 0;
-  };
-  void collective(const Collective& entry);
-
   // What came back. Spans may be empty; more entries than the limits allow are left out.
   struct Ended {
     uint64_t head_epoch = 0;
@@ -82,7 +70,8 @@ class FlightRecorder {
   };
   void end(const Ended& step);
 
-  // Everything recorded so far. While the writer goes on, the newest steps may be missing. Allocates.
+  // Everything recorded so far, but for collectives, which are in the rank's ledger. While the writer goes
+  // on, the newest steps may be missing. Allocates.
   Record snapshot() const;
 
  private:
@@ -135,12 +124,6 @@ class FlightRecorder {
     uint64_t first_epoch = 0;
     int64_t count = 0;
   };
-  struct LedgerSlot {
-    std::atomic<uint64_t> version{0};  // odd while it is written
-    std::atomic<uint64_t> sequence{0}, epoch{0};
-    std::atomic<const char*> op{nullptr}, group{nullptr}, dtype{nullptr};
-    std::atomic<int64_t> count{0};
-  };
   // Where each part of a slot lies in memory_.
   struct Places {
     int64_t image = 0, ids = 0, head = 0, tokens = 0, non_finite = 0, slot_bytes = 0;
@@ -154,7 +137,6 @@ class FlightRecorder {
   uint64_t keep_bindings(std::span<const Binding> bindings);
   bool read_slot(size_t slot, uint64_t& serial, StepEntry& step, StepTime& time) const;
   void read_sets(Record& record) const;
-  void read_ledger(Record& record) const;
   BindingEntry entry_of(const BindingSet& set, const Binding& binding) const;
 
   RecorderOptions options_;
@@ -163,12 +145,10 @@ class FlightRecorder {
   mutable ZeroedArray<std::byte> memory_;  // [slots, slot_bytes]
   mutable std::vector<BindingSet> sets_;
   std::vector<Binding> bindings_;  // [binding_sets, max_bindings]
-  mutable std::vector<LedgerSlot> ledger_;
-  std::atomic<uint64_t> collectives_{0};  // so far
-  RecordedTables tables_;                 // before the oldest step
-  mutable std::mutex readers_;            // one at a time
-  uint64_t serial_ = 0;                   // of the newest step
-  size_t current_ = 0;                    // its slot
+  RecordedTables tables_;          // before the oldest step
+  mutable std::mutex readers_;     // one at a time
+  uint64_t serial_ = 0;            // of the newest step
+  size_t current_ = 0;             // its slot
   uint64_t sets_seen_ = 0;
   size_t last_set_ = 0;
   int64_t born_ns_ = 0;

@@ -45,7 +45,7 @@ constexpr FieldUse kUses[] = {{.field = FieldId::seq_lens, .argument = "attend.s
 constexpr ConsumerSpec kConsumer{.name = "attend", .ops = {}, .fields = kUses};
 
 RecorderOptions options_for(const StepLimits& limits, int32_t steps = 8) {
-  RecorderOptions options{.steps = steps, .binding_sets = 4, .max_bindings = 8, .collectives = 4};
+  RecorderOptions options{.steps = steps, .binding_sets = 4, .max_bindings = 8};
   options.rank.rank = 3;
   options.rank.limits = limits;
   options.image = {.arena = "activations", .allocation = "plan image", .generation = 5};
@@ -249,22 +249,6 @@ TEST(FlightRecorder, ForgetsTheSetThatWasUsedLeastRecently) {
   EXPECT_EQ(record.steps.front().binding_set, 1u);  // its bindings are gone, and nobody else's stand there
 }
 
-TEST(FlightRecorder, KeepsTheLastCollectivesInOrder) {
-  Recorded engine(7);
-  for (uint64_t i = 1; i <= 6; ++i) {
-    engine.recorder.collective(
-        {.sequence = i, .epoch = 9, .op = "all_gather", .group = "ep", .dtype = "bf16", .count = 30});
-  }
-
-  const Record record = engine.recorder.snapshot();
-
-  ASSERT_EQ(record.ledger.size(), 4u);
-  EXPECT_EQ(record.ledger.front().sequence, 3u);
-  EXPECT_EQ(record.ledger.back().sequence, 6u);
-  EXPECT_EQ(record.ledger.back().op, "all_gather");
-  EXPECT_EQ(record.ledger.back().count, 30);
-}
-
 TEST(FlightRecorder, AllocatesNothing) {
   Recorded engine(8);
   engine.step();
@@ -272,7 +256,6 @@ TEST(FlightRecorder, AllocatesNothing) {
   for (int i = 0; i < 100; ++i) {
     engine.recorder.begin({.plan = engine.plan});
     engine.recorder.prepared({.reason = "no graph for 3 rows", .bindings = engine.bindings});
-    engine.recorder.collective({.op = "all_reduce"});
     engine.recorder.end({});
   }
   const int64_t after = kAllocations.count;

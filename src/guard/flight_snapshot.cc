@@ -26,8 +26,6 @@ int64_t parts_of(Element element) {
   }
 }
 
-std::string text_or_empty(const char* text) { return text == nullptr ? std::string() : std::string(text); }
-
 }  // namespace
 
 BindingEntry FlightRecorder::entry_of(const BindingSet& set, const Binding& binding) const {
@@ -78,25 +76,6 @@ void FlightRecorder::read_sets(Record& record) const {
                    [](const BindingEntry& a, const BindingEntry& b) { return a.set < b.set; });
 }
 
-void FlightRecorder::read_ledger(Record& record) const {
-  const uint64_t count = collectives_.load(std::memory_order_acquire);
-  const uint64_t kept = std::min(count, static_cast<uint64_t>(ledger_.size()));
-  for (uint64_t number = count - kept; number < count; ++number) {
-    const LedgerSlot& slot = ledger_[number % ledger_.size()];
-    const uint64_t version = slot.version.load(std::memory_order_acquire);
-    LedgerEntry entry{.rank = options_.rank.rank,
-                      .sequence = slot.sequence.load(std::memory_order_relaxed),
-                      .epoch = slot.epoch.load(std::memory_order_relaxed),
-                      .op = text_or_empty(slot.op.load(std::memory_order_relaxed)),
-                      .group = text_or_empty(slot.group.load(std::memory_order_relaxed)),
-                      .dtype = text_or_empty(slot.dtype.load(std::memory_order_relaxed)),
-                      .count = slot.count.load(std::memory_order_relaxed)};
-    std::atomic_thread_fence(std::memory_order_acquire);
-    const bool whole = version % 2 == 0 && version == slot.version.load(std::memory_order_relaxed);
-    if (whole) record.ledger.push_back(std::move(entry));
-  }
-}
-
 Record FlightRecorder::snapshot() const {
   const std::lock_guard<std::mutex> alone(readers_);
   struct Read {
@@ -125,7 +104,6 @@ Record FlightRecorder::snapshot() const {
     record.times.push_back(read.time);
   }
   read_sets(record);
-  read_ledger(record);
   return record;
 }
 

@@ -45,16 +45,20 @@ void look_at(const TensorView& view, uintptr_t begin, int64_t bytes, Magnitudes&
   });
 }
 
-bool is_probed(const StepView& step, const LaunchRecord& launch, const Operand& operand, bool outputs) {
+bool is_probed(const Operand& operand, bool outputs) {
   if (operand.arg->kind != ArgKind::kTensor || !is_float_weight(operand.view.dtype)) return false;
-  if (operand.bytes[0] == kEverywhere || !(outputs ? operand.writes() : operand.reads())) return false;
-  return owners_of(step, launch, operand).has_value();
+  return operand.bytes[0] != kEverywhere && (outputs ? operand.writes() : operand.reads());
+}
+
+// Rows of a whole group of ranks, as a collective takes or leaves them.
+bool is_gathered(const LaunchRecord& launch, const Operand& operand) {
+  return launch.site.spec->collective && operand.arg->dims.starts_with('N') && operand.view.shape.rank > 0;
 }
 
 }  // namespace
 
-std::array<ProbeCounts, 3> count(const TensorView& view, std::span<const OwnedEntry> owners) {
-  std::array<ProbeCounts, 3> counts;
+CountsByOwner count(const TensorView& view, std::span<const OwnedEntry> owners) {
+  CountsByOwner counts;
   for (int64_t row = 0; row < view.dim(0); ++row) {
     const auto at = static_cast<size_t>(row);
     const OwnedEntry entry = at < owners.size() ? owners[at] : OwnedEntry{};
@@ -92,10 +96,18 @@ std::vector<Probe::Counted> Probe::look(const StepView& step, const LaunchRecord
                                         bool outputs) const {
   std::vector<Counted> all;
   for_each_operand(launch, [&](const Operand& operand) {
-    if (!is_probed(step, launch, operand, outputs)) return;
-    all.push_back({operand.arg, count(operand.view, *owners_of(step, launch, operand))});
+    if (!is_probed(operand, outputs)) return;
+    std::optional<std::span<const OwnedEntry>> owners = owners_of(step, launch, operand);
+    if (is_gathered(launch, operand)) owners = gathered(operand.view.dim(0));
+    if (owners) all.push_back({operand.arg, count(operand.view, *owners)});
   });
   return all;
+}
+
+std::span<const OwnedEntry> Probe::gathered(int64_t rows) const {
+  const auto count = static_cast<size_t>(rows);
+  if (gathered_.size() < count) gathered_.resize(count, {.owner = Owner::kGathered});
+  return std::span(gathered_).first(count);
 }
 
 void Probe::before(const StepView& step, const LaunchRecord& launch) { inputs_ = look(step, launch, false); }
@@ -118,7 +130,8 @@ LaunchPlace Probe::place_of(const StepView& step, const LaunchRecord& launch) {
           .layer = launch.site.layer,
           .layer_kind = kind_of(launch),
           .stage = std::string(launch.site.stage),
-          .op = std::string(launch.site.op())};
+          .op = std::string(launch.site.op()),
+          .collective = launch.site.spec->collective};
 }
 
 LayerKind Probe::kind_of(const LaunchRecord& launch) {

@@ -32,8 +32,9 @@ struct ProbeCounts {
   bool clean() const { return nan == 0 && inf == 0; }
 };
 
-// Counts over an operand of floats, by owner (live, pad, unowned). Cost: one pass over its memory.
-std::array<ProbeCounts, 3> count(const TensorView& view, std::span<const OwnedEntry> owners);
+using CountsByOwner = std::array<ProbeCounts, kOwners>;
+// Counts over an operand of floats. Cost: one pass over its memory.
+CountsByOwner count(const TensorView& view, std::span<const OwnedEntry> owners);
 
 // Thread: one owner, that of the stream.
 class Probe {
@@ -58,7 +59,7 @@ class Probe {
  private:
   struct Counted {
     const OpArg* arg = nullptr;
-    std::array<ProbeCounts, 3> by_owner;
+    CountsByOwner by_owner;
     bool clean() const;
   };
   std::vector<Counted> look(const StepView& step, const LaunchRecord& launch, bool outputs) const;
@@ -66,15 +67,17 @@ class Probe {
   LayerKind kind_of(const LaunchRecord& launch);
   void keep(const StepView& step, const Counted& counted, const LaunchPlace& at, Side side);
   FirstBadLaunch first_bad(const LaunchPlace& at) const;
+  std::span<const OwnedEntry> gathered(int64_t rows) const;
 
   std::vector<LayerKinds> layers_;
   int32_t rank_ = 0;
   std::vector<uint64_t> sequence_ids_;
-  int32_t order_ = 0;            // of the next launch within its step
-  int32_t layer_ = -1;           // of the launch before
-  bool in_mlp_ = false;          // behind the second norm of layer_
-  bool seen_any_ = false;        // a launch of any layer in this step
-  std::vector<Counted> inputs_;  // of the launch that runs
+  int32_t order_ = 0;                         // of the next launch within its step
+  int32_t layer_ = -1;                        // of the launch before
+  bool in_mlp_ = false;                       // behind the second norm of layer_
+  bool seen_any_ = false;                     // a launch of any layer in this step
+  std::vector<Counted> inputs_;               // of the launch that runs
+  mutable std::vector<OwnedEntry> gathered_;  // as many as were ever needed, all the same
   std::vector<Finding> findings_;
   std::set<std::string> told_;
   std::optional<FirstBadLaunch> first_;

@@ -40,7 +40,7 @@ TEST(Count, TellsNanFromInfinityByOwnerThroughStrides) {
   TensorView view = dense_view(values.data(), DType::kF32, {3, 8}).columns(0, 3);
   const std::vector<OwnedEntry> owners{{Owner::kLive, 5}, {Owner::kPad, 6}};  // and row 2 is nobody's
 
-  const std::array<ProbeCounts, 3> counts = count(view, owners);
+  const CountsByOwner counts = count(view, owners);
 
   const ProbeCounts &live = counts[0], &pad = counts[1], &unowned = counts[2];
   EXPECT_EQ(live.nan, 1);

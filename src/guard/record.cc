@@ -1,8 +1,6 @@
 #include "guard/record.h"
 
 #include <algorithm>
-#include <cstring>
-#include <set>
 
 namespace lockstep {
 namespace {
@@ -11,11 +9,6 @@ template <typename Enum, size_t N>
 std::string_view name_in(const std::array<std::string_view, N>& names, Enum value) {
   const auto at = static_cast<size_t>(value);
   return at < N ? names[at] : std::string_view();
-}
-
-template <typename Entry>
-void append(std::vector<Entry>& all, std::vector<Entry>&& more) {
-  all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
 }
 
 // Whether a bucket's image can be laid out at all: check_limits() has bounded every size within the limits.
@@ -42,39 +35,10 @@ std::string_view name_of(Side side) {
   return name_in(std::to_array<std::string_view>({"input", "output"}), side);
 }
 std::string_view name_of(Owner owner) {
-  return name_in(std::to_array<std::string_view>({"live", "pad", "unowned"}), owner);
+  return name_in(std::to_array<std::string_view>({"live", "pad", "unowned", "gathered"}), owner);
 }
 std::string_view name_of(Verdict verdict) {
   return name_in(std::to_array<std::string_view>({"not recorded", "yes", "no"}), verdict);
-}
-
-Result<Record> merge(std::vector<Record> records) {
-  Record all;
-  std::set<int32_t> ranks;
-  for (Record& record : records) {
-    for (const RankEntry& entry : record.ranks) {
-      if (!ranks.insert(entry.rank).second) {
-        return error(Code::kInvalidArgument, "records: rank ", entry.rank,
-                     " comes twice; expected one record of each rank");
-      }
-    }
-    append(all.ranks, std::move(record.ranks));
-    append(all.steps, std::move(record.steps));
-    append(all.bindings, std::move(record.bindings));
-    append(all.ledger, std::move(record.ledger));
-    append(all.faults, std::move(record.faults));
-    append(all.launches, std::move(record.launches));
-    append(all.findings, std::move(record.findings));
-    append(all.first_bad_launch, std::move(record.first_bad_launch));
-    append(all.rerun, std::move(record.rerun));
-    append(all.times, std::move(record.times));
-  }
-  std::stable_sort(all.ranks.begin(), all.ranks.end(),
-                   [](const RankEntry& a, const RankEntry& b) { return a.rank < b.rank; });
-  std::stable_sort(all.steps.begin(), all.steps.end(), [](const StepEntry& a, const StepEntry& b) {
-    return a.rank != b.rank ? a.rank < b.rank : a.epoch < b.epoch;
-  });
-  return all;
 }
 
 std::optional<StepPlan> plan_of(const Record& record, const StepEntry& step) {
@@ -90,6 +54,15 @@ const RankEntry* rank_entry(const Record& record, int32_t rank) {
   const auto at = std::find_if(record.ranks.begin(), record.ranks.end(),
                                [rank](const RankEntry& entry) { return entry.rank == rank; });
   return at == record.ranks.end() ? nullptr : &*at;
+}
+
+std::span<const int32_t> members_of_group(const Record& record, int32_t rank, std::string_view group) {
+  const RankEntry* entry = rank_entry(record, rank);
+  if (entry == nullptr) return {};
+  for (const GroupEntry& each : entry->groups) {
+    if (each.name == group) return each.ranks;
+  }
+  return {};
 }
 
 }  // namespace lockstep

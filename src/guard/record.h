@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,7 @@
 
 namespace lockstep {
 
-inline constexpr int32_t kRecordVersion = 1;
+inline constexpr int32_t kRecordVersion = 2;
 
 // One step of one rank.
 struct StepEntry {
@@ -107,15 +108,20 @@ struct BindingEntry {
   }
 };
 
-// One collective that a rank entered.
+// One collective that a rank entered. Members of a group enter its collectives in the same order, so group
+// and number say which one it is, on every rank.
 struct LedgerEntry {
   int32_t rank = 0;
   uint64_t sequence = 0;  // counted by each rank alone
   uint64_t epoch = 0;
   std::string op;
   std::string group;
+  uint64_t number = 0;  // within the group, from 1; 0: not known
   std::string dtype;
   int64_t count = 0;
+  std::string where;      // in the step: "layer 3 moe_sum"; empty: not said
+  bool finished = false;  // false: the rank was still in it
+  uint64_t order = 0;     // in the order of all ranks, see guard/record_merge.h; 0: not merged
 
   static void members(auto& self, auto&& each) {
     each("rank", self.rank);
@@ -123,15 +129,22 @@ struct LedgerEntry {
     each("epoch", self.epoch);
     each("op", self.op);
     each("group", self.group);
+    each("number", self.number);
     each("dtype", self.dtype);
     each("count", self.count);
+    each("where", self.where);
+    each("finished", self.finished);
+    each("order", self.order);
   }
 };
 
-// The broken rule in its parts (base/fault.h), and the sentence.
+// The broken rule in its parts (base/fault.h), and the sentence. Its rank is whose fault it is: where a rule
+// broke, or, between ranks (G1), who said something else than most.
 struct FaultEntry {
   Fault fault;
   std::string message;
+  int32_t on_rank = 0;  // whose record this is
+  bool told = false;    // the rank heard it from another one: nothing was wrong on it as far as it knows
 
   static void members(auto& self, auto&& each) {
     each("rank", self.fault.rank);
@@ -144,6 +157,8 @@ struct FaultEntry {
     each("expected", self.fault.expected);
     each("found", self.fault.found);
     each("message", self.message);
+    each("on_rank", self.on_rank);
+    each("told", self.told);
   }
 };
 
@@ -280,6 +295,17 @@ struct TableEntry {
   }
 };
 
+// A group of ranks that meet in collectives.
+struct GroupEntry {
+  std::string name;            // as the ledger has it
+  std::vector<int32_t> ranks;  // its members, in their order in the group
+
+  static void members(auto& self, auto&& each) {
+    each("name", self.name);
+    each("ranks", self.ranks);
+  }
+};
+
 // What is true of a rank for the life of its engine, and where its recorded steps begin.
 struct RankEntry {
   int32_t rank = 0;
@@ -289,6 +315,7 @@ struct RankEntry {
   std::string guard;  // level: "plan", "replay", "full"
   StepLimits limits;
   std::vector<LayerKind> mixers;   // per layer
+  std::vector<GroupEntry> groups;  // that it belongs to; empty: it is alone
   uint64_t steps_before = 0;       // recorded and forgotten since
   uint64_t epoch_before = 0;       // of the last plan before the first recorded one
   int32_t logits_rows_before = 0;  // its live ones
@@ -304,6 +331,7 @@ struct RankEntry {
     each("guard", self.guard);
     each("limits", self.limits);
     each("mixers", self.mixers);
+    each("groups", self.groups);
     each("steps_before", self.steps_before);
     each("epoch_before", self.epoch_before);
     each("logits_rows_before", self.logits_rows_before);
@@ -315,10 +343,10 @@ struct RankEntry {
 struct Record {
   int32_t version = kRecordVersion;
   std::vector<RankEntry> ranks;  // ascending
-  std::vector<StepEntry> steps;  // by rank, then epoch
+  std::vector<StepEntry> steps;  // by epoch, then rank
   std::vector<BindingEntry> bindings;
-  std::vector<LedgerEntry> ledger;
-  std::vector<FaultEntry> faults;     // first come, first stand; empty: recorded on request
+  std::vector<LedgerEntry> ledger;    // by order, then rank
+  std::vector<FaultEntry> faults;     // a cause before those who were told; empty: recorded on request
   std::vector<LaunchEntry> launches;  // that probes looked at
   std::vector<Finding> findings;
   std::vector<FirstBadLaunch> first_bad_launch;  // one per rank at most
@@ -340,13 +368,12 @@ struct Record {
   }
 };
 
-// The records of several ranks as one. Errors: kInvalidArgument when a rank comes twice.
-Result<Record> merge(std::vector<Record> records);
-
 // The plan of a recorded step, laid out as it was and frozen. Nothing when the step has no plan, its rank no
 // limits, or the image another size than limits and bucket give it.
 std::optional<StepPlan> plan_of(const Record& record, const StepEntry& step);
 
 const RankEntry* rank_entry(const Record& record, int32_t rank);  // null: no such rank
+// The members of a rank's group of that name; empty: not known.
+std::span<const int32_t> members_of_group(const Record& record, int32_t rank, std::string_view group);
 
 }  // namespace lockstep

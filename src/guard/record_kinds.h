@@ -29,7 +29,10 @@ enum class RunKind : uint8_t {
 enum class Seen : uint8_t { kSeen, kRerun };  // when the fault happened, or by the run after it
 enum class LayerKind : uint8_t { kSoftmax, kGatedDelta, kMoe, kDense, kEmbedding, kHead, kOther };
 enum class Side : uint8_t { kInput, kOutput };
-enum class Owner : uint8_t { kLive, kPad, kUnowned };  // of rows
+// Of rows. Gathered: of all ranks of a group, side by side, as a collective brought them together; rows r
+// times the bucket up belong to its r-th member.
+enum class Owner : uint8_t { kLive, kPad, kUnowned, kGathered };
+inline constexpr size_t kOwners = 4;
 enum class Verdict : uint8_t { kNotRecorded, kYes, kNo };
 
 std::string_view name_of(RunKind run);
@@ -47,8 +50,9 @@ struct LaunchPlace {
   int32_t order = 0;   // of the launch within its step, from 0
   int32_t layer = -1;  // -1: outside the layers
   LayerKind layer_kind = LayerKind::kOther;
-  std::string stage;  // "attend"
-  std::string op;     // "paged_attention"
+  std::string stage;        // "attend"
+  std::string op;           // "paged_attention"
+  bool collective = false;  // ranks meet in it
 
   static void members(auto& self, auto&& each) {
     each("rank", self.rank);
@@ -59,6 +63,7 @@ struct LaunchPlace {
     each("layer_kind", self.layer_kind);
     each("stage", self.stage);
     each("op", self.op);
+    each("collective", self.collective);
   }
 };
 

@@ -22,7 +22,8 @@ inline LaunchPlace place() {
           .layer = 3,
           .layer_kind = LayerKind::kSoftmax,
           .stage = "attend",
-          .op = "paged_attention"};
+          .op = "paged_attention",
+          .collective = true};
 }
 
 inline RankEntry rank() {
@@ -49,6 +50,7 @@ inline RankEntry rank() {
                            .layout = "apart/token",
                            .dtype = "bf16"};
   rank.mixers = {LayerKind::kGatedDelta, LayerKind::kSoftmax};
+  rank.groups.push_back({.name = "ep", .ranks = {0, 1}});
   rank.steps_before = 2;
   rank.epoch_before = 6;
   rank.logits_rows_before = 1;
@@ -85,8 +87,16 @@ inline void add_step(Record& record) {
                              .strides = {1},
                              .value = 3,
                              .epoch = 7});
-  record.ledger.push_back(
-      {.sequence = 3, .epoch = 7, .op = "all_gather", .group = "ep", .dtype = "bf16", .count = 30});
+  record.ledger.push_back({.sequence = 3,
+                           .epoch = 7,
+                           .op = "all_gather",
+                           .group = "ep",
+                           .number = 2,
+                           .dtype = "bf16",
+                           .count = 30,
+                           .where = "layer 1 moe_sum",
+                           .finished = true,
+                           .order = 4});
   FaultEntry& entry = record.faults.emplace_back();
   entry.fault.check = "P1";
   entry.fault.consumer = "plan";
@@ -96,6 +106,8 @@ inline void add_step(Record& record) {
   entry.fault.expected = "30";
   entry.fault.found = "26";
   entry.message = "plan 7: P1 \"rows\" belong to no sequence";
+  entry.on_rank = 1;
+  entry.told = true;
 }
 
 // Every member of every entry has a value of its own.

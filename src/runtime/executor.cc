@@ -149,7 +149,9 @@ Status Executor::finish(Arena& work) {
   if (storage_.page_table()) runner_->set_tables({{kKvGroup, storage_.page_table()}});
   if (options_.guard == GuardLevel::kFull) {
     guard_ =
-        std::make_unique<Guard>(GuardOptions{.limits = options_.limits, .layers = layer_kinds(model_.spec)},
+        std::make_unique<Guard>(GuardOptions{.limits = options_.limits,
+                                             .layers = layer_kinds(model_.spec),
+                                             .rank = options_.mesh != nullptr ? options_.mesh->rank() : 0},
                                 map_, runner_->image().bytes());
   }
   return {};
