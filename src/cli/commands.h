@@ -14,7 +14,8 @@ namespace lockstep::cli {
 struct Command {
   CLI::App* app = nullptr;
   std::function<Status(RankSession& ranks)> run;
-  std::function<MeshShape()> parallel;  // the ranks that its flags ask for; null: it has one
+  std::function<MeshShape()> parallel;      // the ranks that its flags ask for; null: it has one
+  std::function<std::string()> record_dir;  // where they leave records; null or empty: nowhere
 };
 
 Command add_generate(CLI::App& parent);

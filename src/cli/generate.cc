@@ -156,6 +156,24 @@ Status tell(Engine& engine, const Communicator& replicas, const GenerateFlags& f
   return {};
 }
 
+// While it lives, a rank that is ended because it is stuck leaves a record.
+class LastRecord {
+ public:
+  LastRecord(RankSession& ranks, const Engine& engine) : ranks_(ranks) {
+    if (engine.config().record_dir.empty()) return;
+    ranks.set_last_words([&engine](const Status& why) {
+      const Result<std::string> path = engine.records().write_stuck(why);
+      if (path.ok()) std::fprintf(stderr, "lockstep: the record is %s\n", path->c_str());
+    });
+  }
+  ~LastRecord() { ranks_.set_last_words(nullptr); }
+  LastRecord(const LastRecord&) = delete;
+  LastRecord& operator=(const LastRecord&) = delete;
+
+ private:
+  RankSession& ranks_;
+};
+
 Status run(const GenerateFlags& flags, RankSession& ranks) {
   const std::vector<std::string> prompts = LS_TRY(read_prompts(flags));
   EngineConfig config = LS_TRY(engine_config(flags.engine));
@@ -170,6 +188,7 @@ Status run(const GenerateFlags& flags, RankSession& ranks) {
   if (!made.ok()) return made.status();
   Engine& engine = **made;
   signal.serve(engine);
+  const LastRecord last_record(ranks, engine);
   if (!engine.leads()) {
     for (bool more = true; more;) more = LS_TRY(engine.follow());
     return {};
@@ -230,7 +249,8 @@ Command add_generate(CLI::App& parent) {
                 flags->chose_seqs = app->count("--max-num-seqs") > 0;
                 return run(*flags, ranks);
               },
-          .parallel = [flags] { return flags->engine.config.parallel; }};
+          .parallel = [flags] { return flags->engine.config.parallel; },
+          .record_dir = [flags] { return flags->engine.config.record_dir; }};
 }
 
 }  // namespace lockstep::cli

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <new>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "cli/record_signal.h"
 #include "engine/exit_codes.h"
 #include "engine/rank_part.h"
+#include "engine/rank_records.h"
 
 namespace lockstep::cli {
 namespace {
@@ -79,6 +81,16 @@ int run_here(const Command& command, const MeshShape& shape, const std::function
   return code;
 }
 
+// What the ranks of a job have left, as one file for each fault.
+void merge_records(const Command& command, std::filesystem::file_time_type began) {
+  const std::string folder = command.record_dir ? command.record_dir() : "";
+  if (folder.empty()) return;
+  const Result<std::vector<std::string>> merged = merge_rank_records(folder, began);
+  if (!merged.ok()) return print_error(merged.status().message());
+  for (const std::string& path : *merged)
+    print_error(concat("the records of all ranks are together in ", path, ", which lockstep explain reads"));
+}
+
 int run_command(const Command& command, const std::vector<std::string>& words) {
   CLI::App& app = *command.app;
   if (const std::optional<int> ended = parse(app, words, "")) return *ended;
@@ -96,9 +108,13 @@ int run_command(const Command& command, const std::vector<std::string>& words) {
   if (!part.ok()) return usage_error(app, part.status().message());
   std::vector<std::string> whole = {app.get_name()};
   whole.insert(whole.end(), words.begin(), words.end());
+  const auto began = std::filesystem::file_time_type::clock::now();
   const Result<std::optional<int>> front = part->run_as_front(whole);
   if (!front.ok()) return exit_code(front.status());
-  if (front->has_value()) return **front;
+  if (front->has_value()) {
+    merge_records(command, began);
+    return **front;
+  }
   const int code = run_here(command, command.parallel(), [part = *part](int how) { part.end_with(how); });
   part->end_with(code);
   return code;

@@ -206,7 +206,7 @@ std::vector<RequestOutput> Engine::collect(const Batch& batch) {
   if (const auto bad = std::find_if(outputs.begin(), outputs.end(),
                                     [](const RequestOutput& o) { return o.failure.fault() != nullptr; });
       bad != outputs.end())
-    bad->error += put_on_record(batch, bad->failure);
+    bad->error += record_bad_logits(bad->failure, batch);
   for (const RequestOutput& output : outputs) {
     if (output.finish != FinishReason::kNone) end(output.id);
   }
@@ -227,6 +227,7 @@ RequestOutput Engine::output_of(Live& live, const StepResult& result, int32_t lo
                              .consumer = "sampler",
                              .field = "logits",
                              .row = logits_row,
+                             .rank = config_.mesh != nullptr ? config_.mesh->rank() : 0,
                              .step = result.epoch.get(),
                              .expected = "finite numbers",
                              .found = concat(result.non_finite[row], " NaN or infinite numbers")});
@@ -269,39 +270,18 @@ RequestOutput Engine::output_of(Live& live, const StepResult& result, int32_t lo
 }
 
 std::vector<RequestOutput> Engine::fail(const Batch& batch, const Status& status) {
-  if (config_.mesh != nullptr) config_.mesh->fail(status);
-  others_work_ = false;  // there are no more steps with them
+  const FaultRecords::Failure failure = close_ranks(status);
   scheduler_->step_ended(epoch_);
-  const std::string where = put_on_record(batch, status);
+  const std::string where = put_on_record(failure, rerun_sequences(batch));
   std::vector<RequestOutput> outputs;
   for (const Sequence* sequence : batch.sequences) {
     outputs.push_back({.id = sequence->id,
                        .finish = FinishReason::kError,
-                       .error = status.message() + where,
-                       .failure = status});
+                       .error = failure.status.message() + where,
+                       .failure = failure.status});
   }
   for (const RequestOutput& output : outputs) end(output.id);
   return outputs;
-}
-
-// Before anything is freed. What to add to the message: where the record is.
-std::string Engine::put_on_record(const Batch& batch, const Status& status) {
-  if (config_.record_dir.empty()) return "";
-  std::vector<RerunSequence> sequences;
-  for (size_t i = 0; i < batch.sequences.size(); ++i) {
-    const Sequence& sequence = *batch.sequences[i];
-    const int32_t computed = batch.steps[i].computed.get();
-    const auto rows = static_cast<int32_t>(batch.steps[i].tokens.size());
-    sequences.push_back({.id = sequence.id,
-                         .tokens = std::span(sequence.tokens).first(static_cast<size_t>(computed + rows)),
-                         .prompt_len = sequence.prompt_len,
-                         .computed = computed,
-                         .rows = rows,
-                         .wants_logits = batch.steps[i].wants_logits});
-  }
-  const Result<std::string> path = records_->write(status, sequences, plan());
-  if (!path.ok()) return concat("; no record was written: ", path.status().message());
-  return concat("; the record is ", *path, ", which lockstep explain reads");
 }
 
 void Engine::end(uint64_t id) {

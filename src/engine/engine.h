@@ -98,7 +98,12 @@ class Engine {
   Status agree();
   Result<Bucket> agree_on_bucket(const Batch& batch);
   Status set_up_ranks(EngineSizes& sizes, int32_t vocab_known);
-  std::string put_on_record(const Batch& batch, const Status& status);
+  FaultRecords::Failure close_ranks(const Status& status);
+  static std::vector<RerunSequence> rerun_sequences(const Batch& batch);
+  std::string record_bad_logits(const Status& failure, const Batch& batch);
+  void record_with_others();
+  std::string put_on_record(const FaultRecords::Failure& failure,
+                            const std::vector<RerunSequence>& sequences);
   void end(uint64_t id);
 
   EngineConfig config_;
@@ -120,6 +125,8 @@ class Engine {
   std::unique_ptr<Replica> replica_;  // null: alone
   Digest config_digest_ = 0;          // of what all ranks must have alike
   bool others_work_ = false;          // when the last step began
+  uint64_t on_record_ = 0;            // step of the newest noted fault that is
+  bool closed_ = false;               // the ranks can do no further step, and that is on record
   std::vector<uint64_t> step_ids_;    // of the sequences of the step at hand
   EngineStats stats_;
 };

@@ -49,11 +49,13 @@ Result<Bucket> Engine::agree_on_bucket(const Batch& batch) {
   const AgreedShape agreed =
       LS_TRY(replica_->agree_on_shape({.rows = batch.rows, .has_work = has_work(), .decode = batch.decode}));
   others_work_ = agreed.has_work;
+  record_with_others();
   return scheduler_->bucket_for(batch, agreed.rows, agreed.decode);
 }
 
 Result<bool> Engine::follow() {
   const Result<bool> more = replica_->receive(plans_.front(), step_ids_);
+  if (more.ok()) record_with_others();
   if (more.ok() && !*more) return false;
   Status status = more.ok() ? Status() : more.status();
   if (status.ok()) {
@@ -61,8 +63,8 @@ Result<bool> Engine::follow() {
     status = run_plan();
   }
   if (status.ok()) return true;
-  config_.mesh->fail(status);
-  return status;
+  const FaultRecords::Failure failure = close_ranks(status);
+  return failure.status.with_message(failure.status.message() + put_on_record(failure, {}));
 }
 
 // Before the first collective of the step.

@@ -32,7 +32,12 @@ Result<std::unique_ptr<RankSession>> RankSession::begin(const MeshShape& shape,
   const auto say = [rank = mesh.rank()](const std::string& report) {
     std::fprintf(stderr, "lockstep: rank %d reports:\n%s", static_cast<int>(rank), report.c_str());
   };
-  const auto end = [rank = mesh.rank(), end_process = std::move(end_process)](const Status& why) {
+  const auto end = [rank = mesh.rank(), end_process = std::move(end_process),
+                    words = session->last_words_](const Status& why) {
+    {
+      const std::lock_guard lock(words->mutex);
+      if (words->say) words->say(why);
+    }
     std::fprintf(stderr, "lockstep: rank %d does not come back and is ended: %s\n", static_cast<int>(rank),
                  why.message().c_str());
     end_process(exit_code_of(why));
@@ -46,6 +51,11 @@ Result<std::unique_ptr<RankSession>> RankSession::begin(const MeshShape& shape,
                                                .end = end,
                                                .grace = kGrace});
   return session;
+}
+
+void RankSession::set_last_words(std::function<void(const Status& why)> words) {
+  const std::lock_guard lock(last_words_->mutex);
+  last_words_->say = std::move(words);
 }
 
 Status RankSession::leave(const Status& how) {

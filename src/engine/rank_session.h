@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 
 #include "comm/control.h"
 #include "comm/mesh.h"
@@ -21,6 +22,11 @@ class RankSession {
   Mesh& mesh() { return *mesh_; }
   RankPulse& pulse() { return control_ ? control_->pulse() : alone_; }
 
+  // What to do before this process is ended because its compute thread does not come back: with the reason.
+  // Called by the control thread; what it needs has to live until another one, or none, takes its place. That
+  // waits for the call to end.
+  void set_last_words(std::function<void(const Status& why)> words);
+
   // To be called at the end of the work, however it went; see Control::leave. Returns what is to be reported:
   // how the work ended, or else why the mesh was closed.
   Status leave(const Status& how);
@@ -28,7 +34,13 @@ class RankSession {
  private:
   RankSession() = default;
 
+  struct LastWords {
+    std::mutex mutex;
+    std::function<void(const Status& why)> say;
+  };
+
   RankPulse alone_;
+  std::shared_ptr<LastWords> last_words_ = std::make_shared<LastWords>();
   std::unique_ptr<Mesh> mesh_;
   std::unique_ptr<Control> control_;  // null: alone
 };

@@ -45,15 +45,17 @@ Replica::Replica(Mesh& mesh, const StepLimits& limits, bool meets)
 
 Result<AgreedShape> Replica::agree_on_shape(const OwnShape& own) {
   struct Words {
-    int32_t rows, has_work, decode;
+    int32_t rows, has_work, decode, unused;
+    NotedFault noted;
   };
-  const Words words{own.rows, own.has_work ? 1 : 0, own.decode ? 1 : 0};
+  const Words words{own.rows, own.has_work ? 1 : 0, own.decode ? 1 : 0, 0, noted_};
   const std::vector<Words> all = LS_TRY(gather(mesh_.dp(), words));
   AgreedShape agreed{.decode = true};
   for (const Words& each : all) {
     agreed.rows = std::max(agreed.rows, each.rows);
     agreed.has_work = agreed.has_work || each.has_work != 0;
     agreed.decode = agreed.decode && each.decode != 0;
+    note(each.noted);
   }
   return agreed;
 }
@@ -75,7 +77,8 @@ Status Replica::send(std::span<const StepPlan> plans, std::span<const uint64_t> 
                       .rows = first.bucket().rows,
                       .seqs = first.bucket().seqs,
                       .logits_rows = first.bucket().logits_rows,
-                      .plans = static_cast<int32_t>(plans.size())};
+                      .plans = static_cast<int32_t>(plans.size()),
+                      .noted = noted_};
   auto at = std::copy_n(bytes_of(header).begin(), sizeof(header), envelope_.begin());
   at = std::copy_n(std::as_bytes(ids).begin(), ids.size_bytes(), at);
   for (const StepPlan& plan : plans) {
@@ -87,7 +90,7 @@ Status Replica::send(std::span<const StepPlan> plans, std::span<const uint64_t> 
 }
 
 Status Replica::send_end() {
-  const Header header;
+  const Header header{.noted = noted_};
   std::copy_n(bytes_of(header).begin(), sizeof(header), envelope_.begin());
   return broadcast(sizeof(header));
 }
@@ -97,6 +100,7 @@ Result<bool> Replica::receive(StepPlan& plan, std::vector<uint64_t>& ids) {
   LS_TRY(mesh_.replica().broadcast(all.first(kFirstBytes), 0, DType::kU8));
   Header header;
   std::memcpy(&header, all.data(), sizeof(header));
+  note(header.noted);
   if (header.image_bytes < 0) return false;
   const Bucket bucket{.rows = header.rows, .seqs = header.seqs, .logits_rows = header.logits_rows};
   const bool fits = image_fits(limits_, bucket) && header.ids >= 0 && header.ids <= limits_.max_seqs &&

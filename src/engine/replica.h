@@ -25,6 +25,13 @@ struct AgreedShape {
   bool decode = false;    // everybody decodes or has nothing to do
 };
 
+// A fault that leaves the ranks running and belongs on every rank's record: of which step, found by whom.
+struct NotedFault {
+  uint64_t step = 0;  // 0: none
+  int32_t rank = 0;
+  int32_t unused = 0;
+};
+
 // Thread: one owner, the engine's. Borrows the mesh.
 class Replica {
  public:
@@ -40,6 +47,13 @@ class Replica {
   // Between the leaders of replicas that meet; every leader calls it in every step, with work or without.
   // Errors: as Communicator.
   Result<AgreedShape> agree_on_shape(const OwnShape& own);
+
+  // The newest such fault that this rank has noted or heard of: it goes along with whatever leaders agree on,
+  // and with what they send.
+  const NotedFault& noted() const { return noted_; }
+  void note(const NotedFault& fault) {
+    if (fault.step > noted_.step) noted_ = fault;
+  }
 
   // From the leader to the others: valid plans with the ids of their sequences, or that there is no more. One
   // plan is everybody's; else there is one for each context-parallel rank, all of one bucket.
@@ -71,6 +85,7 @@ class Replica {
     PaddedSeqs seqs;
     PaddedRows logits_rows;
     int32_t plans = 1;
+    NotedFault noted{};
   };
   Status agree_in(Communicator& group, RankGroup kind, const RankFacts& facts);
   Status broadcast(int64_t bytes);
@@ -78,6 +93,7 @@ class Replica {
   Mesh& mesh_;
   StepLimits limits_;
   bool meets_;
+  NotedFault noted_;
   std::vector<std::byte> envelope_;  // header, ids, images of the largest plans
 };
 
