@@ -1,6 +1,7 @@
 #include "explain/explain.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "explain/explain_context.h"
@@ -8,21 +9,44 @@
 namespace lockstep {
 namespace {
 
-// Ranks step together, so epochs order them; within a step, launches do.
-bool earlier(const LaunchPlace& a, const LaunchPlace& b) {
-  return std::tie(a.step, a.order, a.rank) < std::tie(b.step, b.order, b.rank);
-}
-
-const Finding* first_finding(const Record& record, std::optional<uint64_t> step) {
-  const Finding* first = nullptr;
+// The first of each rank, in the order of ranks. What a launch gave counts before what it read.
+std::vector<RankNumbers> numbers_of_ranks(const Record& record, const LaunchClock& clock,
+                                          std::optional<uint64_t> step) {
+  std::map<int32_t, RankNumbers> of;
+  for (const RankEntry& rank : record.ranks) of[rank.rank].rank = rank.rank;
   for (const Finding& finding : record.findings) {
     if (step && finding.at.step != *step) continue;
-    const bool before = first == nullptr || earlier(finding.at, first->at);
-    const bool output = first != nullptr && same_launch(finding.at, first->at) &&
-                        first->side == Side::kInput && finding.side == Side::kOutput;
-    if (before || output) first = &finding;
+    RankNumbers& numbers = of[finding.at.rank];
+    numbers.rank = finding.at.rank;
+    const LaunchTime time = clock.time_of(finding.at);
+    const bool output = numbers.first != nullptr && same_launch(finding.at, numbers.first->at) &&
+                        numbers.first->side == Side::kInput && finding.side == Side::kOutput;
+    if (numbers.first != nullptr && time >= numbers.time && !output) continue;
+    numbers.first = &finding;
+    numbers.time = time;
   }
-  return first;
+  std::set<std::tuple<int32_t, uint64_t, int32_t>> took;  // launches with an input that was not clean
+  for (const Finding& finding : record.findings) {
+    if (finding.side == Side::kInput) took.insert({finding.at.rank, finding.at.step, finding.at.order});
+  }
+  std::vector<RankNumbers> all;
+  for (auto& [rank, numbers] : of) {
+    if (numbers.first != nullptr) {
+      const LaunchPlace& at = numbers.first->at;
+      const bool clean_input = took.count({at.rank, at.step, at.order}) == 0;
+      numbers.came = at.collective && clean_input ? Came::kReceived : Came::kMade;
+    }
+    all.push_back(numbers);
+  }
+  return all;
+}
+
+const Finding* first_of(const std::vector<RankNumbers>& numbers) {
+  const RankNumbers* first = nullptr;
+  for (const RankNumbers& each : numbers) {
+    if (each.first != nullptr && (first == nullptr || each.time < first->time)) first = &each;
+  }
+  return first == nullptr ? nullptr : first->first;
 }
 
 // "41..43"; "no step".
@@ -35,11 +59,19 @@ std::string steps_text(const Record& record) {
 }
 
 Result<ExplainContext> context_of(const Record& record, const ExplainOptions& options) {
-  ExplainContext context{.record = record, .first = first_finding(record, options.step)};
+  ExplainContext context{.record = record, .clock = LaunchClock(record), .meetings = meetings_of(record)};
+  context.numbers = numbers_of_ranks(record, context.clock, options.step);
+  context.first = first_of(context.numbers);
+  for (const LedgerEntry& entry : record.ledger) {
+    uint64_t& last = context.last_entered[{entry.rank, entry.group}];
+    last = std::max(last, entry.number);
+  }
   if (!record.ranks.empty()) context.rank = record.ranks.front().rank;
   for (const StepEntry& entry : record.steps) context.step = std::max(context.step, entry.epoch);
   if (!record.faults.empty() && record.faults.front().fault.step > 0) {
-    context.rank = record.faults.front().fault.rank;
+    const FaultEntry& cause = record.faults.front();
+    const bool known = rank_entry(record, cause.fault.rank) != nullptr;
+    context.rank = known ? cause.fault.rank : cause.on_rank;
     context.step = record.faults.front().fault.step;
   }
   if (context.first != nullptr) {
@@ -92,15 +124,16 @@ const Answer* answer_called(const std::vector<Answer>& answers, std::string_view
 
 std::vector<std::string> verdict_of(const ExplainContext& context, const std::vector<Answer>& answers) {
   std::vector<std::string> lines;
-  if (!context.record.faults.empty()) {
+  const Answer* cause = answer_called(answers, "cause");  // says it where there are several ranks
+  if (!context.record.faults.empty() && cause->source == Source::kNotRecorded) {
     const FaultEntry& fault = context.record.faults.front();
-    lines.push_back(concat("rank ", fault.fault.rank, " stopped: ", fault.message, " [seen]"));
+    lines.push_back(concat("rank ", fault.on_rank, " stopped: ", sentence_of(fault), " [seen]"));
   }
   const bool anything = context.first != nullptr || !context.record.faults.empty();
   if (!anything) lines.push_back("no fault was recorded [seen]");
-  for (const std::string_view id : {"first", "rows", "input", "plan", "oracle"}) {
+  for (const std::string_view id : {"cause", "first", "rows", "input", "spread", "plan", "oracle"}) {
     const Answer* answer = answer_called(answers, id);
-    const bool of_numbers = id != "plan" && context.first == nullptr;
+    const bool of_numbers = id != "plan" && id != "cause" && context.first == nullptr;
     if (answer == nullptr || answer->source == Source::kNotRecorded || of_numbers) continue;
     lines.push_back(id == "plan" ? "is the plan valid? " + with_source(*answer) : with_source(*answer));
   }
@@ -109,13 +142,13 @@ std::vector<std::string> verdict_of(const ExplainContext& context, const std::ve
 
 std::vector<LaunchStrip> launch_strips(const ExplainContext& context) {
   std::vector<LaunchStrip> strips;
-  for (const RankEntry& rank : context.record.ranks) {
-    const Finding* first = nullptr;
-    for (const Finding& finding : context.record.findings) {
-      if (finding.at.rank == rank.rank && (first == nullptr || earlier(finding.at, first->at)))
-        first = &finding;
-    }
-    LaunchStrip strip{.rank = rank.rank, .step = first == nullptr ? context.step : first->at.step};
+  for (const RankNumbers& rank : numbers_of_ranks(context.record, context.clock, std::nullopt)) {
+    const Finding* first = rank.first;
+    const RankEntry* entry = rank_entry(context.record, rank.rank);
+    LaunchStrip strip{.rank = rank.rank,
+                      .place = entry == nullptr ? "" : entry->place,
+                      .received = rank.came == Came::kReceived,
+                      .step = first == nullptr ? context.step : first->at.step};
     for (const LaunchEntry& launch : context.record.launches) {
       if (launch.at.rank != rank.rank || launch.at.step != strip.step) continue;
       const bool is_first = first != nullptr && same_launch(launch.at, first->at);
@@ -145,9 +178,10 @@ std::vector<RowStrip> row_strips(const ExplainContext& context, const std::vecto
     const StepEntry* entry = step_entry(context.record, rank.rank, step);
     const std::optional<StepPlan> plan = entry == nullptr ? std::nullopt : plan_of(context.record, *entry);
     if (!plan) continue;
-    RowStrip strip{.rank = rank.rank, .step = step, .rows = owners_of(*plan).rows};
+    RowStrip strip{.rank = rank.rank, .place = rank.place, .step = step, .rows = owners_of(*plan).rows};
     for (const Finding& finding : context.record.findings) {
-      if (finding.at.rank != rank.rank || finding.at.step != step) continue;
+      if (finding.at.rank != rank.rank || finding.at.step != step || finding.owner == Owner::kGathered)
+        continue;
       for (const int32_t row : finding.rows) {
         if (row >= 0 && static_cast<size_t>(row) < strip.rows.size())
           strip.rows[static_cast<size_t>(row)].bad = true;
@@ -175,10 +209,12 @@ Result<Explanation> explain(const Record& record, const ExplainOptions& options)
   explanation.answers = {answer_first(context),    answer_phase(context),  answer_input(context),
                          answer_rows(context),     answer_stage(context),  answer_carried(context),
                          answer_plan(context),     answer_oracle(context), answer_f32(context),
-                         answer_bindings(context), answer_device(context), answer_ranks(context)};
+                         answer_bindings(context), answer_device(context), answer_ranks(context),
+                         answer_cause(context),    answer_spread(context)};
   explanation.verdict = verdict_of(context, explanation.answers);
   explanation.launches = launch_strips(context);
   explanation.rows = row_strips(context, explanation.launches);
+  explanation.meetings = meeting_marks(context);
   return explanation;
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <iomanip>
+#include <sstream>
 
 #include "plan/validate.h"
 
@@ -94,7 +96,11 @@ PlanVerdict verdict_on_plans(const Record& record, const RankEntry& rank) {
 }
 
 std::string place_text(const LaunchPlace& place) {
-  std::string text = concat("rank ", place.rank, ", step ", place.step);
+  return concat("rank ", place.rank, ", ", launch_text(place));
+}
+
+std::string launch_text(const LaunchPlace& place) {
+  std::string text = concat("step ", place.step);
   if (place.layer >= 0) text += concat(", layer ", place.layer, " (", name_of(place.layer_kind), ")");
   return text + concat(", ", place.stage, place.stage == place.op ? "" : concat(", ", place.op));
 }
@@ -124,6 +130,24 @@ std::string rows_text(const std::vector<int32_t>& rows, int64_t all) {
   const int64_t more = all - static_cast<int64_t>(rows.size());
   if (more > 0) text += concat(text.empty() ? "" : " and ", more, " more");
   return text;
+}
+
+std::string names_of(const std::vector<int32_t>& ranks) {
+  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
+  for (size_t i = 0; i < ranks.size(); ++i) text += concat(i > 0 ? ", " : "", ranks[i]);
+  return text;
+}
+
+std::string sentence_of(const FaultEntry& fault) {
+  const std::string prefix = concat("rank ", fault.told ? fault.fault.rank : fault.on_rank, ": ");
+  const std::string line = fault.message.substr(0, fault.message.find('\n'));
+  return line.starts_with(prefix) ? line.substr(prefix.size()) : line;
+}
+
+std::string hex_text(Digest digest) {
+  std::ostringstream text;
+  text << std::hex << std::setw(16) << std::setfill('0') << digest;
+  return std::move(text).str();
 }
 
 std::string counted(int64_t count, std::string_view noun) {

@@ -13,7 +13,7 @@ namespace {
 void explain_in_every_form(const Record& record) {
   const Result<Explanation> explanation = explain(record, {});
   LS_CHECK(explanation.ok(), explanation.status().message());
-  LS_CHECK(explanation->answers.size() == 12, explanation->answers.size());
+  LS_CHECK(explanation->answers.size() == 14, explanation->answers.size());
   LS_CHECK(!explanation_text(*explanation, "fuzz").empty(), "no text");
   LS_CHECK(!explanation_json(*explanation, "fuzz").empty(), "no JSON");
   LS_CHECK(explanation_html(*explanation, "fuzz").find("<script") == std::string::npos, "text became markup");

@@ -1,5 +1,6 @@
 // An explanation as one page that needs no network, no script and no other file.
 #include <algorithm>
+#include <array>
 
 #include "base/status.h"
 #include "explain/explain_picture.h"
@@ -59,19 +60,44 @@ std::string answer_html(const Answer& answer, int number) {
   return out + "</section>\n";
 }
 
+std::string meetings_html(const std::vector<MeetingMark>& meetings) {
+  if (meetings.empty()) return "";
+  constexpr std::array<std::string_view, 6> kGroups = {"world", "tp", "cp", "dp", "experts", "replica"};
+  std::string legend;
+  for (size_t g = 0; g < kGroups.size(); ++g) {
+    const bool met = std::any_of(meetings.begin(), meetings.end(),
+                                 [&](const MeetingMark& mark) { return mark.group == kGroups[g]; });
+    if (met) legend += concat("<span style=\"--c:var(--g", g, ")\">", kGroups[g], "</span>");
+  }
+  return concat(
+      "<section>\n<h2>Ranks, side by side</h2>\n<p class=\"ev\">The last ", meetings.size(),
+      " collectives, in order. A line joins the ranks that met in one; of two that stand close together "
+      "neither was first.</p>\n",
+      meeting_picture(meetings), "<div class=\"legend\">", legend,
+      "<span style=\"--c:var(--first)\">ringed: did not come, or said something else</span></div>\n"
+      "</section>\n");
+}
+
+// "rank 2 (dp 1 of 2, tp 0 of 2), step 4"
+std::string title_of(int32_t rank, const std::string& place, uint64_t step) {
+  return concat("rank ", rank, place.empty() ? "" : concat(" (", escaped(place), ")"), ", step ", step);
+}
+
 std::string pictures_html(const Explanation& explanation) {
-  std::string out;
+  std::string out = meetings_html(explanation.meetings);
   if (!explanation.launches.empty()) {
     out += "<section>\n<h2>Launches, layer by layer</h2>\n<div class=\"strips\">\n";
     for (const LaunchStrip& strip : explanation.launches) {
-      out += concat("<figure><h3>rank ", strip.rank, ", step ", strip.step, "</h3>\n", launch_picture(strip),
-                    "</figure>\n");
+      out += concat("<figure><h3>", title_of(strip.rank, strip.place, strip.step), "</h3>\n",
+                    launch_picture(strip), "<figcaption>", escaped(launch_caption(strip)),
+                    "</figcaption></figure>\n");
     }
     out += "</div>\n";
     out +=
         "<div class=\"legend\"><span style=\"--c:var(--good)\">clean</span><span "
         "style=\"--c:var(--first)\">the "
-        "first that is not finite</span><span style=\"--c:var(--bad)\">not finite after it</span>"
+        "first that is not finite</span><span style=\"--c:var(--accent)\">received from another "
+        "rank</span><span style=\"--c:var(--bad)\">not finite after it</span>"
         "<span style=\"--c:#7a5af5\">softmax attention</span><span style=\"--c:#12a0a8\">Gated "
         "DeltaNet</span>"
         "</div>\n</section>\n";
@@ -81,7 +107,7 @@ std::string pictures_html(const Explanation& explanation) {
     for (const RowStrip& strip : explanation.rows) {
       const auto unowned = std::count_if(strip.rows.begin(), strip.rows.end(),
                                          [](const RowMark& row) { return row.owner == Owner::kUnowned; });
-      out += concat("<h3>rank ", strip.rank, ", step ", strip.step, ": ", strip.rows.size(), " rows, ",
+      out += concat("<h3>", title_of(strip.rank, strip.place, strip.step), ": ", strip.rows.size(), " rows, ",
                     unowned == 0 ? std::string("each with an owner") : concat(unowned, " of them nobody's"),
                     "</h3>\n", row_picture(strip));
     }

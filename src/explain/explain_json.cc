@@ -43,7 +43,8 @@ std::string_view state_of(LaunchMark::State state) {
 }
 
 void write_launches(JsonWriter& json, const LaunchStrip& strip) {
-  json.begin_object().member("rank", strip.rank).member("step", strip.step).key("launches").begin_array();
+  json.begin_object().member("rank", strip.rank).member("step", strip.step);
+  json.member("received", strip.received).key("launches").begin_array();
   for (const LaunchMark& mark : strip.launches) {
     json.begin_object()
         .member("order", mark.order)
@@ -63,6 +64,20 @@ void write_rows(JsonWriter& json, const RowStrip& strip) {
   json.end_array().end_object();
 }
 
+void write_ranks(JsonWriter& json, std::string_view key, const std::vector<int32_t>& ranks) {
+  json.key(key).begin_array();
+  for (const int32_t rank : ranks) json.value(rank);
+  json.end_array();
+}
+
+void write_meeting(JsonWriter& json, const MeetingMark& mark) {
+  json.begin_object().member("order", mark.order).member("step", mark.step).member("group", mark.group);
+  json.member("number", mark.number).member("what", mark.what).member("where", mark.where);
+  write_ranks(json, "ranks", mark.ranks);
+  write_ranks(json, "missing", mark.missing);
+  json.member("differs", mark.differs).end_object();
+}
+
 }  // namespace
 
 std::string explanation_json(const Explanation& explanation, std::string_view file) {
@@ -78,6 +93,8 @@ std::string explanation_json(const Explanation& explanation, std::string_view fi
   for (const LaunchStrip& strip : explanation.launches) write_launches(json, strip);
   json.end_array().key("rows").begin_array();
   for (const RowStrip& strip : explanation.rows) write_rows(json, strip);
+  json.end_array().key("collectives").begin_array();
+  for (const MeetingMark& mark : explanation.meetings) write_meeting(json, mark);
   json.end_array().end_object();
   return std::move(json).take() + "\n";
 }

@@ -45,11 +45,20 @@ std::string clean_word(Verdict verdict) {
   return verdict == Verdict::kYes ? "clean" : verdict == Verdict::kNo ? "not clean" : "not recorded";
 }
 
+std::string_view came_word(const ExplainContext& context, int32_t rank) {
+  for (const RankNumbers& each : context.numbers) {
+    if (each.rank == rank && each.came != Came::kNot)
+      return each.came == Came::kMade ? "made here" : "received";
+  }
+  return "";
+}
+
 // The first launch of every rank that has one, for the table beside the answer.
 EvidenceTable firsts_of_ranks(const ExplainContext& context) {
-  EvidenceTable table{.title = "first on each rank",
-                      .columns = {"rank", "step", "launch", "layer", "kind", "stage", "op", "numbers"},
-                      .right = {true, true, true, true, false, false, false, false}};
+  EvidenceTable table{
+      .title = "first on each rank",
+      .columns = {"rank", "step", "launch", "layer", "kind", "stage", "op", "numbers", "came"},
+      .right = {true, true, true, true, false, false, false, false, false}};
   for (const RankEntry& rank : context.record.ranks) {
     const Finding* first = nullptr;
     for (const Finding& each : context.record.findings) {
@@ -65,19 +74,44 @@ EvidenceTable firsts_of_ranks(const ExplainContext& context) {
     table.rows.push_back({concat(rank.rank), concat(first->at.step), concat(first->at.order),
                           first->at.layer < 0 ? "-" : concat(first->at.layer),
                           std::string(name_of(first->at.layer_kind)), first->at.stage, first->at.op,
-                          count_text(*first)});
+                          count_text(*first), std::string(came_word(context, rank.rank))});
   }
   return table;
+}
+
+// Ranks that did the same at the same time: no collective lies between them.
+std::vector<int32_t> at_the_same_launch(const ExplainContext& context) {
+  std::vector<int32_t> ranks;
+  const LaunchTime time = context.clock.time_of(context.first->at);
+  for (const RankNumbers& each : context.numbers) {
+    if (each.first != nullptr && each.time == time && each.came == Came::kMade) ranks.push_back(each.rank);
+  }
+  if (ranks.empty()) ranks.push_back(context.first->at.rank);
+  return ranks;
+}
+
+// What there is to say of a fault that no numbers tell of.
+Answer first_fault(Answer answer, const ExplainContext& context) {
+  const FaultEntry& fault = context.record.faults.front();
+  answer.source = Source::kSeen;
+  answer.answer = concat(fault.fault.rank >= 0 ? concat("rank ", fault.fault.rank) : "another rank", ": ",
+                         sentence_of(fault));
+  if (!context.record.launches.empty()) answer.evidence.push_back(std::string(kNothingFound));
+  return answer;
 }
 
 }  // namespace
 
 Answer answer_first(const ExplainContext& context) {
   Answer answer = ask("first", "What was first, across all ranks?");
+  if (context.first == nullptr && !context.record.faults.empty())
+    return first_fault(std::move(answer), context);
   if (context.first == nullptr) return not_found(std::move(answer), context);
   const Finding& first = *context.first;
+  const std::vector<int32_t> who = at_the_same_launch(context);
   answer.source = source_of(first.source);
-  answer.answer = concat(place_text(first.at), " was the first to ",
+  answer.answer = concat(names_of(who), ", ", launch_text(first.at),
+                         who.size() == 1 ? " was the first to " : " were the first to ",
                          first.side == Side::kInput ? "read" : "give", " numbers that are not finite");
   answer.evidence.push_back(concat(first.argument, ": ", count_text(first), " in ",
                                    counted(first.row_count, "row"), ", the largest finite magnitude is ",
@@ -137,6 +171,7 @@ Answer answer_input(const ExplainContext& context) {
   answer.source = Source::kNotRecorded;
   answer.answer = "not recorded";
   if (!listed && inputs.empty()) return answer;
+  const bool received = context.first->at.collective && inputs.empty();
   bool clean = inputs.empty(), all_known = true;
   EvidenceTable table{.title = "inputs of that launch",
                       .columns = {"argument", "state", "NaN", "Inf", "largest"},
@@ -154,7 +189,8 @@ Answer answer_input(const ExplainContext& context) {
           {each->argument, "not clean", grouped(each->nan), grouped(each->inf), digits(each->max_abs)});
   }
   answer.source = source_of(listed ? context.launch->source : inputs.front()->source);
-  answer.answer = !clean      ? "its input was not clean: the numbers came from before it"
+  answer.answer = received    ? "what it took to a collective was clean: another rank brought the numbers"
+                  : !clean    ? "its input was not clean: the numbers came from before it"
                   : all_known ? "its inputs were clean: it made the numbers itself"
                               : "the inputs that were looked at were clean; not all were";
   answer.tables.push_back(std::move(table));
@@ -171,7 +207,7 @@ Answer answer_rows(const ExplainContext& context) {
       .columns = {"owner", "rows of the step", "affected", "NaN", "Inf", "elements", "which rows"},
       .right = {false, true, true, true, true, true, false}};
   std::string said;
-  for (const Owner owner : {Owner::kLive, Owner::kPad, Owner::kUnowned}) {
+  for (const Owner owner : {Owner::kLive, Owner::kPad, Owner::kUnowned, Owner::kGathered}) {
     const Finding* found = nullptr;
     for (const Finding* each : findings_at(context, context.first->at)) {
       if (each->side == context.first->side && each->argument == context.first->argument &&
@@ -181,6 +217,7 @@ Answer answer_rows(const ExplainContext& context) {
     const std::string all = context.plan ? concat(owners.count(owner)) : "-";
     const std::string whose = owner == Owner::kUnowned ? "unowned" : std::string(name_of(owner));
     if (found == nullptr) {
+      if (owner == Owner::kGathered) continue;
       table.rows.push_back({whose, all, "0", "0", "0", "-", ""});
       continue;
     }
@@ -190,7 +227,9 @@ Answer answer_rows(const ExplainContext& context) {
             counted(found->row_count, owner == Owner::kLive  ? "live row"
                                       : owner == Owner::kPad ? "pad row"
                                                              : "row") +
-            (owner == Owner::kUnowned ? " that nobody owns" : "") +
+            (owner == Owner::kUnowned    ? " that nobody owns"
+             : owner == Owner::kGathered ? " of several ranks"
+                                         : "") +
             concat(" (", rows_text(found->rows, found->row_count), "): ", count_text(*found), " of ",
                    grouped(found->elements), " elements");
     for (const uint64_t id : found->sequences)

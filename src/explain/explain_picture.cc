@@ -1,6 +1,10 @@
 #include "explain/explain_picture.h"
 
 #include <algorithm>
+#include <array>
+#include <climits>
+#include <map>
+#include <set>
 
 #include "base/status.h"
 
@@ -49,6 +53,43 @@ std::string drawing(int width, int height, const std::string& what, const std::s
                 "</svg></div>\n");
 }
 
+// Groups that are not known have the colour of the world.
+std::string_view group_class(std::string_view group) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kClasses = {
+      {{"tp", "g1"}, {"cp", "g2"}, {"dp", "g3"}, {"experts", "g4"}, {"replica", "g5"}}};
+  for (const auto& [name, css] : kClasses) {
+    if (group == name) return css;
+  }
+  return "g0";
+}
+
+constexpr int kLane = 30, kMeeting = 13;  // from one rank to the next, from one collective to the next
+constexpr int kLaneLeft = 60, kLaneTop = 30;
+
+// One collective at x: dots on the lanes of its ranks, and a line that joins them.
+std::string meeting_mark(const MeetingMark& mark, int x, const std::map<int32_t, int>& lanes) {
+  const std::string_view css = group_class(mark.group);
+  int top = INT_MAX, bottom = 0;
+  std::string dots;
+  const auto dot = [&](int32_t rank, bool came) {
+    const int y = lanes.at(rank);
+    top = std::min(top, y);
+    bottom = std::max(bottom, y);
+    if (came) dots += concat("<circle class=\"", css, "\" cx=\"", x, "\" cy=\"", y, "\" r=\"4.5\"/>");
+    if (!came || mark.differs)
+      dots += concat("<circle class=\"ring\" cx=\"", x, "\" cy=\"", y, "\" r=\"7\"/>");
+  };
+  for (const int32_t rank : mark.ranks) dot(rank, true);
+  for (const int32_t rank : mark.missing) dot(rank, false);
+  std::string title =
+      concat("step ", mark.step, ", collective ", mark.number, " of ", mark.group, ": ", mark.what);
+  if (!mark.where.empty()) title += ", " + mark.where;
+  if (mark.differs) title += ", and others say something else";
+  for (const int32_t rank : mark.missing) title += concat("; rank ", rank, " did not come");
+  return concat("<g><title>", escaped(title), "</title><path class=\"", css, "\" d=\"M", x, ' ', top, "V",
+                bottom, "\"/>", dots, "</g>");
+}
+
 }  // namespace
 
 std::string escaped(std::string_view text) {
@@ -66,9 +107,19 @@ std::string escaped(std::string_view text) {
   return out;
 }
 
+std::string launch_caption(const LaunchStrip& strip) {
+  for (const LaunchMark& mark : strip.launches) {
+    if (mark.state != LaunchMark::State::kFirst) continue;
+    return concat(strip.received ? "received: layer " : "first: layer ", column_label(mark), ", ", mark.stage,
+                  ": ", mark.op);
+  }
+  return "";
+}
+
 std::string launch_picture(const LaunchStrip& strip) {
-  std::string content, call;
-  int column = -1, line = 0, lines = 0, first_x = 0, first_y = 0;
+  std::string content;
+  const std::string_view ring = strip.received ? "ring recvd" : "ring";
+  int column = -1, line = 0, lines = 0;
   const LaunchMark* before = nullptr;
   for (const LaunchMark& mark : strip.launches) {
     const bool begins = before == nullptr || before->layer != mark.layer;
@@ -81,27 +132,16 @@ std::string launch_picture(const LaunchStrip& strip) {
       content += concat("<rect class=\"", kind_class(mark.kind), "\" x=\"", x, "\" y=\"22\" width=\"", kCell,
                         "\" height=\"5\" rx=\"2\"><title>", escaped(name_of(mark.kind)), "</title></rect>");
     }
-    content += square(x, y, state_class(mark.state),
+    const bool brought = strip.received && mark.state == LaunchMark::State::kFirst;
+    content += square(x, y, brought ? "recvc" : state_class(mark.state),
                       concat("launch ", mark.order, ", layer ", column_label(mark), ", ", mark.stage, " (",
                              mark.op, "): ", state_word(mark.state)));
-    if (mark.state == LaunchMark::State::kFirst) {
-      first_x = x;
-      first_y = y;
-      call = concat("layer ", column_label(mark), ", ", mark.stage, ": ", mark.op);
-    }
+    if (mark.state == LaunchMark::State::kFirst)
+      content += concat("<rect class=\"", ring, "\" x=\"", x - 3, "\" y=\"", y - 3, "\" width=\"", kCell + 6,
+                        "\" height=\"", kCell + 6, "\" rx=\"6\"/>");
     before = &mark;
   }
-  int width = 12 + (column + 1) * kStep, height = kTop + lines * kStep + 4;
-  if (!call.empty()) {
-    content += concat("<rect class=\"ring\" x=\"", first_x - 3, "\" y=\"", first_y - 3, "\" width=\"",
-                      kCell + 6, "\" height=\"", kCell + 6, "\" rx=\"6\"/>");
-    const int foot = height + 14;
-    content += concat("<path class=\"ring\" d=\"M", first_x + kCell / 2, ' ', first_y + kCell + 3, "V",
-                      height - 2, "\"/>");
-    content += label(first_x, foot, "start", "first: " + call, "call");
-    width = std::max(width, first_x + 12 + 8 * static_cast<int>(call.size() + 7));
-    height = foot + 6;
-  }
+  const int width = 12 + (column + 1) * kStep, height = kTop + lines * kStep + 4;
   return drawing(width, height, "launches of the step by layer; the first bad one is marked", content);
 }
 
@@ -128,6 +168,38 @@ std::string row_picture(const RowStrip& strip) {
   const int width = kLeft + static_cast<int>(std::min<size_t>(drawn, kRowsPerLine)) * kStep + 4;
   return drawing(width, 6 + lines * kStep, "rows of the step by owner; those with bad numbers are crossed",
                  content);
+}
+
+std::string meeting_picture(const std::vector<MeetingMark>& meetings) {
+  std::set<int32_t> ranks;
+  for (const MeetingMark& mark : meetings) {
+    ranks.insert(mark.ranks.begin(), mark.ranks.end());
+    ranks.insert(mark.missing.begin(), mark.missing.end());
+  }
+  std::map<int32_t, int> lanes;
+  for (const int32_t rank : ranks) lanes[rank] = kLaneTop + 12 + static_cast<int>(lanes.size()) * kLane;
+  const int foot = kLaneTop + static_cast<int>(lanes.size()) * kLane;
+  std::string marks, steps;
+  int x = kLaneLeft;
+  const MeetingMark* before = nullptr;
+  for (const MeetingMark& mark : meetings) {
+    // Those of one order stand close together.
+    if (before != nullptr) x += mark.order == before->order ? kMeeting - 4 : kMeeting + 4;
+    if (before == nullptr || mark.step != before->step) {
+      x += before == nullptr ? 0 : kMeeting;
+      steps += concat("<path class=\"step\" d=\"M", x - 9, ' ', kLaneTop - 12, "V", foot, "\"/>");
+      steps += label(x - 4, kLaneTop - 8, "start", concat("step ", mark.step));
+    }
+    marks += meeting_mark(mark, x, lanes);
+    before = &mark;
+  }
+  const int width = x + kLane;
+  std::string lines;
+  for (const auto& [rank, y] : lanes) {
+    lines += label(8, y + 4, "start", concat("rank ", rank));
+    lines += concat("<path class=\"lane\" d=\"M", kLaneLeft - 9, ' ', y, "H", width - 8, "\"/>");
+  }
+  return drawing(width, foot + 4, "collectives of all ranks in their order", lines + steps + marks);
 }
 
 }  // namespace lockstep

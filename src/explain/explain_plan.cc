@@ -1,7 +1,5 @@
-// Answers about the plan: whether it holds, who was bound to what, what the device read, what other ranks
-// did.
+// Answers about the plan: whether it holds, who was bound to what, what the device read.
 #include <algorithm>
-#include <iomanip>
 #include <map>
 #include <set>
 #include <sstream>
@@ -16,12 +14,6 @@ constexpr size_t kMostBindings = 200;  // shown; a step has some sixty
 
 Answer ask(std::string id, std::string question) {
   return {.id = std::move(id), .question = std::move(question), .answer = "not recorded"};
-}
-
-std::string hex_text(Digest digest) {
-  std::ostringstream text;
-  text << std::hex << std::setw(16) << std::setfill('0') << digest;
-  return std::move(text).str();
 }
 
 std::string list_text(const std::vector<int64_t>& numbers) {
@@ -42,54 +34,18 @@ std::string differing(const StepPlan& plan, const std::vector<Digest>& found) {
   return names;
 }
 
-// The newest collective that a rank entered.
-const LedgerEntry* last_collective(const Record& record, int32_t rank) {
-  const LedgerEntry* last = nullptr;
-  for (const LedgerEntry& entry : record.ledger) {
-    if (entry.rank == rank && (last == nullptr || entry.sequence > last->sequence)) last = &entry;
-  }
-  return last;
-}
-
-std::string collective_text(const LedgerEntry& entry) {
-  return concat(entry.op, " over ", entry.group, " of ", entry.count, " ", entry.dtype);
-}
-
-// The first collective that two ranks entered differently, or that one of them never entered.
-std::string ledger_difference(const Record& record) {
-  std::map<uint64_t, std::map<int32_t, const LedgerEntry*>> by_sequence;
-  for (const LedgerEntry& entry : record.ledger) by_sequence[entry.sequence][entry.rank] = &entry;
-  std::set<int32_t> ranks;
-  for (const LedgerEntry& entry : record.ledger) ranks.insert(entry.rank);
-  for (const auto& [sequence, entries] : by_sequence) {
-    const LedgerEntry& said = *entries.begin()->second;
-    for (const auto& [rank, entry] : entries) {
-      if (collective_text(*entry) == collective_text(said)) continue;
-      return concat("collective ", sequence, ": rank ", said.rank, " entered ", collective_text(said),
-                    ", rank ", rank, " entered ", collective_text(*entry));
-    }
-    for (const int32_t rank : ranks) {
-      const LedgerEntry* last = last_collective(record, rank);
-      if (entries.count(rank) == 0 && last->sequence < sequence)
-        return concat("collective ", sequence, ": rank ", said.rank, " entered ", collective_text(said),
-                      ", rank ", rank, " never came; its last was ", last->sequence);
-    }
-  }
-  return "";
-}
-
 }  // namespace
 
 Answer answer_plan(const ExplainContext& context) {
   Answer answer = ask("plan", "Is the plan valid, and if not, which rule is broken?");
-  std::string broken;
+  std::map<std::string, std::vector<int32_t>> broken;  // ranks by what is broken
   bool all_valid = true;
   for (size_t r = 0; r < context.plans.size(); ++r) {
     const PlanVerdict& verdict = context.plans[r];
     const int32_t rank = context.record.ranks[r].rank;
     all_valid &= verdict.kind == PlanVerdict::Kind::kValid;
     if (verdict.kind == PlanVerdict::Kind::kBroken) {
-      broken += concat(broken.empty() ? "no: on rank " : "; on rank ", rank, ", ", verdict.text);
+      broken[verdict.text].push_back(rank);
     } else if (verdict.kind == PlanVerdict::Kind::kValid) {
       answer.evidence.push_back(
           concat("rank ", rank, ": ", counted(verdict.plans, "plan"), " held to every rule, none broken"));
@@ -99,10 +55,13 @@ Answer answer_plan(const ExplainContext& context) {
   }
   if (!broken.empty() || (all_valid && !context.plans.empty())) {
     answer.source = Source::kSeen;
-    answer.answer = broken.empty() ? "yes: every recorded plan keeps every rule" : broken;
+    answer.answer = broken.empty() ? "yes: every recorded plan keeps every rule" : "no: ";
+    for (const auto& [rule, ranks] : broken)
+      answer.answer += concat(answer.answer == "no: " ? "on " : "; on ", names_of(ranks), ", ", rule);
   }
-  for (const FaultEntry& fault : context.record.faults)
-    answer.evidence.push_back("stopped with: " + fault.message);
+  for (const FaultEntry& fault : context.record.faults) {
+    if (!fault.told) answer.evidence.push_back("stopped with: " + sentence_of(fault));
+  }
   if (!context.plan) return answer;
   const StepPlan& plan = *context.plan;
   if (context.entry->plan_digest != plan.digest()) {
@@ -165,48 +124,6 @@ Answer answer_device(const ExplainContext& context) {
   answer.evidence.push_back(
       entry.tail == 0 ? std::string("tail: not recorded")
                       : concat("tail: the whole image, ", written ? "not as planned" : "as planned"));
-  return answer;
-}
-
-Answer answer_ranks(const ExplainContext& context) {
-  Answer answer = ask("ranks", "What did the ranks do side by side?");
-  if (context.record.ranks.empty()) return answer;
-  EvidenceTable table{.title = concat("step ", context.step),
-                      .columns = {"rank", "place", "phase", "rows", "bucket", "sequences", "run",
-                                  "plan digest", "last collective"},
-                      .right = {true, false, false, true, true, true, false, false, false}};
-  std::set<int32_t> buckets;
-  bool recorded = false;
-  for (const RankEntry& rank : context.record.ranks) {
-    const StepEntry* entry = step_entry(context.record, rank.rank, context.step);
-    const std::optional<StepPlan> plan = entry == nullptr ? std::nullopt : plan_of(context.record, *entry);
-    const LedgerEntry* last = last_collective(context.record, rank.rank);
-    const std::string collective =
-        last == nullptr ? "-" : concat(last->sequence, ": ", collective_text(*last));
-    if (!plan) {
-      table.rows.push_back(
-          {concat(rank.rank), rank.place, "not recorded", "-", "-", "-", "-", "-", collective});
-      continue;
-    }
-    recorded = true;
-    buckets.insert(entry->bucket.rows.get());
-    table.rows.push_back({concat(rank.rank), rank.place,
-                          std::string(name_of(static_cast<Phase>(plan->scalar(field::phase)))),
-                          concat(plan->scalar(field::num_rows)), concat(entry->bucket.rows),
-                          concat(plan->scalar(field::num_seqs)),
-                          concat(name_of(entry->run), entry->ended ? "" : ", not ended"),
-                          hex_text(entry->plan_digest), collective});
-    if (!entry->reason.empty())
-      answer.evidence.push_back(concat("rank ", rank.rank, ": ", name_of(entry->run), ", ", entry->reason));
-  }
-  if (!recorded && context.record.ledger.empty()) return answer;
-  answer.source = Source::kSeen;
-  const std::string difference = ledger_difference(context.record);
-  answer.answer = !difference.empty()                ? difference
-                  : context.record.ranks.size() == 1 ? "one rank is recorded"
-                  : buckets.size() > 1               ? "the ranks ran buckets of different size"
-                                       : "the ranks ran buckets of one size, and no two collectives differ";
-  answer.tables.push_back(std::move(table));
   return answer;
 }
 

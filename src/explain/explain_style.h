@@ -8,9 +8,11 @@ namespace lockstep {
 inline constexpr std::string_view kExplainStyle = R"css(
 :root{color-scheme:light dark;--page:#f6f7f9;--card:#fff;--ink:#17202b;--soft:#5b6877;--line:#e1e5ea;--code:#f1f3f6;
 --accent:#2456d6;--good:#b9dcca;--bad:#f2b45c;--first:#d92d3a;--live:#8fb4ee;--live2:#bdd3f6;--pad:#d4d9e0;--none:#f3c9cc;
+--g0:#3b4756;--g1:#7a5af5;--g2:#c2378f;--g3:#0f8f97;--g4:#d07a1a;--g5:#8795a5;
 --seen:#dfe9ff;--seen-ink:#1d469f;--rerun:#e7f3df;--rerun-ink:#2f6415;--unknown:#eceff3;--unknown-ink:#5b6877}
 @media(prefers-color-scheme:dark){:root{--page:#0e1318;--card:#161d25;--ink:#e8edf2;--soft:#93a1b0;--line:#27313c;--code:#10161c;
 --accent:#7ea6ff;--good:#2b5a47;--bad:#b67a22;--first:#ff5a64;--live:#3a69b5;--live2:#28487c;--pad:#3a444f;--none:#6d3236;
+--g0:#c3ccd6;--g1:#a58dff;--g2:#f073bd;--g3:#3fc4cc;--g4:#f0a04b;--g5:#6b7988;
 --seen:#1c2f57;--seen-ink:#a9c4ff;--rerun:#20371a;--rerun-ink:#afdb98;--unknown:#232c36;--unknown-ink:#93a1b0}}
 *{box-sizing:border-box}body{margin:0;background:var(--page);color:var(--ink);
 font:15px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
@@ -37,10 +39,13 @@ pre{background:var(--code);border:1px solid var(--line);border-radius:8px;paddin
 font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;margin:12px 0 0}
 .strips{display:flex;flex-wrap:wrap;gap:4px 48px}figure{margin:0;min-width:0;max-width:100%}
 svg text{font:11px system-ui,-apple-system,"Segoe UI",sans-serif;fill:var(--soft)}
-svg .call{fill:var(--ink);font-weight:600;font-size:12px}
 .good{fill:var(--good)}.badc{fill:var(--bad)}.firstc{fill:var(--first)}.live{fill:var(--live)}.live2{fill:var(--live2)}
 .padc{fill:var(--pad)}.none{fill:var(--none)}.ring{fill:none;stroke:var(--first);stroke-width:2}
+.recvc{fill:var(--accent)}.recvd{stroke:var(--accent)}figcaption{font-size:12px;font-weight:600;max-width:230px;margin:2px 0 10px}
 .kind-softmax{fill:#7a5af5}.kind-gated_delta{fill:#12a0a8}.kind-other{fill:var(--line)}
+.g0{fill:var(--g0);stroke:var(--g0)}.g1{fill:var(--g1);stroke:var(--g1)}.g2{fill:var(--g2);stroke:var(--g2)}
+.g3{fill:var(--g3);stroke:var(--g3)}.g4{fill:var(--g4);stroke:var(--g4)}.g5{fill:var(--g5);stroke:var(--g5)}
+path.g0,path.g1,path.g2,path.g3,path.g4,path.g5{stroke-width:2}.lane,.step{stroke:var(--line);stroke-width:1.5}
 .x{stroke:var(--first);stroke-width:2;stroke-linecap:round}
 .legend{display:flex;flex-wrap:wrap;gap:6px 18px;color:var(--soft);font-size:13px;margin:8px 0 0}
 .legend span::before{content:"";display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:6px;

@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 
 #include "engine/record_file.h"
 #include "explain/field_report.h"
+#include "guard/record_merge.h"
 
 namespace lockstep {
 namespace {
@@ -49,6 +51,8 @@ TEST(Explain, SaysTheSameOfARecordThatWentThroughAFile) {
   const Record record = field_report::record();
   const Result<std::string> bytes = record_bytes(record);
   ASSERT_TRUE(bytes.ok());
+  if (std::getenv("LOCKSTEP_WRITE_GOLDEN") != nullptr)  // for the fuzzers to begin from
+    std::ofstream(LOCKSTEP_SOURCE_DIR "/tests/fuzz/record_file/field_report") << *bytes;
   const Result<Record> read =
       parse_record({reinterpret_cast<const uint8_t*>(bytes->data()), bytes->size()}, kName);
   ASSERT_TRUE(read.ok()) << read.status().message();
@@ -74,20 +78,149 @@ TEST(Explain, NamesARankThatNeverCameToACollective) {
   Record record = field_report::record();
   record.ledger.pop_back();
 
+  const auto waits = std::find_if(record.ledger.begin(), record.ledger.end(),
+                                  [](const LedgerEntry& entry) { return entry.sequence == 8; });
+  waits->finished = false;
+
   EXPECT_EQ(
       said(record, "ranks"),
-      "collective 8: rank 0 entered all_gather over experts of 61440 bf16, rank 1 never came; its last was 7 "
-      "[seen]");
+      "collective 8 of experts: rank 0 entered all_gather of 61440 bf16, rank 1 never came; the last there "
+      "was 7; rows that nobody owns: 4 on rank 0 [seen]");
+  const Explanation explanation = explained(record);
+  EXPECT_EQ(explanation.meetings.back().missing, std::vector<int32_t>{1});
+  EXPECT_TRUE(explanation.meetings.front().missing.empty());
+  EXPECT_NE(explanation_html(explanation, kName).find("rank 1 did not come"), std::string::npos);
+
+  waits->finished = true;  // so everybody was there, and rank 1 was recorded before
+  EXPECT_TRUE(explained(record).meetings.back().missing.empty());
 }
 
 TEST(Explain, NamesRanksThatEnteredDifferentCollectives) {
   Record record = field_report::record();
   record.ledger.back().count = 5;
 
+  EXPECT_EQ(said(record, "ranks"),
+            "collective 8 of experts: rank 0 entered all_gather of 61440 bf16, rank 1 entered all_gather of "
+            "5 bf16; "
+            "rows that nobody owns: 4 on rank 0 [seen]");
+  EXPECT_TRUE(explained(record).meetings.back().differs);
+}
+
+// A fault between ranks, as the record of each has it.
+void add_disagreement(Record& record, const Fault& fault, const std::string& table) {
+  record.faults.clear();
+  record.findings.clear();
+  record.first_bad_launch.clear();
+  record.launches.clear();
+  record.rerun.clear();
+  for (const RankEntry& rank : record.ranks) {
+    FaultEntry& entry = record.faults.emplace_back();
+    entry.fault = fault;
+    entry.message = fault.message() + table;
+    entry.on_rank = rank.rank;
+    entry.told = rank.rank != fault.rank;
+  }
+  record = merge({record}).value();
+}
+
+TEST(Explain, NamesTheRankThatSaidSomethingElseAndShowsWhoSaidWhat) {
+  Record record = field_report::record();
+  add_disagreement(record,
+                   {.check = "G1",
+                    .moment = Moment::kGroup,
+                    .field = "num_rows_padded",
+                    .rank = 1,
+                    .step = 1,
+                    .expected = "30, as on rank 0",
+                    .found = "32 on rank 1"},
+                   "\ndata-parallel    rank 0  rank 1\nnum_rows_padded  30      32      differs");
+
   EXPECT_EQ(
-      said(record, "ranks"),
-      "collective 8: rank 0 entered all_gather over experts of 61440 bf16, rank 1 entered all_gather over "
-      "experts of 5 bf16 [seen]");
+      said(record, "cause"),
+      "rank 1 said something else: num_rows_padded is 32 on rank 1; expected 30, as on rank 0; rank 0 only "
+      "followed [seen]");
+  EXPECT_EQ(said(record, "first"),
+            "rank 1: step 1: G1 num_rows_padded is 32 on rank 1; expected 30, as on rank 0 [seen]");
+  const Explanation explanation = explained(record);
+  EXPECT_EQ(answer_called(explanation, "cause").listing,
+            "data-parallel    rank 0  rank 1\nnum_rows_padded  30      32      differs\n");
+  EXPECT_EQ(explanation.verdict.front(), said(record, "cause"));
+  const std::vector<std::vector<std::string>>& parts = answer_called(explanation, "cause").tables[0].rows;
+  EXPECT_EQ(parts[0][2], "said the other thing");
+  EXPECT_EQ(parts[1][2], "said something else");
+}
+
+TEST(Explain, KnowsARankThatWasMissedThoughItLeftNoRecord) {
+  Record record = field_report::record();
+  for (RankEntry& rank : record.ranks) rank.groups[0].ranks = {0, 1, 2};
+  add_disagreement(record,
+                   {.check = "G1",
+                    .moment = Moment::kGroup,
+                    .consumer = "rank 2 (dp 2)",
+                    .field = "participation",
+                    .rank = 2,
+                    .step = 1,
+                    .expected = "a sign of life within 5.0 s",
+                    .found = "silent for 5.1 s"},
+                   "");
+
+  EXPECT_EQ(
+      said(record, "cause"),
+      "rank 2 was missed: step 1: G1 rank 2 (dp 2): participation is silent for 5.1 s; expected a sign of "
+      "life within 5.0 s; ranks 0, 1 only followed [seen]");
+  const Explanation explanation = explained(record);
+  const Answer& answer = answer_called(explanation, "cause");
+  EXPECT_EQ(answer.tables[0].rows[0][2], "waited");
+  EXPECT_EQ(answer.tables[0].rows[2][2], "no record here");
+  EXPECT_EQ(answer.evidence[0], "of rank 2 there is no record here: give it too, unless none was written");
+}
+
+TEST(Explain, DoesNotTakeARankThatOnlyFollowedForTheCause) {
+  Record record = field_report::record();
+  EXPECT_EQ(
+      said(record, "cause"),
+      "rank 0 broke L3: step 1: L3 paged_attention: out[26] is NaN; expected zero in a row that nobody owns; "
+      "rank 1 only followed [seen]");
+
+  // Rank 1's record by itself.
+  std::erase_if(record.ranks, [](const RankEntry& rank) { return rank.rank == 0; });
+  std::erase_if(record.faults, [](const FaultEntry& fault) { return fault.on_rank == 0; });
+  EXPECT_EQ(said(record, "cause"),
+            "rank 0, as others heard: step 1: L3 paged_attention: out[26] is NaN; expected zero in a "
+            "row that nobody owns; rank 1 only followed [seen]");
+  EXPECT_EQ(explained(record).verdict.front(), said(record, "cause"));
+}
+
+TEST(Explain, TellsWhatARankReceivedFromWhatItMade) {
+  Record record = field_report::record();
+  EXPECT_EQ(said(record, "spread"),
+            "yes: rank 1 received rows 26..29 of rank 0 at step 1, layer 3 (moe), gather_rows, "
+            "gather_rows_of_ranks, and its own rows stayed finite [seen]");
+
+  for (Finding& finding : record.findings) {
+    if (finding.owner == Owner::kGathered) finding.owner = Owner::kLive;  // a sum over the ranks
+  }
+  EXPECT_EQ(said(record, "spread"),
+            "yes: rank 1 received rows 26..29 in a sum at step 1, layer 3 (moe), gather_rows, "
+            "gather_rows_of_ranks [seen]");
+
+  std::erase_if(record.findings, [](const Finding& finding) { return finding.at.collective; });
+  EXPECT_EQ(
+      said(record, "spread"),
+      "no: ranks 0, 1 have made what is not finite there, and no other rank was brought any, as far as was "
+      "recorded [seen]");
+}
+
+TEST(Explain, SaysThatRanksWereFirstTogether) {
+  Record record = field_report::record();
+  Finding twin = record.findings.front();
+  twin.at.rank = 1;
+  record.findings.push_back(twin);
+
+  EXPECT_EQ(
+      said(record, "first"),
+      "ranks 0, 1, step 1, layer 3 (softmax), attention, paged_attention were the first to give numbers that "
+      "are not finite [seen]");
 }
 
 TEST(Explain, NamesAFieldThatTheDeviceReadOtherwise) {
@@ -197,9 +330,10 @@ TEST(Explain, JsonHasEveryAnswerAndBothPictures) {
 
   EXPECT_TRUE(json.starts_with("{\"schema\":\"lockstep.explain/1\",\"file\":\"lockstep-1.merged.record\""));
   for (const char* id : {"first", "phase", "input", "rows", "stage", "carried", "plan", "oracle", "f32",
-                         "bindings", "device", "ranks"})
+                         "bindings", "device", "ranks", "cause", "spread"})
     EXPECT_NE(json.find(concat("{\"id\":\"", id, "\"")), std::string::npos) << id;
   EXPECT_NE(json.find("\"state\":\"first\""), std::string::npos);
+  EXPECT_NE(json.find("{\"order\":8,\"step\":1,\"group\":\"experts\",\"number\":8"), std::string::npos);
   EXPECT_NE(json.find("{\"owner\":\"unowned\",\"sequence\":-1,\"bad\":true}"), std::string::npos);
 }
 

@@ -49,6 +49,8 @@ struct LaunchMark {
 };
 struct LaunchStrip {
   int32_t rank = 0;
+  std::string place;      // of the rank: "dp 1 of 2"; empty: it is alone
+  bool received = false;  // a collective brought the first that is not finite
   uint64_t step = 0;
   std::vector<LaunchMark> launches;  // in their order
 };
@@ -61,8 +63,22 @@ struct RowMark {
 };
 struct RowStrip {
   int32_t rank = 0;
+  std::string place;  // as above
   uint64_t step = 0;
   std::vector<RowMark> rows;  // empty: not recorded
+};
+
+// One collective in the picture of ranks side by side.
+struct MeetingMark {
+  uint64_t order = 0;  // see guard/record_merge.h
+  uint64_t step = 0;
+  std::string group;
+  uint64_t number = 0;           // within the group
+  std::string what;              // "all_gather of 30 bf16", as the first rank says
+  std::string where;             // in the step; empty: not said
+  std::vector<int32_t> ranks;    // that entered it
+  std::vector<int32_t> missing;  // that it waited for
+  bool differs = false;          // the ranks say different things
 };
 
 struct Explanation {
@@ -71,6 +87,7 @@ struct Explanation {
   std::vector<Answer> answers;
   std::vector<LaunchStrip> launches;  // one per rank that has any
   std::vector<RowStrip> rows;         // one per rank
+  std::vector<MeetingMark> meetings;  // the newest, in order; empty: the ranks met in no collective
 };
 
 // As text for a terminal, as one JSON document, as one page that needs nothing else. `file` is the record's

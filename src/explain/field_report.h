@@ -11,6 +11,7 @@ namespace lockstep::field_report {
 
 inline constexpr int32_t kLayers = 8;
 inline constexpr int32_t kWidth = 2048;
+inline constexpr int32_t kLaunchesOfALayer = 10;
 
 inline StepLimits limits() {
   StepLimits limits{.max_rows = 32,
@@ -92,7 +93,10 @@ inline RankEntry rank_entry(int32_t rank) {
                   .model = "hybrid",
                   .device = "cpu",
                   .guard = "full",
-                  .limits = limits()};
+                  .limits = limits(),
+                  .groups = {{.name = "world", .ranks = {0, 1}},
+                             {.name = "dp", .ranks = {0, 1}},
+                             {.name = "experts", .ranks = {0, 1}}}};
   for (int32_t layer = 0; layer < kLayers; ++layer) entry.mixers.push_back(mixer_of(layer));
   return entry;
 }
@@ -117,10 +121,12 @@ inline StepEntry step_of(int32_t rank, const StepPlan& plan, std::vector<int32_t
 }
 
 // The launches of a step up to where the report saw the first bad numbers and a little beyond.
-inline void add_launches(Record& record, int32_t rank, uint64_t step, int32_t bad_order) {
+inline void add_launches(Record& record, int32_t rank, uint64_t step, int32_t first_bad,
+                         int32_t last_bad = 1000) {
   struct Each {
     const char* stage;
     const char* op;
+    bool collective = false;
   };
   const std::vector<Each> delta = {{"input_norm", "rms_norm"},   {"in_proj", "linear"},
                                    {"conv", "causal_conv"},      {"delta", "gated_delta"},
@@ -128,8 +134,10 @@ inline void add_launches(Record& record, int32_t rank, uint64_t step, int32_t ba
   const std::vector<Each> softmax = {{"input_norm", "rms_norm"},       {"qkv_proj", "linear"},
                                      {"q_norm_rope", "qk_norm_rope"},  {"store_kv", "store_kv"},
                                      {"attention", "paged_attention"}, {"o_proj", "linear"}};
-  const std::vector<Each> experts = {
-      {"post_norm", "rms_norm"}, {"router", "linear"}, {"experts", "moe_experts"}};
+  const std::vector<Each> experts = {{"post_norm", "rms_norm"},
+                                     {"router", "linear"},
+                                     {"gather_rows", "gather_rows_of_ranks", true},
+                                     {"experts", "moe_experts"}};
   int32_t order = 0;
   const auto add = [&](int32_t layer, LayerKind kind, const Each& each) {
     record.launches.push_back({.at = {.rank = rank,
@@ -139,8 +147,9 @@ inline void add_launches(Record& record, int32_t rank, uint64_t step, int32_t ba
                                       .layer = layer,
                                       .layer_kind = kind,
                                       .stage = each.stage,
-                                      .op = each.op},
-                               .bad = order >= bad_order});
+                                      .op = each.op,
+                                      .collective = each.collective},
+                               .bad = order >= first_bad && order <= last_bad});
     ++order;
   };
   add(-1, LayerKind::kEmbedding, {"embedding", "embedding"});
@@ -185,7 +194,7 @@ inline void add_bindings(Record& record, int32_t rank) {
 
 // Rank 0: attention of layer 3, in the prefill: it never wrote the four rows.
 inline void add_rank_0(Record& record) {
-  const int32_t order = 1 + 3 * 9 + 4;
+  const int32_t order = 1 + 3 * kLaunchesOfALayer + 4;
   add_launches(record, 0, 1, order);
   const LaunchPlace at = place_of(record, 0, 1, order);
   record.findings.push_back({.at = at,
@@ -210,9 +219,20 @@ inline void add_rank_0(Record& record) {
                           .notes = {"the oracle writes zeros to rows 26..29"}});
 }
 
-// Rank 1: the recurrence of layer 1, one step later, in one row, from a clean input.
+// Rank 1: it receives rank 0's rows with the others; and the recurrence of layer 1, one step later, in one
+// row, from a clean input.
 inline void add_rank_1(Record& record) {
-  const int32_t order = 1 + 1 * 9 + 3;
+  const int32_t gather = 1 + 3 * kLaunchesOfALayer + 8;
+  add_launches(record, 1, 1, gather, gather);
+  record.findings.push_back({.at = place_of(record, 1, 1, gather),
+                             .argument = "out",
+                             .owner = Owner::kGathered,
+                             .rows = {26, 27, 28, 29},
+                             .row_count = 4,
+                             .nan = 4 * kWidth,
+                             .elements = 2 * 30 * kWidth,
+                             .max_abs = 4.25});
+  const int32_t order = 1 + 1 * kLaunchesOfALayer + 3;
   add_launches(record, 1, 2, order);
   record.findings.push_back({.at = place_of(record, 1, 2, order),
                              .argument = "out",
@@ -240,8 +260,10 @@ inline Record record() {
                                .epoch = 1,
                                .op = "all_gather",
                                .group = "experts",
+                               .number = sequence,
                                .dtype = "bf16",
-                               .count = 30 * kWidth});
+                               .count = 30 * kWidth,
+                               .finished = true});
   }
   record.faults.push_back({.fault = {.check = "L3",
                                      .moment = Moment::kPoison,
@@ -252,6 +274,10 @@ inline Record record() {
                                      .expected = "zero in a row that nobody owns",
                                      .found = "NaN"}});
   record.faults.back().message = record.faults.back().fault.message();
+  record.faults.push_back(record.faults.back());
+  record.faults.back().message = "rank 0: " + record.faults.front().message;
+  record.faults.back().on_rank = 1;
+  record.faults.back().told = true;
   add_rank_0(record);
   add_rank_1(record);
   return record;

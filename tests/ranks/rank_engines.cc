@@ -34,7 +34,7 @@ Status lead(const RankedWorkload& workload, Engine& engine, int32_t replica, Ran
       if (arrival(i) == step) places[LS_TRY(engine.add(workload.requests[i]))] = i;
     }
     for (const RequestOutput& output : engine.step()) {
-      if (output.finish == FinishReason::kError) return error(Code::kInternal, output.error);
+      if (output.finish == FinishReason::kError) own.errors.push_back(output.error);
       std::vector<TokenLogprobs>& drawn = own.drawn[places.at(output.id)];
       drawn.insert(drawn.end(), output.logprobs.begin(), output.logprobs.end());
     }
@@ -47,6 +47,7 @@ Status run_rank(Shared& shared, int32_t rank, RankedOutcome& own) {
   const std::unique_ptr<Mesh> mesh =
       LS_TRY(Mesh::create(shared.workload.shape, std::make_unique<ThreadFabric>(shared.world, rank)));
   EngineConfig config = shared.workload.config;
+  if (shared.workload.of_rank) shared.workload.of_rank(rank, config);
   config.mesh = mesh.get();
   config.parallel = shared.workload.shape;
   config.threads = 1;
@@ -82,7 +83,8 @@ RankedOutcome run_ranked(const RankedWorkload& workload) {
       const Status status = run_rank(shared, rank, own);
       const std::lock_guard lock(shared.mutex);
       RankedOutcome& all = shared.outcome;
-      if (!status.ok()) all.errors.push_back(concat("rank ", rank, ": ", status.message()));
+      if (!status.ok()) own.errors.push_back(status.message());
+      for (const std::string& text : own.errors) all.errors.push_back(concat("rank ", rank, ": ", text));
       for (size_t i = 0; i < own.drawn.size(); ++i) {
         if (!own.drawn[i].empty()) all.drawn[i] = std::move(own.drawn[i]);
       }

@@ -1,6 +1,7 @@
 // Engines of several ranks, each on a thread of its own: requests in, tokens out, as one.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -15,11 +16,13 @@ struct RankedWorkload {
   std::vector<Request> requests;
   std::vector<int64_t>
       arrivals;  // before which call of step() each request is added; empty: before the first
+  std::function<void(int32_t rank, EngineConfig& config)>
+      of_rank = nullptr;  // what a rank has otherwise; null: nothing
 };
 
 struct RankedOutcome {
   std::vector<std::vector<TokenLogprobs>> drawn;  // of each request
-  std::vector<std::string> errors;                // of ranks that failed, "rank 2: ..."
+  std::vector<std::string> errors;                // of ranks and of requests that failed, "rank 2: ..."
   int64_t steps = 0;                              // of the busiest leader
   int64_t replays = 0;                            // of all ranks
 };
