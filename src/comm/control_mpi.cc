@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <deque>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -38,7 +37,6 @@ class MpiControlChannel final : public ControlChannel {
   // What MPI may still read.
   struct Sending {
     int32_t to = 0;
-    MPI_Request request = MPI_REQUEST_NULL;
     std::vector<std::byte> bytes;
   };
   void forget_sent();
@@ -46,7 +44,9 @@ class MpiControlChannel final : public ControlChannel {
   MPI_Comm group_;
   int32_t rank_ = 0;
   int32_t size_ = 1;
-  std::deque<std::unique_ptr<Sending>> sending_;
+  std::vector<std::unique_ptr<Sending>> sending_;
+  std::vector<MPI_Request> requests_;  // of those, in the same order
+  std::vector<int> finished_;
   std::vector<int32_t> unsent_;  // [ranks] messages to a rank that are still on their way
 };
 
@@ -63,36 +63,51 @@ MpiControlChannel::~MpiControlChannel() {
   for (std::unique_ptr<Sending>& message : sending_) static_cast<void>(message.release());
 }
 
+// In one call: where ranks share cores, each call of MPI that finds nothing done gives the core away, and
+// what a dead rank does not take stays unsent.
 void MpiControlChannel::forget_sent() {
-  std::erase_if(sending_, [this](const std::unique_ptr<Sending>& message) {
-    int sent = 0;
-    const bool over = MPI_Test(&message->request, &sent, MPI_STATUS_IGNORE) != MPI_SUCCESS || sent != 0;
-    if (over) --unsent_[static_cast<size_t>(message->to)];
-    return over;
-  });
+  if (sending_.empty()) return;
+  finished_.resize(requests_.size());
+  int count = 0;
+  MPI_Testsome(static_cast<int>(requests_.size()), requests_.data(), &count, finished_.data(),
+               MPI_STATUSES_IGNORE);
+  size_t kept = 0;
+  for (size_t i = 0; i < requests_.size(); ++i) {
+    if (requests_[i] == MPI_REQUEST_NULL) {
+      --unsent_[static_cast<size_t>(sending_[i]->to)];
+      continue;
+    }
+    requests_[kept] = requests_[i];
+    std::swap(sending_[kept++], sending_[i]);
+  }
+  requests_.resize(kept);
+  sending_.resize(kept);
 }
 
 void MpiControlChannel::send(int32_t to, std::span<const std::byte> message) {
-  forget_sent();
   int32_t& unsent = unsent_[static_cast<size_t>(to)];
   if (unsent >= kMostUnsent) return;
   auto sending = std::make_unique<Sending>();
   sending->to = to;
   sending->bytes.assign(message.begin(), message.end());
+  MPI_Request request = MPI_REQUEST_NULL;
   const int failure = MPI_Isend(sending->bytes.data(), static_cast<int>(sending->bytes.size()), MPI_BYTE, to,
-                                kTag, group_, &sending->request);
+                                kTag, group_, &request);
   if (failure != MPI_SUCCESS) return;  // silence says the same to everybody
   ++unsent;
   sending_.push_back(std::move(sending));
+  requests_.push_back(request);
 }
 
 std::optional<std::vector<std::byte>> MpiControlChannel::receive() {
-  forget_sent();
   int arrived = 0;
   MPI_Message message = MPI_MESSAGE_NULL;
   MPI_Status envelope;
-  if (MPI_Improbe(MPI_ANY_SOURCE, kTag, group_, &arrived, &message, &envelope) != MPI_SUCCESS || arrived == 0)
+  if (MPI_Improbe(MPI_ANY_SOURCE, kTag, group_, &arrived, &message, &envelope) != MPI_SUCCESS ||
+      arrived == 0) {
+    forget_sent();  // once per look
     return std::nullopt;
+  }
   int bytes = 0;
   MPI_Get_count(&envelope, MPI_BYTE, &bytes);
   std::vector<std::byte> text(static_cast<size_t>(std::max(0, bytes)));
