@@ -70,7 +70,7 @@ std::string meetings_html(const std::vector<MeetingMark>& meetings) {
     if (met) legend += concat("<span style=\"--c:var(--g", g, ")\">", kGroups[g], "</span>");
   }
   return concat(
-      "<section>\n<h2>Ranks, side by side</h2>\n<p class=\"ev\">The last ", meetings.size(),
+      "<section>\n<h2>Ranks, side by side</h2>\n<p class=\"note\">The last ", meetings.size(),
       " collectives, in order. A line joins the ranks that met in one; of two that stand close together "
       "neither was first.</p>\n",
       meeting_picture(meetings), "<div class=\"legend\">", legend,

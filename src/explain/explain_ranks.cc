@@ -37,10 +37,11 @@ uint64_t last_of_group(const ExplainContext& context, int32_t rank, std::string_
   return found == context.last_entered.end() ? 0 : found->second;
 }
 
-// Members of the group that are recorded and have not come, though somebody waits. A collective that has
-// ended somewhere had everybody; a recorder that was read before says nothing about it.
+// Members of the group that have not come, though somebody waits. A collective that has ended somewhere had
+// everybody; a recorder that was read before says nothing about it. Where all who are recorded have come,
+// those who are not are missed.
 std::vector<int32_t> missing(const ExplainContext& context, const Meeting& meeting) {
-  std::vector<int32_t> ranks;
+  std::vector<int32_t> ranks, unrecorded;
   const bool ended = std::any_of(meeting.entered.begin(), meeting.entered.end(),
                                  [](const LedgerEntry* entry) { return entry->finished; });
   if (ended || meeting.number == 0) return ranks;
@@ -48,9 +49,9 @@ std::vector<int32_t> missing(const ExplainContext& context, const Meeting& meeti
     const bool came = std::any_of(meeting.entered.begin(), meeting.entered.end(),
                                   [&](const LedgerEntry* entry) { return entry->rank == rank; });
     if (came || last_of_group(context, rank, meeting.group) >= meeting.number) continue;
-    if (rank_entry(context.record, rank) != nullptr) ranks.push_back(rank);
+    (rank_entry(context.record, rank) != nullptr ? ranks : unrecorded).push_back(rank);
   }
-  return ranks;
+  return ranks.empty() ? unrecorded : ranks;
 }
 
 // The first collective that ranks entered differently, or that some of them never entered.
@@ -65,9 +66,10 @@ std::string first_difference(const ExplainContext& context) {
     }
     const std::vector<int32_t> absent = missing(context, meeting);
     if (absent.empty()) continue;
+    const uint64_t last = last_of_group(context, absent[0], meeting.group);
     return concat(who, ", ", names_of(absent),
                   context.record.faults.empty() ? " had not come when it was recorded" : " never came",
-                  "; the last there was ", last_of_group(context, absent[0], meeting.group));
+                  last > 0 ? concat("; the last there was ", last) : "");
   }
   return "";
 }

@@ -31,17 +31,18 @@ h2{font-size:17px;margin:0 0 10px}h3{font-size:13px;color:var(--soft);font-weigh
 .chip{display:inline-block;font-size:12px;line-height:1;padding:5px 9px;border-radius:999px;white-space:nowrap;font-weight:600}
 .seen{background:var(--seen);color:var(--seen-ink)}.rerun{background:var(--rerun);color:var(--rerun-ink)}
 .unknown{background:var(--unknown);color:var(--unknown-ink)}
+.note{color:var(--soft);margin:0 0 6px}
 .ev{margin:6px 0 0;padding-left:18px;color:var(--soft)}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:13.5px;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:5px 18px 5px 0;white-space:nowrap;border-bottom:1px solid var(--line)}
 th{color:var(--soft);font-weight:600}.r{text-align:right}tr:last-child td{border-bottom:0}
 pre{background:var(--code);border:1px solid var(--line);border-radius:8px;padding:12px 14px;overflow-x:auto;
 font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;margin:12px 0 0}
-.strips{display:flex;flex-wrap:wrap;gap:4px 48px}figure{margin:0;min-width:0;max-width:100%}
+.strips{display:flex;flex-wrap:wrap;gap:4px 32px}.strips h3{max-width:190px}figure{margin:0;min-width:0;max-width:100%}
 svg text{font:11px system-ui,-apple-system,"Segoe UI",sans-serif;fill:var(--soft)}
 .good{fill:var(--good)}.badc{fill:var(--bad)}.firstc{fill:var(--first)}.live{fill:var(--live)}.live2{fill:var(--live2)}
 .padc{fill:var(--pad)}.none{fill:var(--none)}.ring{fill:none;stroke:var(--first);stroke-width:2}
-.recvc{fill:var(--accent)}.recvd{stroke:var(--accent)}figcaption{font-size:12px;font-weight:600;max-width:230px;margin:2px 0 10px}
+.recvc{fill:var(--accent)}.recvd{stroke:var(--accent)}figcaption{font-size:12px;font-weight:600;max-width:190px;margin:2px 0 10px}
 .kind-softmax{fill:#7a5af5}.kind-gated_delta{fill:#12a0a8}.kind-other{fill:var(--line)}
 .g0{fill:var(--g0);stroke:var(--g0)}.g1{fill:var(--g1);stroke:var(--g1)}.g2{fill:var(--g2);stroke:var(--g2)}
 .g3{fill:var(--g3);stroke:var(--g3)}.g4{fill:var(--g4);stroke:var(--g4)}.g5{fill:var(--g5);stroke:var(--g5)}

@@ -91,6 +91,13 @@ TEST(Explain, NamesARankThatNeverCameToACollective) {
   EXPECT_TRUE(explanation.meetings.front().missing.empty());
   EXPECT_NE(explanation_html(explanation, kName).find("rank 1 did not come"), std::string::npos);
 
+  // Without rank 1's record it is missed all the same.
+  Record alone = record;
+  std::erase_if(alone.ranks, [](const RankEntry& rank) { return rank.rank == 1; });
+  std::erase_if(alone.ledger, [](const LedgerEntry& entry) { return entry.rank == 1; });
+  EXPECT_EQ(said(alone, "ranks"),
+            "collective 8 of experts: rank 0 entered all_gather of 61440 bf16, rank 1 never came [seen]");
+
   waits->finished = true;  // so everybody was there, and rank 1 was recorded before
   EXPECT_TRUE(explained(record).meetings.back().missing.empty());
 }

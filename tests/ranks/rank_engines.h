@@ -16,8 +16,8 @@ struct RankedWorkload {
   std::vector<Request> requests;
   std::vector<int64_t>
       arrivals;  // before which call of step() each request is added; empty: before the first
-  std::function<void(int32_t rank, EngineConfig& config)>
-      of_rank = nullptr;  // what a rank has otherwise; null: nothing
+  std::function<void(int32_t rank, EngineConfig& config)> of_rank =
+      nullptr;  // what a rank has otherwise; null: nothing
 };
 
 struct RankedOutcome {

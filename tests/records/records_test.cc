@@ -100,6 +100,27 @@ TEST(Records, AreKeptOfTheFirstFaultsOnly) {
   EXPECT_TRUE(engine->idle());
 }
 
+// As a control thread does for a rank that does not come back.
+TEST(Records, OfAStuckEngineAreWrittenFromOutside) {
+  const ModelFolder model(golden_folder("qwen3"));
+  const auto engine = make_engine(config_in(model.path(), model.path()));
+  ASSERT_NE(engine, nullptr);
+  ASSERT_TRUE(engine->add(greedy({1, 2, 3}, 8)).ok());
+  engine->step();
+  for (const int32_t missing : {0, 1}) {
+    const Fault fault{
+        .check = "G1", .moment = Moment::kGroup, .field = "participation", .rank = missing, .step = 9};
+    const Result<std::string> path =
+        engine->records().write_stuck({Code::kDevice, "it is stuck", std::make_shared<const Fault>(fault)});
+    ASSERT_TRUE(path.ok()) << path.status().message();
+    EXPECT_TRUE(path->ends_with("/lockstep-0-9.record")) << *path;
+    const Record record = read_record(*path).value();
+    ASSERT_EQ(record.faults.size(), 1u);
+    EXPECT_EQ(record.faults[0].message, "it is stuck");
+    EXPECT_EQ(record.faults[0].told, missing == 1) << "by a watch over the ranks";
+  }
+}
+
 TEST(Records, CanBeAskedForAtAnyTime) {
   const ModelFolder model(golden_folder("qwen3"));
   const auto engine = make_engine(config_in(model.path(), model.path()));
