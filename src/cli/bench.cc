@@ -222,7 +222,8 @@ Status run(const BenchFlags& flags) {
     return error(Code::kInvalidArgument, "bench: --level-steps is ", flags.level_steps,
                  "; expected 0 or at least 2");
   const EngineConfig given = LS_TRY(engine_config(flags.engine));
-  const EngineConfig sized = LS_TRY(bench_config(given, flags.chosen, options.tests));
+  const EngineConfig sized =
+      LS_TRY(bench_config(given, flags.chosen, options.tests, flags.level_steps > 0 ? kGuardCostRoom : 0));
   const std::unique_ptr<Engine> engine = LS_TRY(Engine::create(sized));
   const int64_t proof_replays = engine->runner().replays();
   const BenchReport report = LS_TRY(run_bench(*engine, options));

@@ -130,14 +130,14 @@ Status Binder::bind(const ConsumerSpec& consumer, std::initializer_list<FieldTar
 
 Result<std::span<const std::byte>> Binder::value_bytes(const ConsumerSpec& consumer, FieldId id,
                                                        GroupId group) const {
-  LS_TRY(declared(consumer, id, Feed::kValue, group));
+  if (!declared_next(consumer, id, Feed::kValue, group)) LS_TRY(declared(consumer, id, Feed::kValue, group));
   const ImageLayout::Place& place = plan_.layout().place(id, group);
   if (log_ != nullptr) {
-    const auto use = std::find_if(consumer.fields.begin(), consumer.fields.end(),
-                                  [&](const FieldUse& u) { return u.field == id && u.feed == Feed::kValue; });
+    // Where the rule is switched off, a field that no line declares.
+    const bool has_line = next_use_ <= consumer.fields.size();
     log_->add({.consumer = &consumer,
                .kind = Binding::Kind::kValue,
-               .freeze = use == consumer.fields.end() ? Freeze::kExact : use->freeze,
+               .freeze = has_line ? consumer.fields[next_use_ - 1].freeze : Freeze::kExact,
                .field = id,
                .group = group,
                .offset = place.offset,

@@ -59,10 +59,24 @@ bool within(const FieldInfo& info, Freeze freeze, const std::byte* captured, con
 
 }  // namespace
 
+Digest digest_of(std::span<const Binding> bindings) {
+  Digest digest = bindings.size();
+  for (const Binding& each : bindings) {
+    const auto what = static_cast<uint64_t>(each.kind) | static_cast<uint64_t>(each.field) << 8 |
+                      static_cast<uint64_t>(each.group.get()) << 16;
+    digest = mix64(digest ^ reinterpret_cast<uintptr_t>(each.consumer),
+                   reinterpret_cast<uintptr_t>(each.name.data()) ^ what);
+    digest = mix64(digest ^ static_cast<uint64_t>(each.offset) ^ static_cast<uint64_t>(each.elements) << 32,
+                   static_cast<uint64_t>(each.value));
+  }
+  return digest;
+}
+
 CapturedStep::CapturedStep(const StepPlan& plan, const PreparedStep& prepared,
                            std::span<const Binding> bindings)
     : prepared_(prepared),
       bindings_(bindings.begin(), bindings.end()),
+      bindings_digest_(digest_of(bindings)),
       image_(plan.image().begin(), plan.image().end()) {
   for (size_t i = 0; i < bindings.size(); ++i) {
     const Binding& binding = bindings[i];

@@ -30,6 +30,7 @@ class CapturedStep {
   Status check(const StepPlan& plan, const PreparedStep& prepared, std::span<const Binding> bindings) const;
 
   std::span<const Binding> bindings() const { return bindings_; }
+  Digest bindings_digest() const { return bindings_digest_; }
 
  private:
   // A field that was read on the host.
@@ -45,10 +46,15 @@ class CapturedStep {
 
   PreparedStep prepared_;
   std::vector<Binding> bindings_;
+  Digest bindings_digest_ = 0;
   std::vector<Held> held_;         // the kValue bindings, in their order
   std::vector<std::byte> values_;  // theirs
   std::vector<std::byte> image_;   // the plan's, to name what was frozen
 };
+
+// Of what was handed out, cheap enough for every step. It means something in this process only: it is made
+// from addresses of specs and of static text.
+Digest digest_of(std::span<const Binding> bindings);
 
 // Why a step may not be captured; empty: it may. A live field that is read by value and not as a bound would
 // be frozen, so its consumer stays out of graphs.

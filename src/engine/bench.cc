@@ -239,7 +239,7 @@ Result<Measured> measure(Engine& engine, const BenchTest& test, const BenchOptio
 std::string BenchTest::name() const { return concat(kind == Kind::kPrefill ? "pp" : "tg", tokens); }
 
 Result<EngineConfig> bench_config(const EngineConfig& config, const ChosenSizes& chosen,
-                                  std::vector<BenchTest>& tests) {
+                                  std::vector<BenchTest>& tests, int32_t room) {
   EngineConfig sized = config;
   int32_t longest_prompt = 1, widest = 1;
   for (const BenchTest& test : tests) {
@@ -253,7 +253,8 @@ Result<EngineConfig> bench_config(const EngineConfig& config, const ChosenSizes&
   for (BenchTest& test : tests) {
     if (test.kind == BenchTest::Kind::kPrefill) test.depth = round_up(test.depth, sized.chunk_size);
     rows = std::max(rows, std::min<int64_t>(int64_t{test.batch} * prompt_len(test), kMaxChunk));
-    const int64_t longest = int64_t{prompt_len(test)} + drawn_tokens(test, sized.chunk_size);
+    const int64_t longest =
+        std::max<int64_t>(room, int64_t{prompt_len(test)} + drawn_tokens(test, sized.chunk_size));
     length = std::max(length, longest);
     pages = std::max(pages, test.batch * ceil_div<int64_t>(longest, std::max(1, config.page_size)));
   }

@@ -68,9 +68,10 @@ struct ChosenSizes {
 
 // Sizes that hold the tests and little more: a prompt of up to 2048 tokens is one chunk. A depth before a
 // prefill is rounded up to whole chunks in `tests`, since only whole steps are timed.
-// Errors: kInvalidArgument for tests without tokens, batches or repetitions.
+// `room`: tokens that each sequence has room for at least. Errors: kInvalidArgument for tests without tokens,
+// batches or repetitions.
 Result<EngineConfig> bench_config(const EngineConfig& config, const ChosenSizes& chosen,
-                                  std::vector<BenchTest>& tests);
+                                  std::vector<BenchTest>& tests, int32_t room = 0);
 
 // Errors: as Engine::add; kInternal when a step fails; kResourceExhausted without memory for the roofs.
 Result<BenchReport> run_bench(Engine& engine, const BenchOptions& options);

@@ -28,9 +28,25 @@ double ratio_of(const std::vector<double>& of, const std::vector<double>& to,
   return median_of(a) / median_of(b);
 }
 
+Result<std::vector<uint64_t>> add_requests(Engine& engine, const GuardCostOptions& options,
+                                           std::mt19937_64& random) {
+  std::vector<uint64_t> ids;
+  const auto vocab = static_cast<uint64_t>(engine.model().spec.vocab);
+  for (int32_t b = 0; b < options.batch; ++b) {
+    Request request{.max_tokens = options.longest - kPrompt, .temperature = 0, .ignore_eos = true};
+    for (int32_t i = 0; i < kPrompt; ++i)
+      request.prompt_ids.push_back(static_cast<int32_t>(1 + random() % (vocab - 1)));
+    ids.push_back(LS_TRY(engine.add(request)));
+  }
+  return ids;
+}
+
 }  // namespace
 
 Result<LevelRatio> guard_cost(Engine& engine, const GuardCostOptions& options) {
+  if (options.longest <= kPrompt)
+    return error(Code::kInvalidArgument, "bench: levels are compared with sequences of ", options.longest,
+                 " tokens; expected more than ", kPrompt, "; raise --max-model-len or --num-pages");
   StepRunner& runner = engine.executor().runner();
   const GuardLevel before = runner.level();
   LevelRatio result{.batch = options.batch};
@@ -41,16 +57,7 @@ Result<LevelRatio> guard_cost(Engine& engine, const GuardCostOptions& options) {
   std::vector<uint64_t> ids;
   int64_t eager = 0;
   while (static_cast<int64_t>(of.size() + to.size()) < options.steps) {
-    if (!engine.has_work()) {
-      ids.clear();
-      for (int32_t b = 0; b < options.batch; ++b) {
-        Request request{.max_tokens = options.longest - kPrompt, .temperature = 0, .ignore_eos = true};
-        for (int32_t i = 0; i < kPrompt; ++i)
-          request.prompt_ids.push_back(
-              static_cast<int32_t>(1 + random() % static_cast<uint64_t>(engine.model().spec.vocab - 1)));
-        ids.push_back(LS_TRY(engine.add(request)));
-      }
-    }
+    if (!engine.has_work()) ids = LS_TRY(add_requests(engine, options, random));
     const bool first = to.size() <= of.size();
     runner.set_level(first ? result.to : result.of);
     const int64_t start = now_ns();

@@ -19,10 +19,13 @@ struct LevelRatio {
   double high = 0;
 };
 
+// Tokens that a sequence should have room for, so that most steps are replayed decode steps.
+inline constexpr int32_t kGuardCostRoom = 256;
+
 struct GuardCostOptions {
   int32_t batch = 1;
   int64_t steps = 4000;
-  int32_t longest = 256;  // tokens of a sequence; then it begins anew
+  int32_t longest = kGuardCostRoom;  // tokens of a sequence; then it begins anew
   uint64_t seed = 0;
   ProgressOptions progress;
 };

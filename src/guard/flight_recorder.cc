@@ -5,26 +5,12 @@
 
 #include "base/clock.h"
 #include "base/math.h"
+#include "contract/replay_check.h"
 
 namespace lockstep {
 namespace {
 
 constexpr int64_t kAlignment = 64;
-
-// A digest of what was handed out, cheap enough for every step. Names are static text: equal places, equal
-// names. It never leaves this process.
-Digest digest_of(std::span<const Binding> bindings) {
-  Digest digest = bindings.size();
-  for (const Binding& each : bindings) {
-    const auto what = static_cast<uint64_t>(each.kind) | static_cast<uint64_t>(each.field) << 8 |
-                      static_cast<uint64_t>(each.group.get()) << 16;
-    digest = mix64(digest ^ reinterpret_cast<uintptr_t>(each.consumer),
-                   reinterpret_cast<uintptr_t>(each.name.data()) ^ what);
-    digest = mix64(digest ^ static_cast<uint64_t>(each.offset) ^ static_cast<uint64_t>(each.elements) << 32,
-                   static_cast<uint64_t>(each.value));
-  }
-  return digest;
-}
 
 // Copies what fits and gives how many that were.
 template <typename T>
@@ -168,12 +154,12 @@ void FlightRecorder::prepared(const Prepared& step) {
   slot.reason_bytes = copy_front(std::span(step.reason.data(), step.reason.size()), kReason,
                                  reinterpret_cast<std::byte*>(slot.reason.data()));
   slot.graph_key = step.graph_key;
-  slot.binding_set = step.bindings.empty() ? 0 : keep_bindings(step.bindings);
+  slot.binding_set = step.bindings.empty() ? 0 : keep_bindings(step.bindings, step.bindings_digest);
   slot.prepared.store(serial_, std::memory_order_release);
 }
 
-uint64_t FlightRecorder::keep_bindings(std::span<const Binding> bindings) {
-  const Digest digest = digest_of(bindings);
+uint64_t FlightRecorder::keep_bindings(std::span<const Binding> bindings, Digest digest) {
+  if (digest == 0) digest = digest_of(bindings);
   const auto same = [digest](const BindingSet& set) { return set.number > 0 && set.digest == digest; };
   if (!same(sets_[last_set_])) {
     const auto found = std::find_if(sets_.begin(), sets_.end(), same);

@@ -57,6 +57,7 @@ class FlightRecorder {
     std::string_view reason{};
     Digest graph_key = 0;
     std::span<const Binding> bindings;
+    Digest bindings_digest = 0;  // where it is known already; 0: digest_of(bindings) is computed
   };
   void prepared(const Prepared& step);
 
@@ -134,7 +135,7 @@ class FlightRecorder {
   std::byte* at(size_t slot, int64_t place) const;
   size_t take_slot();
   void forget_up_to(uint64_t serial);
-  uint64_t keep_bindings(std::span<const Binding> bindings);
+  uint64_t keep_bindings(std::span<const Binding> bindings, Digest digest);
   bool read_slot(size_t slot, uint64_t& serial, StepEntry& step, StepTime& time) const;
   void read_sets(Record& record) const;
   BindingEntry entry_of(const BindingSet& set, const Binding& binding) const;

@@ -114,10 +114,14 @@ Status StepRunner::run(const StepPlan& plan, const StepProgram& program, const L
                    last_.replayed ? found->second.captured.bindings() : std::span<const Binding>()));
   }
   if (recorder_ != nullptr) {
+    const CapturedStep* captured = last_.replayed ? &found->second.captured : nullptr;
+    const bool as_captured = captured != nullptr && bindings_.all().data() == captured->bindings().data() &&
+                             bindings_.all().size() == captured->bindings().size();
     recorder_->prepared({.run = last_.replayed ? RunKind::kReplayed : RunKind::kEager,
                          .reason = last_.eager_reason,
                          .graph_key = digest_of(key),
-                         .bindings = bindings_.all()});
+                         .bindings = bindings_.all(),
+                         .bindings_digest = as_captured ? captured->bindings_digest() : 0});
   }
   if (last_.replayed && reports) {
     LS_TRY(hold_to_capture(plan, program, on, found->second));

@@ -81,8 +81,8 @@ Status refuse(const Binder& binder, const ConsumerSpec& consumer, std::string_vi
 Result<ContextCut> bind_cut(const Binder& binder, const ConsumerSpec& consumer, const ContextGroup& context) {
   ContextCut cut;
   cut.ranks = LS_TRY(binder.value(consumer, field::cp_ranks));
-  cut.rank = LS_TRY(binder.value(consumer, field::cp_rank));
   if (!cut.shared()) return cut;
+  cut.rank = LS_TRY(binder.value(consumer, field::cp_rank));
   if (context.group == nullptr || cut.ranks != context.group->size()) {
     const int32_t ranks = context.group == nullptr ? 1 : context.group->size();
     LS_TRY(refuse(binder, consumer, "cp_ranks", concat("rows shared by ", ranks, ", the ranks of the group"),
