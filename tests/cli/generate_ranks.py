@@ -9,13 +9,18 @@ import tempfile
 import time
 
 PROMPTS = ['Once upon a time', 'The king', 'There was a tailor who']
+# Of 5, 5, 8 and 8 tokens for the first replica, 7, 5, 11 and 7 for the second: the second field report's.
+FIELD_REPORT_2 = ['Once upon a time there', 'In the wood there lived an old', 'There was a tailor who',
+                  'He went into the forest', 'A poor man had two children and no',
+                  'A poor man had two children and no bread to eat', 'The wolf came to the door and said',
+                  'The wolf came to the door and']
 LAYOUTS = [['--tp', '2'], ['--dp', '2'], ['--dp', '2', '--ep'], ['--tp', '2', '--dp', '2', '--ep'], ['--cp', '2'],
            ['--tp', '2', '--cp', '2']]
 
 
-def generate(lockstep, *more):
+def generate(lockstep, *more, prompts=PROMPTS):
     words = [lockstep, 'generate', '--json', '--temperature', '0', '-n', '12', '--logprobs', '1', *more]
-    for prompt in PROMPTS:
+    for prompt in prompts:
         words += ['-p', prompt]
     ended = subprocess.run(words, capture_output=True, text=True, timeout=240)
     if ended.returncode != 0:
@@ -64,6 +69,11 @@ def main(lockstep):
     for layout in LAYOUTS:
         ranks = generate(lockstep, *layout)
         check(' '.join(layout), ranks == alone, f'{ranks}; expected {alone}')
+    # Poison before every launch; rows beyond the last sequence are zero behind it, or this is a fault.
+    full = ('--guard', 'full', '--dtype', 'float32')
+    four = generate(lockstep, '--tp', '2', '--dp', '2', '--ep', *full, prompts=FIELD_REPORT_2)
+    alone = generate(lockstep, *full, prompts=FIELD_REPORT_2)
+    check('the second field report, at level full', four == alone and len(alone) == 8, f'{four}; expected {alone}')
     asked = records(lockstep)
     check('SIGUSR1 makes every rank write a record', asked == ['0', '1'], asked)
     plain, shared = memory(lockstep), memory(lockstep, '--tp', '2', '--dp', '2', '--ep')
