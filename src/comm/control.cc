@@ -135,8 +135,9 @@ void Control::end_if_stuck() {
     if (leaving_) return;
     why = closed_;
   }
-  channel_->flush();
-  closed_at_ = 0;  // once
+  if (options_.last) options_.last(why);
+  channel_->flush();  // which others may no longer take part in
+  closed_at_ = 0;     // once
   options_.end(why);
 }
 

@@ -27,6 +27,7 @@ struct ControlOptions {
   std::function<void(const Status&)> fail;      // closes the mesh, so that collectives end
   std::function<void(const std::string&)> say;  // a report of several lines, to whoever looks after the ranks
   std::function<void(const Status&)> end;       // ends the process: its compute thread did not come back
+  std::function<void(const Status&)> last{};  // before that, and before anything is waited for; null: nothing
   int64_t grace = 1'000'000'000;  // ns that the compute thread has to come back after the mesh was closed
 };
 

@@ -32,14 +32,13 @@ Result<std::unique_ptr<RankSession>> RankSession::begin(const MeshShape& shape,
   const auto say = [rank = mesh.rank()](const std::string& report) {
     std::fprintf(stderr, "lockstep: rank %d reports:\n%s", static_cast<int>(rank), report.c_str());
   };
-  const auto end = [rank = mesh.rank(), end_process = std::move(end_process),
-                    words = session->last_words_](const Status& why) {
-    {
-      const std::lock_guard lock(words->mutex);
-      if (words->say) words->say(why);
-    }
+  const auto last = [rank = mesh.rank(), words = session->last_words_](const Status& why) {
     std::fprintf(stderr, "lockstep: rank %d does not come back and is ended: %s\n", static_cast<int>(rank),
                  why.message().c_str());
+    const std::lock_guard lock(words->mutex);
+    if (words->say) words->say(why);
+  };
+  const auto end = [end_process = std::move(end_process)](const Status& why) {
     end_process(exit_code_of(why));
   };
   session->control_ =
@@ -49,6 +48,7 @@ Result<std::unique_ptr<RankSession>> RankSession::begin(const MeshShape& shape,
                                                .fail = [&mesh](const Status& why) { mesh.fail(why); },
                                                .say = say,
                                                .end = end,
+                                               .last = last,
                                                .grace = kGrace});
   return session;
 }

@@ -167,6 +167,7 @@ Status run_rank(const Drill& drill, const RankPart& part) {
     part.end_with(code);
     ::_exit(code);
   }));
+  session->set_last_words([](const Status&) { std::fprintf(stderr, "drill: last words\n"); });
   const Status how = session->leave(Steps(*session, drill).run());
   part.end_with(exit_code_of(how));  // before the mesh ends, which waits for ranks that may be lost
   return how;

@@ -134,6 +134,8 @@ def hold(drill, command, ranks, phase, limits):
             wrong.append(f'nobody says "{drill.says}"')
         if drill.says and named is not None and named - since > limits.notice:
             wrong.append(f'named after {named - since:.1f} s')
+        if drill.name.endswith(': spin') and run.first('drill: last words', since) is None:
+            wrong.append('the stuck rank says no last words')
         code = run.process.returncode
         if code != drill.code:
             wrong.append(f'exit code {code}, expected {drill.code}')
