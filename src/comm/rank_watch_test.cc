@@ -13,7 +13,7 @@ constexpr MeshShape kFour{.tp = 2, .dp = 2};
 // Ranks that beat every 250 ms, as one of them sees it, on a clock that the test owns.
 class Ranks {
  public:
-  Ranks(int32_t me, int32_t ranks) : watch_(shape_of(ranks), me, WatchLimits{}), me_(me) {
+  Ranks(int32_t me, int32_t ranks) : watch_(shape_of(ranks), me, WatchLimits{}) {
     for (int32_t rank = 0; rank < ranks; ++rank)
       beats_.push_back({.rank = rank, .phase = RankPhase::kDecode, .epoch = 17});
   }
@@ -54,7 +54,6 @@ class Ranks {
   }
 
   RankWatch watch_;
-  int32_t me_;
   int32_t muted_ = -1;
   int32_t slow_ = -1;
   int64_t slow_ms_ = 0;
