@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
-#include <iostream>
 #include <random>
 
 #include "../support/engines.h"
@@ -53,15 +52,7 @@ void expect_as_alone(RankedWorkload workload) {
   const RankedOutcome alone = run_ranked(workload);
   ASSERT_EQ(alone.errors, std::vector<std::string>());
   workload.shape = kFieldReport;
-  const RankedOutcome ranked = run_ranked(workload);
-  ASSERT_EQ(ranked.errors, std::vector<std::string>());
-  const Comparison comparison = compare(alone, ranked);
-  EXPECT_EQ(comparison.differences, std::vector<std::string>());
-  EXPECT_GT(comparison.tokens, 0);
-  EXPECT_GT(ranked.replays, 0);
-  std::cout << comparison.tokens << " tokens the same in " << ranked.steps << " steps, " << ranked.replays
-            << " replays of all ranks, " << comparison.near_ties << " near ties, log probabilities within "
-            << comparison.largest << "\n";
+  expect_same(alone, workload);
 }
 
 TEST(FieldReport2, GivesTheTokensOfOneRankAloneOnTheStoryteller) {

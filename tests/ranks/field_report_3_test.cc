@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
-#include <iostream>
 #include <random>
 
 #include "../support/engines.h"
@@ -47,25 +46,14 @@ class FieldReport3 : public ::testing::TestWithParam<Case> {};
 TEST_P(FieldReport3, GivesTheTokensOfOneRankAlone) {
   const bool long_run = std::getenv("LOCKSTEP_LONG") != nullptr;
   std::mt19937_64 random(kSeed);
-  int64_t tokens = 0, near_ties = 0;
-  double largest = 0;
   for (int32_t sequences = 1; sequences <= 8; sequences += long_run ? 1 : 7) {
     SCOPED_TRACE(sequences);
     RankedWorkload workload = workload_of(GetParam(), sequences, random);
     const RankedOutcome alone = run_ranked(workload);
     ASSERT_EQ(alone.errors, std::vector<std::string>());
     workload.shape = {.cp = GetParam().ranks};
-    const RankedOutcome shared = run_ranked(workload);
-    ASSERT_EQ(shared.errors, std::vector<std::string>());
-    const Comparison comparison = compare(alone, shared);
-    EXPECT_EQ(comparison.differences, std::vector<std::string>());
-    tokens += comparison.tokens;
-    near_ties += comparison.near_ties;
-    largest = std::max(largest, comparison.largest);
+    expect_same(alone, workload);
   }
-  EXPECT_GT(tokens, 0);
-  std::cout << tokens << " tokens the same, " << near_ties << " near ties, log probabilities within "
-            << largest << "\n";
 }
 
 std::vector<Case> cases() {

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
-#include <iostream>
 #include <random>
 
 #include "../support/engines.h"
@@ -89,15 +88,7 @@ TEST_P(Layouts, GiveTheTokensOfOneRankAlone) {
   for (const MeshShape& shape : shapes) {
     SCOPED_TRACE(describe(shape));
     workload.shape = shape;
-    const RankedOutcome ranked = run_ranked(workload);
-    ASSERT_EQ(ranked.errors, std::vector<std::string>());
-    const Comparison comparison = compare(alone, ranked);
-    EXPECT_EQ(comparison.differences, std::vector<std::string>());
-    EXPECT_GT(comparison.tokens, 0);
-    EXPECT_GT(ranked.replays, 0);
-    std::cout << each.name << ", " << describe(shape) << ": " << comparison.tokens << " tokens the same, "
-              << comparison.near_ties << " near ties, log probabilities within " << comparison.largest
-              << "\n";
+    expect_same(alone, workload);
   }
 }
 

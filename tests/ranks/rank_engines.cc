@@ -1,7 +1,10 @@
 #include "rank_engines.h"
 
+#include <gtest/gtest.h>
+
 #include <chrono>
 #include <cmath>
+#include <iostream>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -123,6 +126,18 @@ Comparison compare(const RankedOutcome& reference, const RankedOutcome& other) {
     }
   }
   return result;
+}
+
+void expect_same(const RankedOutcome& reference, const RankedWorkload& workload) {
+  const RankedOutcome ranked = run_ranked(workload);
+  ASSERT_EQ(ranked.errors, std::vector<std::string>());
+  const Comparison comparison = compare(reference, ranked);
+  EXPECT_EQ(comparison.differences, std::vector<std::string>());
+  EXPECT_GT(comparison.tokens, 0);
+  EXPECT_GT(ranked.replays, 0);
+  std::cout << describe(workload.shape) << ": " << comparison.tokens << " tokens the same in " << ranked.steps
+            << " steps, " << ranked.replays << " replays of all ranks, " << comparison.near_ties
+            << " near ties, log probabilities within " << comparison.largest << "\n";
 }
 
 }  // namespace lockstep::testing

@@ -40,4 +40,8 @@ struct Comparison {
 };
 Comparison compare(const RankedOutcome& reference, const RankedOutcome& other);
 
+// Runs the workload and expects no rank to fail, some replays, and what the reference has drawn. Prints a
+// line.
+void expect_same(const RankedOutcome& reference, const RankedWorkload& workload);
+
 }  // namespace lockstep::testing
