@@ -44,7 +44,7 @@ void add_in_order(std::span<const float> parts, std::span<float> sum) {
 // Everybody gets everything and adds it up.
 Status reduce_in_one(const AllReduceArgs& args, std::span<float> x, std::span<float> scratch) {
   const std::span<float> parts = scratch.first(x.size() * static_cast<size_t>(args.group->size()));
-  LS_TRY(args.group->all_gather(as_sent(x), std::as_writable_bytes(parts), DType::kF32));
+  LS_TRY(args.group->all_gather(as_sent(x), std::as_writable_bytes(parts), DType::kF32, args.at));
   add_in_order(parts, x);
   return {};
 }
@@ -62,10 +62,10 @@ Status reduce_in_two(const AllReduceArgs& args, std::span<float> x, std::span<fl
     std::fill(whole.begin() + static_cast<std::ptrdiff_t>(x.size()), whole.end(), 0.0f);
   }
   LS_TRY(args.group->all_to_all(as_sent(whole), std::as_writable_bytes(parts),
-                                static_cast<int64_t>(block * sizeof(float)), DType::kF32));
+                                static_cast<int64_t>(block * sizeof(float)), DType::kF32, args.at));
   const std::span<float> mine = whole.subspan(block * static_cast<size_t>(args.group->rank()), block);
   add_in_order(parts, mine);
-  LS_TRY(args.group->all_gather(as_sent(mine), std::as_writable_bytes(whole), DType::kF32));
+  LS_TRY(args.group->all_gather(as_sent(mine), std::as_writable_bytes(whole), DType::kF32, args.at));
   if (x.size() != all) std::copy_n(whole.begin(), x.size(), x.begin());
   return {};
 }
@@ -78,14 +78,14 @@ void run_all_reduce(const AllReduceArgs& args, Worker) {
 }
 
 void run_gather_rows(const GatherRowsOfRanksArgs& args, Worker) {
-  const Status done = args.group->all_gather(bytes_of(args.x), space_of(args.out), args.x.dtype);
+  const Status done = args.group->all_gather(bytes_of(args.x), space_of(args.out), args.x.dtype, args.at);
   if (!done.ok()) spoil(args.out);
 }
 
 void run_scatter_sum(const ScatterSumArgs& args, Worker) {
   const std::span<float> parts = floats_of(args.scratch).first(floats_of(args.x).size());
-  const Status done =
-      args.group->all_to_all(bytes_of(args.x), std::as_writable_bytes(parts), args.out.bytes(), DType::kF32);
+  const Status done = args.group->all_to_all(bytes_of(args.x), std::as_writable_bytes(parts),
+                                             args.out.bytes(), DType::kF32, args.at);
   if (!done.ok()) return spoil(args.out);
   add_in_order(parts, floats_of(args.out));
 }
@@ -95,7 +95,7 @@ void run_gather_columns(const GatherColumnsArgs& args, Worker) {
   const int64_t rows = args.x.dim(0), columns = args.x.dim(1), width = args.out.dim(1);
   const std::span<float> parts =
       floats_of(args.scratch).first(x.size() * static_cast<size_t>(args.group->size()));
-  const Status done = args.group->all_gather(as_sent(x), std::as_writable_bytes(parts), DType::kF32);
+  const Status done = args.group->all_gather(as_sent(x), std::as_writable_bytes(parts), DType::kF32, args.at);
   if (!done.ok()) return spoil(args.out);
   for (int64_t rank = 0; rank * columns < width; ++rank) {
     const int64_t count = std::min(columns, width - rank * columns);
@@ -148,7 +148,7 @@ Status all_reduce(const Launcher& on, const AllReduceArgs& args, std::string_vie
   if (args.group->size() == 1) return {};
   LS_TRY(check_workspace("all_reduce", args.scratch,
                          all_reduce_scratch_bytes(args.x.dim(0), args.x.dim(1), args.group->size())));
-  launch(on.stream, kAllReduceSpec, stage, run_all_reduce, args, Parts::kOne);
+  launch_collective(on, kAllReduceSpec, stage, run_all_reduce, args);
   return {};
 }
 
@@ -157,7 +157,7 @@ Status gather_rows_of_ranks(const Launcher& on, const GatherRowsOfRanksArgs& arg
   LS_CHECK(args.group != nullptr, kOp, " in no group");
   LS_TRY(check_dtype(kOp, "out", args.out, args.x.dtype));
   LS_TRY(check_rows(kOp, {"x", args.x, ""}, {"out", args.out, ""}, args.group->size()));
-  launch(on.stream, kGatherRowsOfRanksSpec, stage, run_gather_rows, args, Parts::kOne);
+  launch_collective(on, kGatherRowsOfRanksSpec, stage, run_gather_rows, args);
   return {};
 }
 
@@ -167,7 +167,7 @@ Status scatter_sum(const Launcher& on, const ScatterSumArgs& args, std::string_v
   LS_TRY(check_rows("scatter_sum", {"out", args.out, ""}, {"x", args.x, ""}, args.group->size()));
   LS_TRY(check_workspace("scatter_sum", args.scratch,
                          scatter_sum_scratch_bytes(args.out.dim(0), args.out.dim(1), args.group->size())));
-  launch(on.stream, kScatterSumSpec, stage, run_scatter_sum, args, Parts::kOne);
+  launch_collective(on, kScatterSumSpec, stage, run_scatter_sum, args);
   return {};
 }
 
@@ -184,7 +184,7 @@ Status gather_columns(const Launcher& on, const GatherColumnsArgs& args, std::st
   }
   LS_TRY(check_workspace("gather_columns", args.scratch,
                          gather_columns_scratch_bytes(args.x.dim(0), args.x.dim(1), args.group->size())));
-  launch(on.stream, kGatherColumnsSpec, stage, run_gather_columns, args, Parts::kOne);
+  launch_collective(on, kGatherColumnsSpec, stage, run_gather_columns, args);
   return {};
 }
 

@@ -9,11 +9,21 @@
 
 namespace lockstep {
 
+// Launches an op whose Args have a place in the step for ranks to compare, `at`: that of the launch. On one
+// thread: communicators have one owner.
+template <typename Args>
+void launch_collective(const Launcher& on, const OpSpec& spec, std::string_view stage, Kernel<Args> kernel,
+                       Args args) {
+  args.at = {.stage = stage, .layer = on.stream.layer()};
+  launch(on.stream, spec, stage, kernel, args, Parts::kOne);
+}
+
 // x [T, E] f32 becomes the sum over the ranks of `group`. In a group of one nothing is launched.
 struct AllReduceArgs {
   TensorView x;        // [T, E] f32, in and out, contiguous
   TensorView scratch;  // at least all_reduce_scratch_bytes()
   Communicator* group = nullptr;
+  CallSite at;  // of the launch, which sets it
 };
 
 // out [n * T, E]: the rows of every rank, in order of ranks. Any dtype.
@@ -21,6 +31,7 @@ struct GatherRowsOfRanksArgs {
   TensorView x;    // [T, E], contiguous
   TensorView out;  // [n * T, E], contiguous
   Communicator* group = nullptr;
+  CallSite at;  // of the launch, which sets it
 };
 
 // out [T, E] f32: the sum over ranks of the rows of x that are this rank's; the way back of
@@ -30,6 +41,7 @@ struct ScatterSumArgs {
   TensorView out;      // [T, E] f32, contiguous
   TensorView scratch;  // at least scatter_sum_scratch_bytes()
   Communicator* group = nullptr;
+  CallSite at;  // of the launch, which sets it
 };
 
 // out [R, V] f32: the columns of every rank side by side. Each brings C columns; those past V, which the last
@@ -39,12 +51,14 @@ struct GatherColumnsArgs {
   TensorView out;      // [R, V] f32, contiguous; V <= n * C
   TensorView scratch;  // at least gather_columns_scratch_bytes()
   Communicator* group = nullptr;
+  CallSite at;  // of the launch, which sets it
 };
 
 inline constexpr OpArg kAllReduceArgs[] = {
     {LS_ARG(AllReduceArgs, x), .access = Access::kReadWrite, .dims = "TE"},
     {LS_ARG(AllReduceArgs, scratch), .access = Access::kWrite, .dims = "W", .rows = RowsTouched::kNone},
     {LS_ARG(AllReduceArgs, group), .rows = RowsTouched::kNone},
+    {LS_ARG(AllReduceArgs, at), .rows = RowsTouched::kNone},
 };
 inline constexpr OpSpec kAllReduceSpec{.name = "all_reduce",
                                        .args = kAllReduceArgs,
@@ -57,6 +71,7 @@ inline constexpr OpArg kGatherRowsOfRanksArgs[] = {
     {LS_ARG(GatherRowsOfRanksArgs, x), .access = Access::kRead, .dims = "TE"},
     {LS_ARG(GatherRowsOfRanksArgs, out), .access = Access::kWrite, .dims = "NE"},
     {LS_ARG(GatherRowsOfRanksArgs, group), .rows = RowsTouched::kNone},
+    {LS_ARG(GatherRowsOfRanksArgs, at), .rows = RowsTouched::kNone},
 };
 inline constexpr OpSpec kGatherRowsOfRanksSpec{.name = "gather_rows_of_ranks",
                                                .args = kGatherRowsOfRanksArgs,
@@ -68,6 +83,7 @@ inline constexpr OpArg kScatterSumArgs[] = {
     {LS_ARG(ScatterSumArgs, out), .access = Access::kWrite, .dims = "TE"},
     {LS_ARG(ScatterSumArgs, scratch), .access = Access::kWrite, .dims = "W", .rows = RowsTouched::kNone},
     {LS_ARG(ScatterSumArgs, group), .rows = RowsTouched::kNone},
+    {LS_ARG(ScatterSumArgs, at), .rows = RowsTouched::kNone},
 };
 inline constexpr OpSpec kScatterSumSpec{.name = "scatter_sum",
                                         .args = kScatterSumArgs,
@@ -80,6 +96,7 @@ inline constexpr OpArg kGatherColumnsArgs[] = {
     {LS_ARG(GatherColumnsArgs, out), .access = Access::kWrite, .dims = "RV"},
     {LS_ARG(GatherColumnsArgs, scratch), .access = Access::kWrite, .dims = "W", .rows = RowsTouched::kNone},
     {LS_ARG(GatherColumnsArgs, group), .rows = RowsTouched::kNone},
+    {LS_ARG(GatherColumnsArgs, at), .rows = RowsTouched::kNone},
 };
 inline constexpr OpSpec kGatherColumnsSpec{.name = "gather_columns",
                                            .args = kGatherColumnsArgs,

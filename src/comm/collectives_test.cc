@@ -102,11 +102,11 @@ TEST(Collectives, OfARankWithoutRowsAreEnteredAllTheSame) {
 
     EXPECT_EQ(
         group->status().message(),
-        "G1 tp: collective 1 is all_gather of 8 f32 on rank 1; expected all_gather of 0 f32, as on rank "
-        "0\n"
-        "rank  op          root  dtype  count  collective\n"
-        "   0  all_gather     -  f32        0           1\n"
-        "   1  all_gather     -  f32        8           1  differs");
+        "G1 tp: collective 1 is all_gather of 8 f32 at test on rank 1; expected all_gather of 0 f32 at test, "
+        "as on rank 0\n"
+        "rank  op          root  dtype  count  collective  of\n"
+        "   0  all_gather     -  f32        0           1  test\n"
+        "   1  all_gather     -  f32        8           1  test  differs");
   });
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <span>
 #include <string_view>
@@ -37,20 +38,26 @@ class Communicator {
   int32_t size() const { return static_cast<int32_t>(group_.members.size()); }
   std::span<const int32_t> members() const { return group_.members; }  // their ranks in the world
 
-  // What a collective carries, for the ledger: bytes are counted in elements of `dtype`.
+  // What a collective carries, for the ledger: bytes are counted in elements of `dtype`. `at` says where in
+  // a step it stands, and is compared like the rest: collectives that differ in nothing else are told apart.
   // `all`: size() times what each rank brings, in order of ranks; `mine` may lie inside it at its place.
   // Errors: kDevice or kInternal, with a fault (G1): who is missing, or who said what; the first reason of a
-  // closed communicator. kInternal for sizes that do not fit. A group of one copies, and writes no ledger.
-  Status all_gather(std::span<const std::byte> mine, std::span<std::byte> all, DType dtype);
+  // closed communicator. kInternal for sizes that do not fit; an all_gather into another number of blocks
+  // than size() is told to everybody (G1). A group of one copies, and writes no ledger.
+  Status all_gather(std::span<const std::byte> mine, std::span<std::byte> all, DType dtype,
+                    const CallSite& at = {});
   // Block p of `send` goes to rank p; block p of `receive` comes from it. Blocks are `block` bytes each.
-  Status all_to_all(std::span<const std::byte> send, std::span<std::byte> receive, int64_t block,
-                    DType dtype);
+  Status all_to_all(std::span<const std::byte> send, std::span<std::byte> receive, int64_t block, DType dtype,
+                    const CallSite& at = {});
   // What `root` holds in `bytes` is what everybody holds afterwards.
-  Status broadcast(std::span<std::byte> bytes, int32_t root, DType dtype);
+  Status broadcast(std::span<std::byte> bytes, int32_t root, DType dtype, const CallSite& at = {});
 
   // Closes the communicator, for this member and whoever it can still reach. The first reason stays.
   void fail(const Status& why);
   Status status() const;
+  // Told once of why the communicator was closed, by the thread that has closed it. To be set before anybody
+  // else knows the communicator.
+  void on_fail(std::function<void(const Status& why)> told) { on_fail_ = std::move(told); }
 
  protected:
   Communicator(Membership group, Ledger* ledger);
@@ -61,12 +68,13 @@ class Communicator {
   virtual void close(const Status& why) = 0;  // lets waiting members go; called once, by any thread
 
  private:
-  Status enter(Call call, std::span<const std::byte> send, std::span<std::byte> receive);
+  Status enter(Call call, const CallSite& at, std::span<const std::byte> send, std::span<std::byte> receive);
   Status refuse(const Status& why);
 
   Membership group_;
   Ledger* ledger_;  // of this rank, outlives the communicator; null: nobody keeps one
   uint64_t entered_ = 0;
+  std::function<void(const Status& why)> on_fail_;
   mutable std::mutex mutex_;
   Status closed_;
 };

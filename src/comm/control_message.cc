@@ -87,18 +87,24 @@ void add_ledger(const Ledger& ledger, Beat& beat) {
                                                    .dtype = entry.dtype,
                                                    .op = {},
                                                    .group = {},
+                                                   .number = entry.number,
+                                                   .stage = {},
+                                                   .layer = static_cast<int32_t>(entry.at.layer),
                                                    .finished = entry.finished};
     put_text(entry.op, into.op);
     put_text(entry.group, into.group);
+    put_text(entry.at.stage, into.stage);
   }
   beat.inside = beat.entries > 0 && !beat.last[beat.entries - 1].finished;
 }
 
 std::string name_of(const BeatEntry& entry) {
-  return concat(entry.group.data(), " ", entry.op.data(), " ", name_of(entry.dtype), " ", entry.count);
+  const std::string where = describe(entry.stage.data(), entry.layer);
+  return concat(entry.group.data(), " ", entry.op.data(), " ", name_of(entry.dtype), " ", entry.count,
+                where.empty() ? "" : " at ", where);
 }
 
-std::string text_of(const BeatEntry& entry) { return concat(name_of(entry), " (#", entry.sequence, ")"); }
+std::string text_of(const BeatEntry& entry) { return concat(name_of(entry), " (#", entry.number, ")"); }
 
 std::vector<std::byte> encode(const ControlMessage& message) {
   Writer out;

@@ -29,6 +29,9 @@ struct BeatEntry {
   DType dtype = DType::kF32;
   std::array<char, 16> op{};     // ends with a zero byte; longer names are cut
   std::array<char, 12> group{};  // likewise
+  uint64_t number = 0;           // in the group, from 1
+  std::array<char, 20> stage{};  // as op
+  int32_t layer = -1;
   bool finished = false;
 };
 
@@ -45,9 +48,9 @@ struct Beat {
 };
 // The part of a beat that the ledger knows.
 void add_ledger(const Ledger& ledger, Beat& beat);
-// "tp all_gather f32 2048"
+// "tp all_gather f32 2048 at layer 3 moe_sum"
 std::string name_of(const BeatEntry& entry);
-// "tp all_gather f32 2048 (#103)", with the number it has in the rank's ledger.
+// "tp all_gather f32 2048 at layer 3 moe_sum (#103)", with the number it has in its group.
 std::string text_of(const BeatEntry& entry);
 
 // The end: why the mesh is closed, and what to show to whoever looks after the ranks.

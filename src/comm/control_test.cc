@@ -98,7 +98,7 @@ TEST_F(ControlOf, TellsEveryLivingRankTheSameAboutOneThatDied) {
 TEST_F(ControlOf, TellsEveryRankWhoIsMissingInACollective) {
   start(2);
   (*this)[0].ledger.begin_step(9);
-  (*this)[0].ledger.enter({.op = "all_gather", .group = "tp", .dtype = DType::kF32, .count = 64});
+  (*this)[0].ledger.enter({.op = "all_gather", .group = "tp", .count = 64, .number = 1});
   for (const int32_t rank : {0, 1}) (*this)[rank].control->pulse().phase = RankPhase::kDecode;
 
   for (const int32_t rank : {0, 1}) {
@@ -217,8 +217,12 @@ TEST(ControlMessage, ComesBackAsItWasSent) {
   Ledger ledger;
   ledger.begin_step(5);
   for (int i = 0; i < 6; ++i) {
-    ledger.enter(
-        {.op = "a_collective_of_a_long_name", .group = "experts", .dtype = DType::kBF16, .count = i});
+    ledger.enter({.op = "a_collective_of_a_long_name",
+                  .group = "experts",
+                  .dtype = DType::kBF16,
+                  .count = i,
+                  .number = static_cast<uint64_t>(i),
+                  .at = {.stage = "moe_sum", .layer = 3}});
     if (i < 5) ledger.leave();
   }
   Beat beat{.rank = 1, .phase = RankPhase::kReplay, .work = 9};
@@ -238,7 +242,7 @@ TEST(ControlMessage, ComesBackAsItWasSent) {
   EXPECT_EQ(heard.epoch, 5u);
   EXPECT_TRUE(heard.inside);
   ASSERT_EQ(heard.entries, 4u);
-  EXPECT_EQ(text_of(heard.last[3]), "experts a_collective_of bf16 5 (#6)");
+  EXPECT_EQ(text_of(heard.last[3]), "experts a_collective_of bf16 5 at layer 3 moe_sum (#5)");
   EXPECT_TRUE(heard.last[2].finished);
 }
 

@@ -55,8 +55,9 @@ Status check(int code, std::string_view call) {
 constexpr size_t kHeadBytes = sizeof(Call);
 // A frame is one packet where MPI sends without asking the receiver first: up to 4096 bytes in shared memory
 // (btl_vader_eager_limit of Open MPI), its own head among them.
-constexpr size_t kFrameBytes = 3840;
-constexpr size_t kInlineBytes = kFrameBytes - kHeadBytes;
+constexpr size_t kInlineBytes = 3808;
+constexpr size_t kFrameBytes = kHeadBytes + kInlineBytes;
+static_assert(kFrameBytes <= 3900);
 
 // Where a message belongs. Every group has tags of its own, by the number of its split.
 enum class Kind : int { kFrame, kBlock, kNotice };
@@ -183,7 +184,7 @@ Status MpiCommunicator::trade_frames(const Exchange& exchange) {
   for (size_t m = 0; m < peers_.size(); ++m) {
     if (!is_self(m)) std::memcpy(&calls[m], peers_[m].in.data(), kHeadBytes);
   }
-  LS_TRY(compare_calls(names(), calls, exchange.step));
+  LS_TRY(compare_calls(names(), calls));
   for (size_t m = 0; m < peers_.size(); ++m) {
     const std::span<std::byte> place = exchange.from(static_cast<int32_t>(m));
     if (is_self(m) || place.size() > kInlineBytes) continue;

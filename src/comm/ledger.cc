@@ -2,7 +2,14 @@
 
 #include <algorithm>
 
+#include "base/status.h"
+
 namespace lockstep {
+
+std::string describe(std::string_view stage, int64_t layer) {
+  if (stage.empty() || layer < 0) return std::string(stage);
+  return concat("layer ", layer, " ", stage);
+}
 
 // Members are stored with release and loaded with acquire: whoever sees a newer member sees the odd version
 // before it. Fences would do as well, but ThreadSanitizer does not know them.
@@ -20,6 +27,9 @@ void Ledger::enter(const CollectiveEntry& collective) {
   slot.dtype.store(collective.dtype, std::memory_order_release);
   slot.count.store(collective.count, std::memory_order_release);
   slot.number.store(collective.number, std::memory_order_release);
+  slot.stage.store(collective.at.stage.data(), std::memory_order_release);
+  slot.stage_size.store(collective.at.stage.size(), std::memory_order_release);
+  slot.layer.store(collective.at.layer, std::memory_order_release);
   slot.finished.store(false, std::memory_order_release);
   slot.version.store(version + 2, std::memory_order_release);
   entered_.store(sequence, std::memory_order_release);
@@ -47,6 +57,9 @@ std::vector<CollectiveEntry> Ledger::last(size_t most) const {
     entry.dtype = slot.dtype.load(std::memory_order_acquire);
     entry.count = slot.count.load(std::memory_order_acquire);
     entry.number = slot.number.load(std::memory_order_acquire);
+    const char* stage = slot.stage.load(std::memory_order_acquire);
+    entry.at.stage = {stage, slot.stage_size.load(std::memory_order_acquire)};
+    entry.at.layer = slot.layer.load(std::memory_order_acquire);
     entry.finished = slot.finished.load(std::memory_order_acquire);
     const bool whole = version % 2 == 0 && slot.version.load(std::memory_order_relaxed) == version;
     if (whole && found == sequence) entries.push_back(entry);

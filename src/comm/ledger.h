@@ -5,12 +5,21 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "tensor/dtype.h"
 
 namespace lockstep {
+
+// Where in a step a collective stands: what tells it from others of the same op, type and size. Without
+// padding, since it travels in the Args of launches.
+struct CallSite {
+  std::string_view stage;  // "moe_sum": static storage; empty: not said
+  int64_t layer = -1;      // -1: outside the layers
+};
+std::string describe(std::string_view stage, int64_t layer);  // "layer 3 moe_sum"; empty without a stage
 
 // One collective, as this rank entered it. Texts are static.
 struct CollectiveEntry {
@@ -19,8 +28,9 @@ struct CollectiveEntry {
   std::string_view op;    // "all_gather"
   std::string_view group;
   DType dtype = DType::kF32;
-  int64_t count = 0;      // elements of this rank
-  uint64_t number = 0;    // of the collectives of this group, from 1
+  int64_t count = 0;    // elements of this rank
+  uint64_t number = 0;  // of the collectives of this group, from 1
+  CallSite at;
   bool finished = false;  // false: still in it
 };
 
@@ -52,6 +62,9 @@ class Ledger {
     std::atomic<DType> dtype{DType::kF32};
     std::atomic<int64_t> count{0};
     std::atomic<uint64_t> number{0};
+    std::atomic<const char*> stage{nullptr};
+    std::atomic<size_t> stage_size{0};
+    std::atomic<int64_t> layer{-1};
     std::atomic<bool> finished{false};
   };
   std::array<Slot, kEntries> slots_;

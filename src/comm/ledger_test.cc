@@ -13,7 +13,11 @@ TEST(Ledger, ListsTheNewestEntriesOldestFirst) {
   EXPECT_TRUE(ledger.last(5).empty());
   for (int64_t i = 1; i <= 2000; ++i) {
     ledger.begin_step(static_cast<uint64_t>(i / 10));
-    ledger.enter({.op = "all_gather", .group = "tp", .count = i, .number = static_cast<uint64_t>(i) + 7});
+    ledger.enter({.op = "all_gather",
+                  .group = "tp",
+                  .count = i,
+                  .number = static_cast<uint64_t>(i) + 5,
+                  .at = {.stage = "moe_sum", .layer = i % 4}});
     if (i < 2000) ledger.leave();
   }
 
@@ -22,8 +26,9 @@ TEST(Ledger, ListsTheNewestEntriesOldestFirst) {
   ASSERT_EQ(last.size(), 3u);
   EXPECT_EQ(last[0].sequence, 1998u);
   EXPECT_EQ(last[2].count, 2000);
-  EXPECT_EQ(last[2].number, 2007u);
   EXPECT_EQ(last[2].epoch, 200u);
+  EXPECT_EQ(last[2].number, 2005u);
+  EXPECT_EQ(describe(last[1].at.stage, last[1].at.layer), "layer 3 moe_sum");
   EXPECT_TRUE(last[1].finished);
   EXPECT_FALSE(last[2].finished) << "the rank is still in it";
   EXPECT_EQ(ledger.entered(), 2000u);
@@ -41,7 +46,8 @@ TEST(Ledger, GivesAConcurrentReaderWholeEntriesOnly) {
                     .group = kOps[i % 3],
                     .dtype = i % 2 == 0 ? DType::kF32 : DType::kU8,
                     .count = static_cast<int64_t>(i),
-                    .number = i + 5});
+                    .number = i,
+                    .at = {.stage = kOps[i % 3], .layer = static_cast<int64_t>(i)}});
       ledger.leave();
     }
   });
@@ -52,8 +58,9 @@ TEST(Ledger, GivesAConcurrentReaderWholeEntriesOnly) {
     for (const CollectiveEntry& entry : ledger.last(Ledger::kEntries)) {
       const uint64_t i = entry.sequence;
       const bool whole = entry.epoch == i * 7 && entry.op == kOps[i % 3] && entry.group == entry.op &&
-                         entry.number == i + 5 && entry.dtype == (i % 2 == 0 ? DType::kF32 : DType::kU8) &&
-                         entry.count == static_cast<int64_t>(i);
+                         entry.dtype == (i % 2 == 0 ? DType::kF32 : DType::kU8) &&
+                         entry.count == static_cast<int64_t>(i) && entry.number == i &&
+                         entry.at.stage == entry.op && entry.at.layer == entry.count;
       torn += whole ? 0 : 1;
       ++seen;
     }

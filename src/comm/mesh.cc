@@ -1,5 +1,7 @@
 #include "comm/mesh.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 
 namespace lockstep {
@@ -29,8 +31,17 @@ class UnstartedCommunicator final : public Communicator {
 };
 
 // Ranks of the same color are one group; in the order of Mesh::groups().
-std::array<int32_t, 6> colors_of(const MeshShape& shape, const MeshPlace& at) {
-  return {0, at.dp * shape.cp + at.cp, at.dp * shape.tp + at.tp, at.cp * shape.tp + at.tp, at.cp, at.dp};
+struct Color {
+  std::string_view group;
+  int32_t color;
+};
+std::array<Color, 6> colors_of(const MeshShape& shape, const MeshPlace& at) {
+  return {{{"world", 0},
+           {"tp", at.dp * shape.cp + at.cp},
+           {"cp", at.dp * shape.tp + at.tp},
+           {"dp", at.cp * shape.tp + at.tp},
+           {"experts", at.cp},
+           {"replica", at.dp}}};
 }
 
 }  // namespace
@@ -49,17 +60,30 @@ int32_t rank_of(const MeshShape& shape, const MeshPlace& place) {
   return (place.dp * shape.cp + place.cp) * shape.tp + place.tp;
 }
 
-Mesh::Mesh() {
-  for (const auto& [group, name] : groups()) *group = std::make_unique<LoneCommunicator>(name, &ledger_);
+std::vector<int32_t> group_members(const MeshShape& shape, std::string_view group, int32_t rank) {
+  const auto color_in = [&](int32_t of) {
+    for (const auto& [name, color] : colors_of(shape, place_of(shape, of))) {
+      if (name == group) return color;
+    }
+    return -1;
+  };
+  std::vector<int32_t> members;
+  const int32_t own = color_in(rank);
+  for (int32_t other = 0; own >= 0 && other < shape.world(); ++other) {
+    if (color_in(other) == own) members.push_back(other);
+  }
+  return members;
 }
 
-std::array<Mesh::Named, 6> Mesh::groups() {
-  return {{{&world_, "world"},
-           {&tp_, "tp"},
-           {&cp_, "cp"},
-           {&dp_, "dp"},
-           {&experts_, "experts"},
-           {&replica_, "replica"}}};
+Mesh::Mesh() {
+  const auto names = colors_of(shape_, place_);
+  for (size_t i = 0; i < names.size(); ++i)
+    *groups()[i] = std::make_unique<LoneCommunicator>(names[i].group, &ledger_);
+}
+
+// In the order of colors_of().
+std::array<std::unique_ptr<Communicator>*, 6> Mesh::groups() {
+  return {&world_, &tp_, &cp_, &dp_, &experts_, &replica_};
 }
 
 Result<std::unique_ptr<Mesh>> Mesh::create(const MeshShape& shape, std::unique_ptr<Fabric> fabric) {
@@ -71,11 +95,12 @@ Result<std::unique_ptr<Mesh>> Mesh::create(const MeshShape& shape, std::unique_p
   auto mesh = std::make_unique<Mesh>();
   mesh->shape_ = shape;
   mesh->place_ = place_of(shape, fabric->rank());
-  const std::array<int32_t, 6> colors = colors_of(shape, mesh->place_);
-  const std::array<Named, 6> groups = mesh->groups();
-  for (size_t i = 0; i < groups.size(); ++i) {
-    *groups[i].group = LS_TRY(fabric->split(groups[i].name, colors[i], &mesh->ledger_));
-  }
+  const auto colors = colors_of(shape, mesh->place_);
+  for (size_t i = 0; i < colors.size(); ++i)
+    *mesh->groups()[i] = LS_TRY(fabric->split(colors[i].group, colors[i].color, &mesh->ledger_));
+  // What is computed after an exchange has failed is of no use, so nobody is to hear of it in another group.
+  for (std::unique_ptr<Communicator>* group : mesh->groups())
+    (*group)->on_fail([all = mesh.get()](const Status& why) { all->fail(why); });
   mesh->fabric_ = std::move(fabric);
   return mesh;
 }
@@ -85,22 +110,18 @@ std::unique_ptr<Mesh> Mesh::without_ranks(const MeshShape& shape, int32_t rank) 
   auto mesh = std::make_unique<Mesh>();
   mesh->shape_ = shape;
   mesh->place_ = place_of(shape, rank);
-  const std::array<int32_t, 6> colors = colors_of(shape, mesh->place_);
-  const std::array<Named, 6> groups = mesh->groups();
-  for (size_t i = 0; i < groups.size(); ++i) {
-    Membership group{.name = groups[i].name, .rank = 0, .members = {}};
-    for (int32_t other = 0; other < shape.world(); ++other) {
-      if (colors_of(shape, place_of(shape, other))[i] != colors[i]) continue;
-      if (other == rank) group.rank = static_cast<int32_t>(group.members.size());
-      group.members.push_back(other);
-    }
-    *groups[i].group = std::make_unique<UnstartedCommunicator>(std::move(group));
+  const auto colors = colors_of(shape, mesh->place_);
+  for (size_t i = 0; i < colors.size(); ++i) {
+    Membership group{
+        .name = colors[i].group, .rank = 0, .members = group_members(shape, colors[i].group, rank)};
+    group.rank = static_cast<int32_t>(std::ranges::find(group.members, rank) - group.members.begin());
+    *mesh->groups()[i] = std::make_unique<UnstartedCommunicator>(std::move(group));
   }
   return mesh;
 }
 
 void Mesh::fail(const Status& why) {
-  for (const auto& [group, name] : groups()) (*group)->fail(why);
+  for (const std::unique_ptr<Communicator>* group : groups()) (*group)->fail(why);
 }
 
 Status Mesh::status() const {

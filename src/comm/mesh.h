@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 #include "comm/communicator.h"
@@ -34,6 +35,8 @@ struct MeshPlace {
 // Tensor ranks are innermost: rank = (dp * shape.cp + cp) * shape.tp + tp.
 MeshPlace place_of(const MeshShape& shape, int32_t rank);
 int32_t rank_of(const MeshShape& shape, const MeshPlace& place);
+// The ranks of the group of that name which `rank` is in, in order; empty for a name that no mesh knows.
+std::vector<int32_t> group_members(const MeshShape& shape, std::string_view group, int32_t rank);
 
 // Where communicators come from: threads of one process, or MPI.
 class Fabric {
@@ -72,16 +75,12 @@ class Mesh {
   Ledger& ledger() { return ledger_; }
   const Ledger& ledger() const { return ledger_; }
 
-  // Closes every group. ok as long as nothing has failed.
+  // Closes every group; so does a group that fails. ok as long as nothing has failed.
   void fail(const Status& why);
   Status status() const;
 
  private:
-  struct Named {
-    std::unique_ptr<Communicator>* group;
-    std::string_view name;
-  };
-  std::array<Named, 6> groups();
+  std::array<std::unique_ptr<Communicator>*, 6> groups();
 
   MeshShape shape_;
   MeshPlace place_;

@@ -66,6 +66,10 @@ TEST(Mesh, PutsRanksIntoGroupsByTheirPlaces) {
       EXPECT_EQ(who_is_in(mesh.dp(), rank), with([](P a, P b) { return a.cp == b.cp && a.tp == b.tp; }));
       EXPECT_EQ(who_is_in(mesh.experts(), rank), with([](P a, P b) { return a.cp == b.cp; }));
       EXPECT_EQ(who_is_in(mesh.replica(), rank), with([](P a, P b) { return a.dp == b.dp; }));
+      for (Communicator* group :
+           {&mesh.world(), &mesh.tp(), &mesh.cp(), &mesh.dp(), &mesh.experts(), &mesh.replica()})
+        EXPECT_EQ(group_members(shape, group->name(), rank), who_is_in(*group, rank)) << group->name();
+      EXPECT_TRUE(group_members(shape, "pp", rank).empty());
       EXPECT_EQ(mesh.leads(), mesh.replica().rank() == 0);
       const auto members = mesh.dp().members();
       EXPECT_EQ(std::vector<int32_t>(members.begin(), members.end()), who_is_in(mesh.dp(), rank));

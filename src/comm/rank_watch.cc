@@ -49,9 +49,8 @@ RankWatch::Judged RankWatch::sort_ranks(int64_t awake) {
       found.silent.push_back(i);
       found.longest_silence = std::max(found.longest_silence, rank.silent);
     }
-    const bool waits = rank.beat.inside && rank.in_step();
-    found.all_wait = found.all_wait && waits;
-    if (waits) found.shortest_wait = std::min(found.shortest_wait, rank.still);
+    found.all_wait = found.all_wait && rank.beat.inside;
+    if (rank.beat.inside) found.shortest_wait = std::min(found.shortest_wait, rank.still);
     if (rank.still < limits_.stuck || !rank.in_step()) continue;
     (rank.beat.inside ? found.waiting : found.stuck).push_back(i);
   }
@@ -69,9 +68,10 @@ std::optional<Notice> RankWatch::judge(const Judged& found) const {
                           found.waiting.size() == 1 ? " waits" : " wait"),
                    "work or a collective within " + seconds(limits_.stuck));
   }
-  if (!found.all_wait || found.shortest_wait == INT64_MAX || found.shortest_wait < limits_.stuck)
+  // Nobody is outside, so nobody who could come, whatever phase they say.
+  if (!found.all_wait || found.shortest_wait == INT64_MAX || found.shortest_wait < limits_.deadlock)
     return std::nullopt;
-  if (const std::optional<Notice> difference = disagreement()) return difference;
+  if (const std::vector<int32_t> ranks = deadlocked(); !ranks.empty()) return disagreement(ranks);
   if (found.shortest_wait < limits_.exchange) return std::nullopt;
   return verdict({}, "without end: every rank is within a collective",
                  "the end of one within " + seconds(limits_.exchange));
@@ -103,29 +103,54 @@ std::optional<Notice> RankWatch::look(int64_t now_ns) {
   return found;
 }
 
-// Ranks run one program, so the same number in two ledgers is the same collective.
-std::optional<Notice> RankWatch::disagreement() const {
-  std::map<uint64_t, std::map<std::string, std::vector<int32_t>>> said;  // number: what: who
-  for (const Rank& rank : ranks_) {
-    for (uint32_t e = 0; !rank.left() && e < rank.beat.entries; ++e)
-      said[rank.beat.last[e].sequence][name_of(rank.beat.last[e])].push_back(rank.beat.rank);
+// Whether that member of its group has come to the collective that the rank is in.
+bool RankWatch::has_come(int32_t member, const Rank& rank) const {
+  const Beat& beat = ranks_[static_cast<size_t>(member)].beat;
+  return std::any_of(beat.last.begin(), beat.last.begin() + beat.entries, [&](const BeatEntry& entry) {
+    return entry.group == rank.newest().group && entry.number >= rank.newest().number;
+  });
+}
+
+// Where all ranks are within collectives: those that can never get on. A rank can when everybody is there
+// whom its collective needs, or those who are not can get on themselves, and may still come.
+std::vector<int32_t> RankWatch::deadlocked() const {
+  std::vector<bool> free(ranks_.size(), false);
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (size_t i = 0; i < ranks_.size(); ++i) {
+      if (free[i] || ranks_[i].left()) continue;
+      const auto members = group_members(shape_, ranks_[i].newest().group.data(), static_cast<int32_t>(i));
+      free[i] = std::all_of(members.begin(), members.end(), [&](int32_t member) {
+        return free[static_cast<size_t>(member)] || has_come(member, ranks_[i]);
+      });
+      changed = changed || free[i];
+    }
   }
-  for (const auto& [number, what] : said) {
-    if (what.size() == 1) continue;
-    std::string found;
-    for (const auto& [text, who] : what) found += concat(found.empty() ? "" : "; ", text, " on ", names(who));
-    const Fault fault{.check = "G1",
-                      .moment = Moment::kGroup,
-                      .consumer = "",
-                      .field = concat("collective ", number),
-                      .row = -1,
-                      .rank = what.begin()->second.front(),
-                      .step = newest_step(),
-                      .expected = "the same on all ranks",
-                      .found = found};
-    return notice(Code::kInternal, fault, {});
+  std::vector<int32_t> ranks;
+  for (size_t i = 0; i < ranks_.size(); ++i) {
+    if (!free[i] && !ranks_[i].left()) ranks.push_back(static_cast<int32_t>(i));
   }
-  return std::nullopt;
+  return ranks;
+}
+
+Notice RankWatch::disagreement(const std::vector<int32_t>& ranks) const {
+  std::map<std::string, std::vector<int32_t>> said;
+  for (const int32_t i : ranks) said[text_of(ranks_[static_cast<size_t>(i)].newest())].push_back(i);
+  for (int32_t i = 0; i < shape_.world(); ++i) {
+    if (ranks_[static_cast<size_t>(i)].left()) said["nothing more"].push_back(i);
+  }
+  std::string found;
+  for (const auto& [text, who] : said) found += concat(found.empty() ? "" : "; ", text, " on ", names(who));
+  const Fault fault{.check = "G1",
+                    .moment = Moment::kGroup,
+                    .consumer = "",
+                    .field = "collective",
+                    .row = -1,
+                    .rank = said.begin()->second.front(),
+                    .step = newest_step(),
+                    .expected = "one that all ranks of its group enter",
+                    .found = found};
+  return notice(Code::kInternal, fault, {});
 }
 
 uint64_t RankWatch::newest_step() const {
@@ -180,7 +205,7 @@ std::string RankWatch::who_waits(const std::vector<int32_t>& missing) const {
   for (int32_t i = 0; i < shape_.world(); ++i) {
     const Beat& beat = ranks_[static_cast<size_t>(i)].beat;
     const bool known_missing = std::find(missing.begin(), missing.end(), i) != missing.end();
-    if (beat.inside && !known_missing) within[text_of(beat.last[beat.entries - 1])].push_back(i);
+    if (beat.inside && !known_missing) within[text_of(ranks_[static_cast<size_t>(i)].newest())].push_back(i);
   }
   std::string text;
   for (const auto& [collective, members] : within) {

@@ -18,6 +18,7 @@ struct WatchLimits {
   int64_t beat = 250'000'000;        // between two signs of life of a rank
   int64_t silence = 5'000'000'000;   // without one a rank is dead
   int64_t stuck = 5'000'000'000;     // so long others may wait for a rank that does not get on
+  int64_t deadlock = 2'000'000'000;  // so long all may be within collectives that wait for each other
   int64_t exchange = 8'000'000'000;  // so long all ranks may be within collectives, none of which ends
   int64_t turn = 3'000'000'000;      // how much longer ranks wait for the verdict of the first living one,
                                      // in time of its own: as many of its beats as fall into this
@@ -35,7 +36,7 @@ class RankWatch {
   // A beat of any rank, this one included.
   void heard(const Beat& beat, int64_t now_ns);
   // To be called about as often as beats are sent. A verdict is kDevice with a fault (G1, participation)
-  // where a rank is missing, kInternal (G1) where all wait for each other in different collectives.
+  // where a rank is missing, kInternal (G1) where ranks wait for each other in different collectives.
   std::optional<Notice> look(int64_t now_ns);
 
   bool everybody_left() const;
@@ -49,6 +50,7 @@ class RankWatch {
     bool known = false;  // heard at least once
     int64_t beats = 0;   // heard so far
     bool left() const { return beat.phase == RankPhase::kLeft; }
+    const BeatEntry& newest() const { return beat.last[beat.entries - 1]; }
     bool in_step() const {
       return beat.phase == RankPhase::kPrefill || beat.phase == RankPhase::kDecode ||
              beat.phase == RankPhase::kReplay;
@@ -65,7 +67,9 @@ class RankWatch {
   bool my_turn();
   Notice verdict(const std::vector<int32_t>& missing, const std::string& found,
                  const std::string& expected) const;
-  std::optional<Notice> disagreement() const;
+  std::vector<int32_t> deadlocked() const;
+  bool has_come(int32_t member, const Rank& rank) const;
+  Notice disagreement(const std::vector<int32_t>& ranks) const;
   Notice notice(Code code, const Fault& fault, const std::vector<int32_t>& missing) const;
   uint64_t newest_step() const;
   std::string name(int32_t rank) const;

@@ -65,7 +65,7 @@ class Ranks {
 };
 
 void enter(Beat& beat, const char* group, uint64_t number) {
-  BeatEntry& entry = beat.last[0] = {.sequence = number, .epoch = 17, .count = 2048};
+  BeatEntry& entry = beat.last[0] = {.sequence = number, .epoch = 17, .count = 2048, .number = number};
   std::copy_n("all_gather", 10, entry.op.data());
   std::copy_n(group, std::char_traits<char>::length(group), entry.group.data());
   beat.entries = 1;
@@ -191,17 +191,42 @@ TEST(RankWatch, SaysThatEveryRankIsInACollective) {
 TEST(RankWatch, SaysWhoIsInWhichCollectiveWhenAllWaitForEachOther) {
   Ranks ranks(0, 4);
   ranks.getting_on(false);
-  for (const int32_t rank : {0, 1, 3}) enter(ranks[rank], "tp", 7);
-  enter(ranks[2], "dp", 7);
+  for (const int32_t rank : {0, 3}) enter(ranks[rank], "tp", 7);
+  for (const int32_t rank : {1, 2}) enter(ranks[rank], "dp", 9);
+  ranks[0].phase = RankPhase::kIdle;
 
-  const std::optional<Notice> verdict = ranks.pass(10'000);
+  const std::optional<Notice> verdict = ranks.pass(3'000);
 
   ASSERT_TRUE(verdict);
   EXPECT_EQ(verdict->status.code(), Code::kInternal);
   EXPECT_EQ(
       verdict->status.message(),
-      "step 17: G1 collective 7 is dp all_gather f32 2048 on rank 2 (dp 1, tp 0); tp all_gather f32 2048 on "
-      "rank 0 (dp 0, tp 0), rank 1 (dp 0, tp 1), rank 3 (dp 1, tp 1); expected the same on all ranks");
+      "step 17: G1 collective is dp all_gather f32 2048 (#9) on rank 1 (dp 0, tp 1), rank 2 (dp 1, tp 0); tp "
+      "all_gather f32 2048 (#7) on rank 0 (dp 0, tp 0), rank 3 (dp 1, tp 1); expected one that all ranks of "
+      "its group enter");
+}
+
+// Of four ranks in three collectives two are in one that can end; the others may come when it has.
+TEST(RankWatch, WaitsWhereACollectiveCanStillEnd) {
+  Ranks ranks(0, 4);
+  ranks.getting_on(false);
+  for (const int32_t rank : {0, 1, 3}) enter(ranks[rank], "tp", 7);
+  enter(ranks[2], "dp", 9);
+
+  EXPECT_FALSE(ranks.pass(7'000));
+}
+
+TEST(RankWatch, SaysWhoWaitsForARankThatIsDone) {
+  Ranks ranks(0, 2);
+  enter(ranks[0], "tp", 7);
+  ranks[1].phase = RankPhase::kLeft;
+
+  const std::optional<Notice> verdict = ranks.pass(3'000);
+
+  ASSERT_TRUE(verdict);
+  EXPECT_EQ(verdict->status.message(),
+            "step 17: G1 collective is nothing more on rank 1 (tp 1); tp all_gather f32 2048 (#7) on rank 0 "
+            "(tp 0); expected one that all ranks of its group enter");
 }
 
 TEST(RankWatch, CountsOnlyTheTimeThatItWasAwakeFor) {

@@ -96,7 +96,7 @@ Status ThreadGroup::run(const GroupNames& names, const Exchange& exchange) {
   const uint64_t number = exchange.call.number;
   std::vector<Call> calls;
   for (size_t m = 0; m < members_.size(); ++m) calls.push_back(post_of(m, number).call);
-  LS_TRY(compare_calls(names, calls, exchange.step));
+  LS_TRY(compare_calls(names, calls));
   for (int32_t m = 0; m < exchange.size; ++m) {
     if (m == exchange.rank) continue;
     Exchange theirs = exchange;

@@ -152,6 +152,73 @@ TEST(ThreadFabric, NamesTheRankThatEntersTwoCollectivesInAnotherOrder) {
       "   2  all_gather     -  f32       20           2  differs");
 }
 
+// Op, type and size are the same, so only their names tell these two apart.
+TEST(ThreadFabric, NamesTheRankThatSwapsTwoCollectivesOfOneKind) {
+  Members members = make_thread_group("tp", 2, kShort);
+
+  const auto heard = hear(members, [](Communicator& group) {
+    Bench bench;
+    bench.stream.set_layer(3);
+    std::vector<float> x(8);
+    std::vector<uint8_t> scratch(static_cast<size_t>(all_reduce_scratch_bytes(2, 4, 2)));
+    const auto sum = [&](std::string_view stage) {
+      const Status launched = all_reduce(bench.launcher(),
+                                         {.x = view(x, {2, 4}),
+                                          .scratch = view(scratch, {static_cast<int64_t>(scratch.size())}),
+                                          .group = &group},
+                                         stage);
+      return launched.ok() ? group.status() : launched;
+    };
+    LS_TRY(sum(group.rank() == 1 ? "moe_sum" : "o_sum"));
+    return sum(group.rank() == 1 ? "o_sum" : "moe_sum");
+  });
+
+  expect_all(
+      heard,
+      "G1 tp: collective 1 is all_gather of 8 f32 at layer 3 moe_sum on rank 1; expected all_gather of "
+      "8 f32 at layer 3 o_sum, as on rank 0\n"
+      "rank  op          root  dtype  count  collective  of\n"
+      "   0  all_gather     -  f32        8           1  layer 3 o_sum\n"
+      "   1  all_gather     -  f32        8           1  layer 3 moe_sum  differs");
+}
+
+// What one path of the field did: a list of one output for a group of several, which waits for ever.
+TEST(ThreadFabric, NamesTheRankThatGathersIntoTheWrongNumberOfOutputs) {
+  Members members = make_thread_group("experts", 3, kShort);
+
+  const auto heard = hear(members, [](Communicator& group) {
+    const std::vector<std::byte> mine(8);
+    std::vector<std::byte> all(group.rank() == 2 ? 8 : 24);
+    return group.all_gather(mine, all, DType::kF32, {.stage = "gather_rows", .layer = 0});
+  });
+
+  expect_all(
+      heard,
+      "G1 experts: collective 1 is all_gather of 2 f32 into 1 output at layer 0 gather_rows on rank 2; "
+      "expected all_gather of 2 f32 at layer 0 gather_rows, as on rank 0\n"
+      "rank  op          root  dtype  count  outputs  collective  of\n"
+      "   0  all_gather     -  f32        2        3           1  layer 0 gather_rows\n"
+      "   1  all_gather     -  f32        2        3           1  layer 0 gather_rows\n"
+      "   2  all_gather     -  f32        2        1           1  layer 0 gather_rows  differs");
+}
+
+TEST(ThreadFabric, NamesAGatherThatHasRoomForTooFewOnEveryRank) {
+  Members members = make_thread_group("experts", 2, kShort);
+
+  const auto heard = hear(members, [](Communicator& group) {
+    const std::vector<std::byte> mine(8);
+    std::vector<std::byte> all(8);
+    return group.all_gather(mine, all, DType::kF32);
+  });
+
+  expect_all(heard,
+             "G1 experts: collective 1 is all_gather of 2 f32 into 1 output on rank 0; expected room for 2 "
+             "ranks\n"
+             "rank  op          root  dtype  count  outputs  collective\n"
+             "   0  all_gather     -  f32        2        1           1\n"
+             "   1  all_gather     -  f32        2        1           1");
+}
+
 TEST(ThreadFabric, NamesTheRanksThatDoNotCome) {
   std::vector<Ledger> ledgers(4);
   for (Ledger& ledger : ledgers) ledger.begin_step(7);
@@ -213,13 +280,15 @@ TEST(ThreadFabric, ClosesTheGroupOfARankWhoseSizesDoNotFit) {
   EXPECT_EQ(members[0]->all_gather(three, eight, DType::kU8).message(),
             "tp: all_gather of 3 bytes into 8; expected 6");
   EXPECT_EQ(members[1]->all_gather(three, three, DType::kU8).message(),
-            "tp: all_gather of 3 bytes into 3; expected 6");
+            "tp: all_gather of 3 bytes into 8; expected 6");
 }
 
 TEST(ThreadFabric, RefusesSizesThatDoNotFit) {
   std::vector<std::byte> three(3), eight(8);
   const auto lone = [] { return std::move(make_thread_group("tp", 1, kPatient)[0]); };
 
+  EXPECT_EQ(lone()->all_gather(three, std::span(eight).first(6), DType::kU8).message(),
+            "tp: all_gather of 3 bytes into 6; expected 3");
   EXPECT_EQ(lone()->all_to_all(three, eight, 3, DType::kU8).message(),
             "tp: all_to_all of 3 bytes into 8; expected 3, 1 blocks of 3");
   EXPECT_EQ(lone()->broadcast(three, 1, DType::kU8).message(),

@@ -15,6 +15,7 @@ struct Topic {
   std::string name;
   bool must_agree = true;
   bool always_shown = false;
+  bool is_digest = false;         // that two differ is all it says: of no use where they may
   std::vector<std::string> said;  // [ranks]
 };
 
@@ -52,6 +53,7 @@ Topic topic_of(const FieldInfo& info, Facts facts, RankGroup group) {
   Topic made = topic(std::string(info.name), facts,
                      [&](const RankFacts& rank) { return text_of(info, rank.field(info.id)); });
   made.must_agree = must_agree(info, group);
+  made.is_digest = !has_value(info);
   made.always_shown =
       info.id == FieldId::epoch || info.id == FieldId::num_rows || info.id == FieldId::num_rows_padded;
   return made;
@@ -137,6 +139,7 @@ std::vector<Topic> topics_of(Facts facts, RankGroup group) {
   topics.push_back(topic("sampled_tokens", facts,
                          [](const RankFacts& rank) { return concat("digest ", hex(rank.sampled_tokens)); }));
   topics.back().must_agree = group != RankGroup::kData;
+  topics.back().is_digest = true;
   add_collectives(facts, topics);
   return topics;
 }
@@ -298,7 +301,9 @@ std::string disagreement_table(std::span<const RankFacts> facts, RankGroup group
   size_t name_width = 0;
   std::vector<size_t> widths;
   for (const RankFacts& rank : facts) widths.push_back(concat("rank ", rank.rank).size());
-  const auto shown = [](const Topic& topic) { return topic.always_shown || differs(topic); };
+  const auto shown = [](const Topic& topic) {
+    return topic.always_shown || (differs(topic) && (topic.must_agree || !topic.is_digest));
+  };
   for (const Topic& topic : topics) {
     if (!shown(topic)) continue;
     name_width = std::max(name_width, topic.name.size());

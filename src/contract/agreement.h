@@ -111,7 +111,8 @@ Status agree(std::span<const RankFacts> facts, RankGroup group);
 Digest agreement_digest(const RankFacts& facts, RankGroup group);
 
 // Who said what: a line per thing, a column per rank, a mark where ranks differ that must not. Things that
-// are the same everywhere are left out, but for those that a person looks for first.
+// are the same everywhere are left out, but for what a person looks for first; so are digests that may
+// differ.
 std::string disagreement_table(std::span<const RankFacts> facts, RankGroup group);
 
 }  // namespace lockstep

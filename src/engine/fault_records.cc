@@ -52,6 +52,7 @@ void add_ledger(const Mesh& mesh, Record& record) {
                              .number = entry.number,
                              .dtype = std::string(name_of(entry.dtype)),
                              .count = entry.count,
+                             .where = describe(entry.at.stage, entry.at.layer),
                              .finished = entry.finished});
   }
 }

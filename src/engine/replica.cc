@@ -17,13 +17,16 @@ std::span<const std::byte> bytes_of(const T& value) {
   return std::as_bytes(std::span(&value, 1));
 }
 
-// One value of each rank of a group, in order of ranks.
+// One value of each rank of a group, in order of ranks. `what` is how faults name it: static storage.
 template <typename T>
-Result<std::vector<T>> gather(Communicator& group, const T& own) {
+Result<std::vector<T>> gather(Communicator& group, const T& own, std::string_view what) {
   std::vector<T> all(static_cast<size_t>(group.size()));
-  LS_TRY(group.all_gather(bytes_of(own), std::as_writable_bytes(std::span(all)), DType::kU8));
+  LS_TRY(
+      group.all_gather(bytes_of(own), std::as_writable_bytes(std::span(all)), DType::kU8, {.stage = what}));
   return all;
 }
+
+constexpr CallSite kPlan{.stage = "plan"}, kRestOfPlan{.stage = "rest_of_plan"};
 
 bool image_fits(const StepLimits& limits, const Bucket& bucket) {
   const auto within = [](int32_t value, int32_t most) { return value >= 0 && value <= most; };
@@ -49,7 +52,7 @@ Result<AgreedShape> Replica::agree_on_shape(const OwnShape& own) {
     NotedFault noted;
   };
   const Words words{own.rows, own.has_work ? 1 : 0, own.decode ? 1 : 0, 0, noted_};
-  const std::vector<Words> all = LS_TRY(gather(mesh_.dp(), words));
+  const std::vector<Words> all = LS_TRY(gather(mesh_.dp(), words, "shape"));
   AgreedShape agreed{.decode = true};
   for (const Words& each : all) {
     agreed.rows = std::max(agreed.rows, each.rows);
@@ -63,10 +66,10 @@ Result<AgreedShape> Replica::agree_on_shape(const OwnShape& own) {
 // The first bytes have a fixed size, so that the others know it; the header says whether there are more.
 Status Replica::broadcast(int64_t bytes) {
   const std::span<std::byte> all(envelope_);
-  LS_TRY(mesh_.replica().broadcast(all.first(kFirstBytes), 0, DType::kU8));
+  LS_TRY(mesh_.replica().broadcast(all.first(kFirstBytes), 0, DType::kU8, kPlan));
   if (bytes <= kFirstBytes) return {};
   return mesh_.replica().broadcast(all.subspan(kFirstBytes, static_cast<size_t>(bytes - kFirstBytes)), 0,
-                                   DType::kU8);
+                                   DType::kU8, kRestOfPlan);
 }
 
 Status Replica::send(std::span<const StepPlan> plans, std::span<const uint64_t> ids) {
@@ -97,7 +100,7 @@ Status Replica::send_end() {
 
 Result<bool> Replica::receive(StepPlan& plan, std::vector<uint64_t>& ids) {
   const std::span<std::byte> all(envelope_);
-  LS_TRY(mesh_.replica().broadcast(all.first(kFirstBytes), 0, DType::kU8));
+  LS_TRY(mesh_.replica().broadcast(all.first(kFirstBytes), 0, DType::kU8, kPlan));
   Header header;
   std::memcpy(&header, all.data(), sizeof(header));
   note(header.noted);
@@ -110,7 +113,7 @@ Result<bool> Replica::receive(StepPlan& plan, std::vector<uint64_t>& ids) {
   const int64_t ids_at = sizeof(header), plans_at = ids_at + 8 * header.ids;
   if (fits && plans_at + header.plans * each > kFirstBytes) {
     const auto rest = static_cast<size_t>(plans_at + header.plans * each - kFirstBytes);
-    LS_TRY(mesh_.replica().broadcast(all.subspan(kFirstBytes, rest), 0, DType::kU8));
+    LS_TRY(mesh_.replica().broadcast(all.subspan(kFirstBytes, rest), 0, DType::kU8, kRestOfPlan));
   }
   Digest digest = 0;
   if (fits) {
@@ -142,29 +145,32 @@ Status Replica::agree(const StepPlan& plan, const Said& said) {
   facts.config = said.config;
   facts.graph_key = said.graph_key;
   facts.sampled_tokens = said.sampled;
-  LS_TRY(agree_in(mesh_.tp(), RankGroup::kTensor, facts));
-  LS_TRY(agree_in(mesh_.cp(), RankGroup::kContext, facts));
+  LS_TRY(agree_in(mesh_.tp(), mesh_.tp(), RankGroup::kTensor, facts));
+  LS_TRY(agree_in(mesh_.cp(), mesh_.cp(), RankGroup::kContext, facts));
   if (!meets_) return {};
   facts.graph_key = said.graph_shape;
-  return agree_in(mesh_.dp(), RankGroup::kData, facts);
+  // What has got so far is the same on the tensor ranks of a replica, so when one of them finds that replicas
+  // differ, all do: they look closer together, and come to one table.
+  return agree_in(mesh_.dp(), mesh_.experts(), RankGroup::kData, facts);
 }
 
-// Digests first: everybody sees the same ones, so either all look closer or none does.
-Status Replica::agree_in(Communicator& group, RankGroup kind, const RankFacts& facts) {
+// Digests first: everybody sees the same ones, so either all look closer or none does. All of `witnesses` do.
+Status Replica::agree_in(Communicator& group, Communicator& witnesses, RankGroup kind,
+                         const RankFacts& facts) {
   if (group.size() == 1) return {};
   // Context-parallel ranks that share no rows run the same plan.
   const auto ties = [kind](const RankFacts& each) {
     return kind == RankGroup::kContext && each.field(FieldId::cp_ranks) <= 1 ? RankGroup::kTensor : kind;
   };
   const Digest own = agreement_digest(facts, ties(facts));
-  const std::vector<Digest> digests = LS_TRY(gather(group, own));
+  const std::vector<Digest> digests = LS_TRY(gather(group, own, "agreement"));
   if (std::all_of(digests.begin(), digests.end(), [&](Digest each) { return each == digests[0]; })) return {};
-  const std::vector<RankFacts> all = LS_TRY(gather(group, facts));
+  const std::vector<RankFacts> all = LS_TRY(gather(witnesses, facts, "facts"));
   return lockstep::agree(all, ties(all.front()));
 }
 
 Result<int64_t> least_of_ranks(Communicator& group, int64_t own) {
-  const std::vector<int64_t> all = LS_TRY(gather(group, own));
+  const std::vector<int64_t> all = LS_TRY(gather(group, own, "least"));
   return *std::min_element(all.begin(), all.end());
 }
 

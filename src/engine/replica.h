@@ -87,7 +87,7 @@ class Replica {
     int32_t plans = 1;
     NotedFault noted{};
   };
-  Status agree_in(Communicator& group, RankGroup kind, const RankFacts& facts);
+  Status agree_in(Communicator& group, Communicator& witnesses, RankGroup kind, const RankFacts& facts);
   Status broadcast(int64_t bytes);
 
   Mesh& mesh_;

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/fault.h"
+#include "comm/collectives.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/live_rows.h"
 
@@ -39,7 +40,8 @@ void run_gather_kv(const GatherKvArgs& args, Worker) {
   const int64_t live = live_rows(args.num_rows, args.k.dim(0));
   pack_rows(args.k, 0, live, args.scratch);
   pack_rows(args.v, 1, live, args.scratch);
-  const Status done = args.group->all_gather(bytes_of(args.scratch), bytes_of(args.out), DType::kF32);
+  const Status done =
+      args.group->all_gather(bytes_of(args.scratch), bytes_of(args.out), DType::kF32, args.at);
   if (!done.ok()) spoil(bytes_of(args.out));
 }
 
@@ -57,7 +59,7 @@ void run_hand_on_states(const HandOnStatesArgs& args, Worker) {
     if (slot < 0 || slot >= args.conv.dim(0) || slot >= args.delta.dim(0)) continue;
     for (const TensorView* states : {&args.conv, &args.delta}) {
       const std::span<std::byte> bytes = slot_of(*states, slot);
-      const Status done = args.group->broadcast(bytes, static_cast<int32_t>(args.root), DType::kF32);
+      const Status done = args.group->broadcast(bytes, static_cast<int32_t>(args.root), DType::kF32, args.at);
       if (!done.ok()) spoil(bytes);
     }
   }
@@ -109,7 +111,7 @@ Status gather_kv(const Launcher& on, const GatherKvArgs& args, std::string_view 
                  args.k.dim(0) * args.group->size(), ", 2, K, D], the rows of ", args.group->size(),
                  " ranks");
   }
-  launch(on.stream, kGatherKvSpec, stage, run_gather_kv, args, Parts::kOne);
+  launch_collective(on, kGatherKvSpec, stage, run_gather_kv, args);
   return {};
 }
 
@@ -120,7 +122,7 @@ Status hand_on_states(const Launcher& on, const HandOnStatesArgs& args, std::str
   LS_TRY(bind_dims("hand_on_states",
                    {{"conv", args.conv, "NCV"}, {"delta", args.delta, "NGDE"}, {"slots", args.slots, "S"}}));
   if (args.slots.dim(0) == 0) return {};
-  launch(on.stream, kHandOnStatesSpec, stage, run_hand_on_states, args, Parts::kOne);
+  launch_collective(on, kHandOnStatesSpec, stage, run_hand_on_states, args);
   return {};
 }
 

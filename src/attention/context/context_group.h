@@ -42,6 +42,7 @@ struct GatherKvArgs {
   TensorView scratch;  // [T, 2, K, D] f32
   const LiveRows* num_rows = nullptr;
   Communicator* group = nullptr;
+  CallSite at;  // of the launch, which sets it
 };
 
 // The states of the slots are afterwards on every rank what they are on rank `root` of the group. Collective:
@@ -52,6 +53,7 @@ struct HandOnStatesArgs {
   TensorView slots;  // [S] i32, the same on every rank; those outside [0, N) are passed over
   Communicator* group = nullptr;
   int64_t root = 0;
+  CallSite at;  // of the launch, which sets it
 };
 
 inline constexpr OpArg kGatherKvArgs[] = {
@@ -63,6 +65,7 @@ inline constexpr OpArg kGatherKvArgs[] = {
     {LS_ARG(GatherKvArgs, scratch), .access = Access::kWrite, .dims = "T2KD"},
     {LS_ARG(GatherKvArgs, num_rows), .rows = RowsTouched::kNone},
     {LS_ARG(GatherKvArgs, group), .rows = RowsTouched::kNone},
+    {LS_ARG(GatherKvArgs, at), .rows = RowsTouched::kNone},
 };
 inline constexpr OpSpec kGatherKvSpec{
     .name = "gather_kv", .args = kGatherKvArgs, .args_bytes = sizeof(GatherKvArgs), .collective = true};
@@ -75,6 +78,7 @@ inline constexpr OpArg kHandOnStatesArgs[] = {
     {LS_ARG(HandOnStatesArgs, slots), .access = Access::kRead, .dims = "S", .rows = RowsTouched::kLive},
     {LS_ARG(HandOnStatesArgs, group), .rows = RowsTouched::kNone},
     {LS_ARG(HandOnStatesArgs, root), .rows = RowsTouched::kNone},
+    {LS_ARG(HandOnStatesArgs, at), .rows = RowsTouched::kNone},
 };
 inline constexpr OpSpec kHandOnStatesSpec{.name = "hand_on_states",
                                           .args = kHandOnStatesArgs,

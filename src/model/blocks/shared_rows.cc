@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/check.h"
+#include "comm/collectives.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/live_rows.h"
 
@@ -33,7 +34,8 @@ void run_shared_rows(const SharedRowsArgs& args, Worker) {
   const std::span<float> mine(own, static_cast<size_t>(count * width));
   const std::span<float> all(own + count * width, mine.size() * static_cast<size_t>(args.group->size()));
   bring(args, live, own);
-  const Status done = args.group->all_gather(std::as_bytes(mine), std::as_writable_bytes(all), DType::kF32);
+  const Status done =
+      args.group->all_gather(std::as_bytes(mine), std::as_writable_bytes(all), DType::kF32, args.at);
   for (int64_t r = 0; r < count; ++r) {
     float* out = args.out.as<float>() + r * width;
     const int64_t place = r < live ? args.places.as<const int32_t>()[r] : 0;
@@ -66,7 +68,7 @@ Status shared_rows(const Launcher& on, const SharedRowsArgs& args, std::string_v
   LS_TRY(check_workspace("shared_rows", args.scratch,
                          shared_rows_scratch_bytes(args.out.dim(0), args.out.dim(1), args.group->size())));
   if (args.out.elements() == 0) return {};
-  launch(on.stream, kSharedRowsSpec, stage, run_shared_rows, args, Parts::kOne);
+  launch_collective(on, kSharedRowsSpec, stage, run_shared_rows, args);
   return {};
 }
 

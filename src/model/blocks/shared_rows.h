@@ -20,6 +20,7 @@ struct SharedRowsArgs {
   TensorView scratch;  // u8, at least shared_rows_scratch_bytes()
   const LiveRows* num_logits_rows = nullptr;
   Communicator* group = nullptr;
+  CallSite at;  // of the launch, which sets it
 };
 // What each rank brings, and what all bring together.
 int64_t shared_rows_scratch_bytes(int64_t rows, int64_t width, int32_t ranks);
@@ -33,6 +34,7 @@ inline constexpr OpArg kSharedRowsArgs[] = {
     {LS_ARG(SharedRowsArgs, scratch), .access = Access::kWrite, .dims = "W", .rows = RowsTouched::kNone},
     {LS_ARG(SharedRowsArgs, num_logits_rows), .rows = RowsTouched::kNone},
     {LS_ARG(SharedRowsArgs, group), .rows = RowsTouched::kNone},
+    {LS_ARG(SharedRowsArgs, at), .rows = RowsTouched::kNone},
 };
 inline constexpr OpSpec kSharedRowsSpec{.name = "shared_rows",
                                         .args = kSharedRowsArgs,
