@@ -186,7 +186,10 @@ Status Engine::validate_and_run() {
         : phase == Phase::kDecode || phase == Phase::kIdle ? RankPhase::kDecode
                                                            : RankPhase::kPrefill);
   if (leads()) builder_->accepted();
-  if (replica_ != nullptr) LS_TRY(agree());
+  if (replica_ != nullptr) {  // before the first collective
+    config_.mesh->ledger().begin_step(plan().scalar(field::epoch).get());
+    LS_TRY(replica_->agree(plan(), says_of(plan())));
+  }
   executor_->name_sequences(step_ids_);
   LS_TRY(executor_->run(plan(), result_));
   records_->end(result_);

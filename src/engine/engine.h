@@ -74,6 +74,8 @@ class Engine {
   const StepRunner& runner() const { return executor_->runner(); }  // how steps reached the device, and why
   // Always on; a record may be asked for from any thread.
   const FaultRecords& records() const { return *records_; }
+  // What this rank brings to the agreement on a plan (Replica::agree), beside the plan itself.
+  Replica::Said says_of(const StepPlan& plan) const;
 
  private:
   struct Live {
@@ -95,7 +97,6 @@ class Engine {
   Status run_plan();
   Status validate_and_run();
   void enter(RankPhase phase);
-  Status agree();
   Result<Bucket> agree_on_bucket(const Batch& batch);
   Status set_up_ranks(EngineSizes& sizes, int32_t vocab_known);
   FaultRecords::Failure close_ranks(const Status& status);

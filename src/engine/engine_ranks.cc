@@ -67,15 +67,14 @@ Result<bool> Engine::follow() {
   return failure.status.with_message(failure.status.message() + put_on_record(failure, {}));
 }
 
-// Before the first collective of the step.
-Status Engine::agree() {
+Replica::Said Engine::says_of(const StepPlan& plan) const {
   Replica::Said said{.config = config_digest_,
                      .sampled = digest_span(std::span<const TokenId>(result_.tokens))};
-  if (executor_->runner().replays(plan())) {
-    said.graph_key = digest_of(graph_key(plan()));
-    said.graph_shape = digest_of(graph_key(plan()).without_phase());
+  if (executor_->runner().replays(plan)) {
+    said.graph_key = digest_of(graph_key(plan));
+    said.graph_shape = digest_of(graph_key(plan).without_phase());
   }
-  return replica_->agree(plan(), said);
+  return said;
 }
 
 }  // namespace lockstep
