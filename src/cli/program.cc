@@ -37,8 +37,23 @@ void print_error(std::string_view message) {
   std::fprintf(stderr, "lockstep: %s\n", one_line(message).c_str());
 }
 
+// A table of who said what has lines.
+void print_lines(std::string_view message) {
+  std::string text;
+  while (!message.empty()) {
+    const size_t length = std::min(message.find('\n'), message.size());
+    text += (text.empty() ? "lockstep: " : "\n") + one_line(message.substr(0, length));
+    message.remove_prefix(std::min(length + 1, message.size()));
+  }
+  std::fprintf(stderr, "%s\n", text.c_str());
+}
+
 int exit_code(const Status& status) {
-  if (!status.ok()) print_error(status.message());
+  if (!status.ok() && status.fault() != nullptr) {
+    print_lines(status.message());
+  } else if (!status.ok()) {
+    print_error(status.message());
+  }
   return exit_code_of(status);
 }
 
