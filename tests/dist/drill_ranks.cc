@@ -1,6 +1,5 @@
 // A program of ranks that do nothing but steps of launches and collectives, for drills: it can be made to
-// stay in a phase, to hang, to disagree, to fail. Started by hand it is the front of its ranks, as lockstep
-// is.
+// stay in a phase, to hang, to disagree, to fail.
 //
 //   drill_ranks --tp N [--dp N] [--hold PHASE] [--seconds S] [--rank R --does WHAT]
 //
@@ -9,8 +8,6 @@
 // that never ends), "sleep" (nothing, for ever, outside of launches), "compute" (launches without a
 // collective for S seconds), "disagree" (another number of rows), "fail" (ends with an error), "fault" (a
 // broken rule).
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -20,10 +17,8 @@
 #include "base/fault.h"
 #include "comm/collectives.h"
 #include "device/graph.h"
-#include "engine/exit_codes.h"
-#include "engine/rank_part.h"
-#include "engine/rank_session.h"
 #include "kernels/table.h"
+#include "rank_program.h"
 
 namespace lockstep {
 namespace {
@@ -110,8 +105,7 @@ class Steps {
   Status phase(RankPhase phase) {
     session_.pulse().phase = phase;
     const std::string name(name_of(phase));
-    std::fprintf(stderr, "drill: rank %d pid %d phase %s\n", static_cast<int>(session_.mesh().rank()),
-                 static_cast<int>(::getpid()), name.c_str());
+    testing::say_phase(session_.mesh().rank(), name);
     for (int i = 0; i < kStepsOfAPhase; ++i) LS_TRY(step(phase, kRows));
     if (drill_.hold != name) return {};
     if (drill_.rank == session_.mesh().rank()) LS_TRY(misbehave(phase));
@@ -162,33 +156,12 @@ Drill drill_of(const std::vector<std::string>& words) {
   return drill;
 }
 
-Status run_rank(const Drill& drill, const RankPart& part) {
-  const auto session = LS_TRY(RankSession::begin(drill.shape, [&part](int code) {
-    part.end_with(code);
-    ::_exit(code);
-  }));
-  session->set_last_words([](const Status&) { std::fprintf(stderr, "drill: last words\n"); });
-  const Status how = session->leave(Steps(*session, drill).run());
-  part.end_with(exit_code_of(how));  // before the mesh ends, which waits for ranks that may be lost
-  return how;
-}
-
-int fail(const Status& status) {
-  if (!status.ok()) std::fprintf(stderr, "drill: %s\n", status.message().c_str());
-  return exit_code_of(status);
-}
-
 int run(const std::vector<std::string>& words) {
-  mute_other_ranks();
   const Drill drill = drill_of(words);
-  const Result<RankPart> part = RankPart::of(drill.shape);
-  if (!part.ok()) return fail(part.status());
-  const Result<std::optional<int>> front = part->run_as_front(words);
-  if (!front.ok()) return fail(front.status());
-  if (front->has_value()) return **front;
-  const int code = fail(run_rank(drill, *part));
-  part->end_with(code);
-  return code;
+  return testing::run_rank_program(words, drill.shape, [&](RankSession& session) {
+    session.set_last_words([](const Status&) { std::fprintf(stderr, "drill: last words\n"); });
+    return Steps(session, drill).run();
+  });
 }
 
 }  // namespace

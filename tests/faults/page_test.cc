@@ -1,6 +1,7 @@
 // docs/faults.md is the gallery, printed.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -41,6 +42,30 @@ std::string unnamed() {
   return unnamed_entries().empty() ? "" : text;
 }
 
+// Drills of whole engines (tests/ranks/wrong_rank.h), by the entry that does the same to a plan or a group.
+struct Drilled {
+  std::string_view id;
+  std::string_view drill;
+};
+constexpr Drilled kDrilled[] = {{"F5", "own configuration"},   {"G1f", "own row count"},
+                                {"G2f", "own graph"},          {"G3f", "idle rank skips"},
+                                {"G4f", "own float decision"}, {"G5f", "other size"},
+                                {"G6f", "own phase"},          {"G11f", "own random numbers"},
+                                {"N4t", "own source"},         {"report/2", "missing collective"},
+                                {"report/2", "one output"}};
+
+std::string drilled() {
+  std::string text =
+      "\n## As ranks of a whole engine\n\nWhat goes wrong between ranks is done once more by a rank of four "
+      "that "
+      "serve together: as threads in\n`tests/ranks/disagreements_test.cc`, as processes by "
+      "`tests/dist/disagreements.py --all`, with drills that have no entry here.\nEach ends within 5 s with "
+      "the "
+      "same table from every rank.\n\n| id | drill |\n|---|---|\n";
+  for (const Drilled& each : kDrilled) text += concat("| ", each.id, " | ", each.drill, " |\n");
+  return text;
+}
+
 std::string page() {
   std::string text(kIntro);
   char before = 0;
@@ -55,7 +80,14 @@ std::string page() {
                    name_of(entry->expect.moment), " | ", entry->expect.check, " | `", entry->expect.field,
                    "` |\n");
   }
-  return text + unnamed();
+  return text + drilled() + unnamed();
+}
+
+TEST(Page, NamesEntriesThatThereAre) {
+  for (const Drilled& each : kDrilled) {
+    EXPECT_TRUE(std::ranges::any_of(all_entries(), [&](const Entry* entry) { return entry->id == each.id; }))
+        << each.id;
+  }
 }
 
 TEST(Page, IsTheGallery) {
