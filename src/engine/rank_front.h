@@ -1,6 +1,7 @@
 // The front of a job of ranks: the process that a person started, which is none of the ranks. It starts them
-// through mpirun, passes signals on (SIGUSR1 to each rank), and learns from each rank itself how it ended, since a launcher's own
-// exit code says little. Whatever happens, it leaves no process, no shared memory and no folder behind.
+// through mpirun, passes signals on (SIGUSR1 to each rank), and learns from each rank itself how it ended,
+// since a launcher's own exit code says little. Whatever happens, it leaves no process, no shared memory and
+// no folder behind.
 #pragma once
 
 #include <cstdint>
