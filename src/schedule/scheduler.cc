@@ -76,7 +76,13 @@ const Batch& Scheduler::next(Epoch epoch) {
 }
 
 Bucket Scheduler::bucket_for(const Batch& batch, int32_t rows, bool decode) const {
-  if (!decode) return bucket_of(options_.limits, batch.steps, rows);
+  if (!decode) {
+    Bucket own = bucket_of(options_.limits, batch.steps, rows);
+    // Where another replica does not decode, nobody replays a graph: an empty sequence more keeps this step
+    // apart from the decode step that it would look like.
+    if (own.seqs.get() == rows && own.logits_rows == own.rows) own.seqs = PaddedSeqs(rows + 1);
+    return own;
+  }
   const auto bucket = std::lower_bound(options_.decode_buckets.begin(), options_.decode_buckets.end(), rows);
   const int32_t size = bucket != options_.decode_buckets.end() ? *bucket : rows;
   return {.rows = PaddedRows(size), .seqs = PaddedSeqs(size), .logits_rows = PaddedRows(size)};

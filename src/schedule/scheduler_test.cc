@@ -69,6 +69,11 @@ TEST(Scheduler, PadsADecodeStepToTheNextBucketAndNothingElse) {
   const Batch& decode = scheduler.next(Epoch(2));
   EXPECT_EQ(decode.bucket,
             (Bucket{.rows = PaddedRows(4), .seqs = PaddedSeqs(4), .logits_rows = PaddedRows(4)}));
+  // Where another replica does not decode: never the shape of a decode step, which has a graph.
+  EXPECT_EQ(scheduler.bucket_for(decode, 3, false),
+            (Bucket{.rows = PaddedRows(3), .seqs = PaddedSeqs(4), .logits_rows = PaddedRows(3)}));
+  EXPECT_EQ(scheduler.bucket_for(decode, 9, false),
+            (Bucket{.rows = PaddedRows(9), .seqs = PaddedSeqs(5), .logits_rows = PaddedRows(3)}));
 }
 
 TEST(Scheduler, RefusesASequenceThatThePoolCanNeverHold) {
