@@ -50,6 +50,17 @@ def records(lockstep):
         return found
 
 
+def hung_up(lockstep):
+    """The exit code of a run that has been started to outlive its terminal, and loses it."""
+    run = subprocess.Popen([lockstep, 'generate', '--tp', '2', '-p', PROMPTS[0], '-n', '60', '--ignore-eos'],
+                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                           preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    run.stdout.read(40)
+    run.send_signal(signal.SIGHUP)
+    run.communicate(timeout=60)
+    return run.returncode
+
+
 def refusal(lockstep, *words):
     ended = subprocess.run([lockstep, *words], capture_output=True, text=True, timeout=60)
     return ended.returncode, ended.stderr
@@ -76,6 +87,8 @@ def main(lockstep):
     check('the second field report, at level full', four == alone and len(alone) == 8, f'{four}; expected {alone}')
     asked = records(lockstep)
     check('SIGUSR1 makes every rank write a record', asked == ['0', '1'], asked)
+    code = hung_up(lockstep)
+    check('a terminal that goes away ends nobody under nohup', code == 0, code)
     plain, shared = memory(lockstep), memory(lockstep, '--tp', '2', '--dp', '2', '--ep')
     check('inspect --tp 2 --dp 2 --ep', shared['ranks']['world'] == 4 and
           shared['memory']['kv_bytes_per_token'] * 2 == plain['memory']['kv_bytes_per_token'] and
