@@ -8,6 +8,11 @@
 namespace lockstep {
 namespace {
 
+bool needs_nothing(const PlanNeeds& needs) {
+  return needs.uniform_query_len == 0 && needs.max_query_len == 0 && needs.min_seq_len == 0 &&
+         needs.rows_multiple_of == 0;
+}
+
 std::string_view name_of(Feed feed) { return feed == Feed::kAddress ? "address" : "value"; }
 
 }  // namespace
@@ -33,7 +38,12 @@ Status Binder::refuse(const ConsumerSpec& consumer, FieldId id, int64_t row, std
 
 // Consumers bind in the order of their spec, mostly: then the next line is the one.
 bool Binder::declared_next(const ConsumerSpec& consumer, FieldId id, Feed feed, GroupId group) const {
-  if (accepted_ != &consumer || next_use_ >= consumer.fields.size()) return false;
+  if (accepted_ != &consumer) {
+    if (!needs_nothing(consumer.needs)) return false;
+    accepted_ = &consumer;
+    next_use_ = 0;
+  }
+  if (next_use_ >= consumer.fields.size()) return false;
   const FieldUse& use = consumer.fields[next_use_];
   const bool in_range = group.get() >= 0 && group.get() < kMaxGroups;
   if (use.field != id || use.feed != feed || !in_range) return false;

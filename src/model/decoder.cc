@@ -23,12 +23,12 @@ constexpr FieldUse kUses[] = {
     {.field = FieldId::logits_rows, .argument = "gather_rows.rows"},
     {.field = FieldId::num_rows, .argument = "*.num_rows"},
     {.field = FieldId::num_logits_rows, .argument = "gather_rows.num_logits_rows"},
+    {.field = FieldId::cp_ranks, .feed = Feed::kValue, .argument = {}},
     {.field = FieldId::num_logits_rows, .argument = "linear.num_rows"},
     {.field = FieldId::num_logits_rows, .argument = "linear_prepare.num_rows"},
     {.field = FieldId::num_logits_rows, .argument = "shared_rows.num_logits_rows"},
     {.field = FieldId::logits_rows, .argument = "shared_rows.rows"},
     {.field = FieldId::cp_logits_rows, .argument = "shared_rows.places"},
-    {.field = FieldId::cp_ranks, .feed = Feed::kValue, .argument = {}},
     {.field = FieldId::cp_rank, .feed = Feed::kValue, .argument = {}},
 };
 constexpr ConsumerSpec kConsumer{.name = "decoder", .ops = kOps, .fields = kUses};
@@ -104,6 +104,7 @@ Status Decoder::prepare(const Binder& binder, PreparedStep& step) const {
                                  {FieldId::logits_rows, launch.logits_rows},
                                  {field::num_rows, launch.num_rows},
                                  {field::num_logits_rows, launch.num_logits_rows}}));
+  // Here also where this rank is alone: nobody runs a share of the rows for the whole.
   launch.cut = LS_TRY(bind_cut(binder, kConsumer, context_group(options_.mesh, options_.limits.rows)));
   if (launch.cut.shared()) LS_TRY(binder.bind(kConsumer, {{FieldId::cp_logits_rows, launch.cp_logits_rows}}));
   if (spec_.count(Mixer::kSoftmax) > 0) LS_TRY(attention_.prepare(binder, kKvGroup, step));

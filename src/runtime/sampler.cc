@@ -16,9 +16,6 @@ constexpr FieldUse kUses[] = {
     {.field = FieldId::penalty_slots, .argument = "count_tokens.penalty_slots"},
     {.field = FieldId::prompt_lens, .argument = "count_tokens.prompt_lens"},
     {.field = FieldId::num_seqs, .argument = "count_tokens.num_seqs"},
-    {.field = FieldId::num_seqs, .feed = Feed::kValue, .argument = {}},
-    {.field = FieldId::cp_ranks, .feed = Feed::kValue, .argument = {}},
-    {.field = FieldId::cp_rank, .feed = Feed::kValue, .argument = {}},
     {.field = FieldId::temperature, .argument = "sample.temperature"},
     {.field = FieldId::top_k, .argument = "sample.top_k"},
     {.field = FieldId::top_p, .argument = "sample.top_p"},
@@ -31,6 +28,9 @@ constexpr FieldUse kUses[] = {
     {.field = FieldId::sample_penalty_slots, .argument = "sample.penalty_slot"},
     {.field = FieldId::logprobs, .argument = "sample.logprobs"},
     {.field = FieldId::num_logits_rows, .argument = "sample.num_logits_rows"},
+    {.field = FieldId::num_seqs, .feed = Feed::kValue, .argument = {}},
+    {.field = FieldId::cp_ranks, .feed = Feed::kValue, .argument = {}},
+    {.field = FieldId::cp_rank, .feed = Feed::kValue, .argument = {}},
 };
 constexpr ConsumerSpec kConsumer{.name = "sampler", .ops = kOps, .fields = kUses};
 
@@ -110,7 +110,7 @@ Status Sampler::prepare(const Binder& binder, const TensorView& tokens, const Te
   Launch& launch = step.add<Launch>(kConsumer);
   launch.tokens = tokens;
   launch.logits = logits;
-  launch.cut = LS_TRY(bind_cut(binder, kConsumer, limits_.context));
+  if (limits_.context.ranks > 1) launch.cut = LS_TRY(bind_cut(binder, kConsumer, limits_.context));
   if (launch.cut.shared()) {
     const LiveSeqs halves = LS_TRY(binder.value(kConsumer, field::num_seqs));
     launch.whole = halves.get() / 2;

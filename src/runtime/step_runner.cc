@@ -99,7 +99,7 @@ Status StepRunner::prepare(const StepPlan& plan, const StepProgram& program,
   prepared_.clear();
   const Binder binder(plan, image_, &bindings_, &derived_);
   LS_TRY(program.prepare(binder, prepared_));
-  return binder.check_host_made();
+  return options_.derived.empty() ? Status() : binder.check_host_made();
 }
 
 Status StepRunner::run(const StepPlan& plan, const StepProgram& program, const Launcher& on) {
@@ -127,7 +127,7 @@ Status StepRunner::run(const StepPlan& plan, const StepProgram& program, const L
     LS_TRY(hold_to_capture(plan, program, on, found->second));
   }
   LS_TRY(image_.refresh(plan, stream_, staging_));
-  LS_TRY(derived_.refresh(stream_, staging_));
+  if (!options_.derived.empty()) LS_TRY(derived_.refresh(stream_, staging_));
   if (reports) LS_TRY(report_.head(plan, image_, staging_, on));
   if (last_.replayed) {
     ++replays_;
@@ -176,6 +176,7 @@ Status StepRunner::finish(const StepPlan& plan) {
   LS_TRY(stream_.check_copies());
   if (options_.level == GuardLevel::kPlan) return {};
   LS_TRY(report_.check(plan, image_));
+  if (options_.derived.empty()) return {};
   LS_TRY(check_host_made_on_device(plan, derived_));
   return check_derived_on_device(plan);
 }

@@ -50,7 +50,7 @@ int64_t DeltaBackend::workspace_bytes(int threads, int32_t key_dim, int32_t valu
 
 Status DeltaBackend::prepare(const Binder& binder, PreparedStep& step) const {
   Launch& launch = step.add<Launch>(kConsumer);
-  launch.cut = LS_TRY(bind_cut(binder, kConsumer, context_));
+  if (context_.ranks > 1) launch.cut = LS_TRY(bind_cut(binder, kConsumer, context_));
   if (launch.cut.shared()) {
     const LiveSeqs halves = LS_TRY(binder.value(kConsumer, field::num_seqs));
     launch.whole = halves.get() / 2;

@@ -57,7 +57,7 @@ int64_t PagedBackend::workspace_bytes(int threads, int32_t heads, int32_t kv_hea
 
 Status PagedBackend::prepare(const Binder& binder, GroupId group, PreparedStep& step) const {
   Launch& launch = step.add<Launch>(kConsumer, group);
-  launch.cut = LS_TRY(bind_cut(binder, kConsumer, context_));
+  if (context_.ranks > 1) launch.cut = LS_TRY(bind_cut(binder, kConsumer, context_));
   if (launch.cut.shared())
     LS_TRY(binder.bind(kConsumer, {{FieldId::cp_slot_mapping, launch.cp_slot_mapping, group}}));
   return binder.bind(kConsumer, {{FieldId::slot_mapping, launch.slot_mapping, group},
