@@ -36,7 +36,10 @@ Status lead(const RankedWorkload& workload, Engine& engine, int32_t replica, Ran
     for (size_t i = static_cast<size_t>(replica); i < workload.requests.size(); i += dp) {
       if (arrival(i) == step) places[LS_TRY(engine.add(workload.requests[i]))] = i;
     }
-    for (const RequestOutput& output : engine.step()) {
+    const int64_t before = engine.stats().steps;
+    const std::vector<RequestOutput> outputs = engine.step();
+    if (engine.stats().steps > before && engine.last_plan().scalar(field::cp_ranks) > 1) ++own.cut_steps;
+    for (const RequestOutput& output : outputs) {
       if (output.finish == FinishReason::kError) own.errors.push_back(output.error);
       std::vector<TokenLogprobs>& drawn = own.drawn[places.at(output.id)];
       drawn.insert(drawn.end(), output.logprobs.begin(), output.logprobs.end());
@@ -93,6 +96,7 @@ RankedOutcome run_ranked(const RankedWorkload& workload) {
       }
       all.steps = std::max(all.steps, own.steps);
       all.replays += own.replays;
+      all.cut_steps += own.cut_steps;
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -135,6 +139,10 @@ void expect_same(const RankedOutcome& reference, const RankedWorkload& workload)
   EXPECT_EQ(comparison.differences, std::vector<std::string>());
   EXPECT_GT(comparison.tokens, 0);
   EXPECT_GT(ranked.replays, 0);
+  // Tokens would be the same if every rank ran all rows.
+  const bool to_cut = std::any_of(workload.requests.begin(), workload.requests.end(),
+                                  [](const Request& request) { return request.prompt_ids.size() > 1; });
+  EXPECT_EQ(ranked.cut_steps > 0, to_cut && workload.shape.cp > 1);
   std::cout << describe(workload.shape) << ": " << comparison.tokens << " tokens the same in " << ranked.steps
             << " steps, " << ranked.replays << " replays of all ranks, " << comparison.near_ties
             << " near ties, log probabilities within " << comparison.largest << "\n";

@@ -25,6 +25,7 @@ struct RankedOutcome {
   std::vector<std::string> errors;                // of ranks and of requests that failed, "rank 2: ..."
   int64_t steps = 0;                              // of the busiest leader
   int64_t replays = 0;                            // of all ranks
+  int64_t cut_steps = 0;                          // of all leaders: whose rows context ranks share
 };
 
 // Runs to the end. Whatever goes wrong stands in the outcome; nothing waits for ever.
