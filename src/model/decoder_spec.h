@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,21 @@ struct RopeSpec {
   double attention_factor = 0.0;  // yarn; 0: 0.1 ln(factor) + 1
 };
 
+// InfLLM-V2: a query of a long sequence attends to chosen blocks of keys only. Keys are compressed twice: K1
+// is the mean of `kernel` keys every `stride` keys, K2 that of four times as many every four times as many.
+struct SparseSpec {
+  int32_t block = 64;          // keys of a block
+  int32_t kernel = 32;         // keys of a K1
+  int32_t stride = 16;         // keys from one K1 to the next
+  int32_t init_blocks = 1;     // always chosen: the first ones
+  int32_t top_blocks = 64;     // and beyond the window
+  int32_t window_blocks = 32;  // always chosen: that many before the query's own
+  int32_t dense_len = 8192;    // prompts and sequences shorter than this attend to all keys; 0: none does
+
+  // Blocks that a query may choose, forced ones included.
+  int32_t most_blocks() const { return top_blocks + window_blocks; }
+};
+
 // Softmax attention with grouped query heads.
 struct SoftmaxMixerSpec {
   int32_t heads = 0;         // H
@@ -43,6 +59,7 @@ struct SoftmaxMixerSpec {
   bool qk_norm = false;      // an RMSNorm over each head's D elements of q and k, before the rotation
   bool output_gate = false;  // q_proj gives [query | gate] per head; out *= sigmoid(gate)
   RopeSpec rope;
+  std::optional<SparseSpec> sparse;  // nothing: every query attends to all keys
 };
 
 // Gated DeltaNet: short convolution over q|k|v, gated delta rule, gated norm.
@@ -105,8 +122,10 @@ struct DecoderSpec {
   int64_t active_parameters() const;
 };
 
-// The cache groups of a decoder: pages of the softmax layers, states of the delta layers.
+// The cache groups of a decoder: pages of the softmax layers, states of the recurrent layers, compressed keys
+// of the sparse softmax layers.
 inline constexpr GroupId kKvGroup{0};
 inline constexpr GroupId kStateGroup{1};
+inline constexpr GroupId kCompressedGroup{2};
 
 }  // namespace lockstep
