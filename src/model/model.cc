@@ -5,7 +5,6 @@
 #include "json/json.h"
 #include "model/builtin_configs.h"
 #include "model/families/families.h"
-#include "weights/weight_fill.h"
 
 namespace lockstep {
 namespace {
@@ -81,29 +80,12 @@ Result<ComputeDType> configured_dtype(const Json& config) {
                "\"; expected bfloat16, float16 or float32; choose with --dtype");
 }
 
-// Takes the types of a form's tensors into `found`, f32 standing for several of them.
-void join_dtypes(const MatrixTarget& matrix, const std::vector<WeightPart>& parts,
-                 const Checkpoint& checkpoint, std::optional<DType>& found) {
-  for (const WeightPart& part : parts) {
-    const int64_t tensors = is_packed(part, matrix.stored_experts()) ? 1 : matrix.stored_experts();
-    for (int64_t expert = 0; expert < tensors; ++expert) {
-      const StoredTensor* tensor = checkpoint.find(name_for_expert(part, expert));
-      if (tensor != nullptr) found = !found || *found == tensor->dtype ? tensor->dtype : DType::kF32;
-    }
-  }
-}
-
 // The narrowest type that holds every matrix of the checkpoint exactly. Products in f32 read bf16 or f16
 // weights without loss, so float32 need not mean four bytes per weight.
 DType exact_dtype(const WeightPlan& plan, const std::optional<Checkpoint>& checkpoint,
                   ComputeDType configured) {
   if (!checkpoint) return configured == ComputeDType::kFloat32 ? DType::kF32 : DType::kBF16;
-  std::optional<DType> found;
-  for (const MatrixTarget& matrix : plan.matrices) {
-    join_dtypes(matrix, matrix.parts, *checkpoint, found);
-    join_dtypes(matrix, matrix.otherwise, *checkpoint, found);
-  }
-  return found && is_float_weight(*found) ? *found : DType::kF32;
+  return exact_dtype_of(plan, *checkpoint).value_or(DType::kF32);
 }
 
 void choose_dtypes(ComputeDType dtype, DType exact, Model& model) {
@@ -141,6 +123,7 @@ Result<std::unique_ptr<ModelPlan>> plan_model(const ModelOptions& options) {
   const ComputeDType configured = LS_TRY(configured_dtype(config));
   const ComputeDType dtype = options.dtype == ComputeDType::kAuto ? configured : options.dtype;
   plan->weights = list_weights(model.spec, options.shard, DType::kBF16, model.weights);
+  plan->weights.quantisation = LS_TRY(read_quantisation(config));
   choose_dtypes(dtype, exact_dtype(plan->weights, plan->checkpoint, configured), model);
   for (MatrixTarget& matrix : plan->weights.matrices) matrix.dtype = model.weight_dtype;
   model.parts = weight_bytes_by_part(plan->weights);

@@ -72,6 +72,12 @@ RowSegment piece_of(const RowSegment& segment, int64_t skip, int64_t count) {
           .count = count};
 }
 
+// What a thread keeps from one job to the next.
+struct Staging {
+  std::vector<char> rows;  // to be packed
+  QuantisedBlock block;    // to be made into rows
+};
+
 // The work of one load, shared by its threads.
 class Filling {
  public:
@@ -80,7 +86,7 @@ class Filling {
 
   // Takes jobs until none is left or one failed.
   void work() {
-    std::vector<char> staging;
+    Staging staging;
     while (true) {
       const size_t next = next_.fetch_add(1);
       if (next >= jobs_.size() || failed_.load() < next) return;
@@ -102,7 +108,7 @@ class Filling {
     status_ = std::move(status);
   }
 
-  Status run(const Job& job, std::vector<char>& staging) {
+  Status run(const Job& job, Staging& staging) {
     if (job.tensor != nullptr) {
       LS_TRY(source_.read_tensor(*job.tensor, static_cast<float*>(job.tensor->into->data)));
       progress_.advance(job.tensor->into->bytes());
@@ -117,22 +123,26 @@ class Filling {
     return {};
   }
 
-  Status pack(const Job& job, const RowSegment& segment, std::vector<char>& staging) {
+  Status pack(const Job& job, const RowSegment& segment, Staging& staging) {
     const MatrixTarget& target = *job.matrix;
     const bool zeros = segment.source_row == kZeroRows;
     const int64_t expert = target.held.begin + job.expert;
     const DType dtype = zeros ? target.dtype : source_.dtype_of(target, *segment.part, expert);
     const int64_t row_bytes = target.k * size_of(dtype);
     const int64_t step = std::max<int64_t>(kStagingBytes / row_bytes, 1);
-    staging.resize(std::max(staging.size(), static_cast<size_t>(std::min(step, segment.count) * row_bytes)));
+    std::vector<char>& rows = staging.rows;
+    rows.resize(std::max(rows.size(), static_cast<size_t>(std::min(step, segment.count) * row_bytes)));
+    const bool ahead = !zeros && LS_TRY(source_.read_ahead(target, segment, expert, staging.block));
     for (int64_t done = 0; done < segment.count; done += step) {
       const RowSegment chunk = piece_of(segment, done, std::min(step, segment.count - done));
       if (zeros) {
-        std::fill_n(staging.begin(), chunk.count * row_bytes, '\0');
+        std::fill_n(rows.begin(), chunk.count * row_bytes, '\0');
+      } else if (ahead) {
+        dequantise(staging.block, chunk.source_row, chunk.count, reinterpret_cast<float*>(rows.data()));
       } else {
-        LS_TRY(source_.read_rows(target, chunk, expert, staging.data()));
+        LS_TRY(source_.read_rows(target, chunk, expert, rows.data()));
       }
-      pack_rows(dense_view(staging.data(), dtype, {chunk.count, target.k}), *target.into, job.expert,
+      pack_rows(dense_view(rows.data(), dtype, {chunk.count, target.k}), *target.into, job.expert,
                 chunk.target_row);
       progress_.advance(chunk.count * target.k * size_of(target.dtype));
     }

@@ -7,6 +7,7 @@
 
 #include "base/status.h"
 #include "device/arena.h"
+#include "weights/dequantise.h"
 #include "weights/weight_loader.h"
 
 namespace lockstep {
@@ -43,9 +44,16 @@ class RowSource {
   virtual ~RowSource() = default;
   // The form of `target` that this source has.
   virtual const std::vector<WeightPart>& form_of(const MatrixTarget& target) const = 0;
-  // The element type that read_rows writes. `expert` counts those of the checkpoint.
+  // The element type that read_rows writes; f32 for what is read ahead. `expert` counts those of the
+  // checkpoint.
   virtual DType dtype_of(const MatrixTarget& target, const WeightPart& part, int64_t expert) const = 0;
+  // Reads what the rows of a segment are made of, where that does not lie row by row. False: it does.
+  virtual Result<bool> read_ahead(const MatrixTarget&, const RowSegment&, int64_t /*expert*/,
+                                  QuantisedBlock& /*block*/) const {
+    return false;
+  }
   // Writes the target's columns of rows [segment.source_row, + segment.count) of the segment's part, dense.
+  // Not for what is read ahead: of that, dequantise() makes the rows.
   virtual Status read_rows(const MatrixTarget& target, const RowSegment& segment, int64_t expert,
                            void* destination) const = 0;
   // Writes the elements that a dense tensor takes, as f32.

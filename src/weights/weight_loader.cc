@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <set>
 #include <utility>
 
 #include "base/math.h"
+#include "weights/stored_matrix.h"
 #include "weights/weight_fill.h"
 
 namespace lockstep {
@@ -13,15 +15,24 @@ namespace {
 // The form of a matrix that the checkpoint has.
 const std::vector<WeightPart>& stored_form(const MatrixTarget& target, const Checkpoint& checkpoint) {
   if (target.otherwise.empty()) return target.parts;
-  const bool first = !target.parts.empty() && checkpoint.contains(name_for_expert(target.parts[0], 0));
-  const bool other = checkpoint.contains(name_for_expert(target.otherwise[0], 0));
+  const bool first = !target.parts.empty() && is_stored(checkpoint, name_for_expert(target.parts[0], 0));
+  const bool other = is_stored(checkpoint, name_for_expert(target.otherwise[0], 0));
   return other && !first ? target.otherwise : target.parts;
 }
 
-Shape stored_shape(const MatrixTarget& target, const WeightPart& part) {
-  if (is_packed(part, target.stored_experts()))
-    return {target.stored_experts(), part.rows, target.stored_k()};
-  return {part.rows, target.stored_k()};
+// Tensors that hold a part, of a checkpoint that is plain.
+int64_t tensors_of(const MatrixTarget& target, const WeightPart& part) {
+  return is_packed(part, target.stored_experts()) ? 1 : target.stored_experts();
+}
+
+Result<StoredMatrix> find_part(const WeightPlan& plan, const Checkpoint& checkpoint,
+                               const MatrixTarget& target, const WeightPart& part, int64_t expert) {
+  return find_matrix(checkpoint, plan.quantisation,
+                     {.name = name_for_expert(part, expert),
+                      .rows = part.rows,
+                      .k = target.stored_k(),
+                      .experts = is_packed(part, target.stored_experts()) ? target.stored_experts() : 0},
+                     plan.family);
 }
 
 // Holds a plan to a checkpoint and remembers which tensors it reads.
@@ -33,20 +44,25 @@ class Check {
   Status run() {
     for (const MatrixTarget& target : plan_.matrices) {
       for (const WeightPart& part : stored_form(target, checkpoint_)) {
-        const int64_t tensors = is_packed(part, target.stored_experts()) ? 1 : target.stored_experts();
-        for (int64_t expert = 0; expert < tensors; ++expert) {
-          LS_TRY(use(name_for_expert(part, expert), stored_shape(target, part), false));
+        for (int64_t expert = 0; expert < tensors_of(target, part); ++expert) {
+          const StoredMatrix matrix = LS_TRY(find_part(plan_, checkpoint_, target, part, expert));
+          for (const StoredTensor* tensor : matrix.tensors())
+            if (tensor != nullptr) mark(*tensor);
         }
       }
     }
-    for (const TensorTarget& target : plan_.tensors) LS_TRY(use(target.name, stored_shape(target), true));
+    for (const TensorTarget& target : plan_.tensors) LS_TRY(use(target.name, stored_shape(target)));
     return check_rest();
   }
 
   int64_t ignored() const { return ignored_; }
 
  private:
-  Status use(const std::string& name, const Shape& shape, bool f64_allowed) {
+  void mark(const StoredTensor& tensor) {
+    is_read_[static_cast<size_t>(&tensor - checkpoint_.tensors().data())] = true;
+  }
+
+  Status use(const std::string& name, const Shape& shape) {
     const StoredTensor* tensor = checkpoint_.find(name);
     if (tensor == nullptr) {
       return error(Code::kNotFound, plan_.family, ": ", checkpoint_.path(), " has no tensor ", name,
@@ -56,11 +72,11 @@ class Check {
       return error(Code::kInvalidArgument, plan_.family, ": ", name, " has shape ", tensor->shape,
                    "; expected ", shape, "; check that config.json belongs to these weights");
     }
-    if (!is_float_weight(tensor->dtype) && !(f64_allowed && tensor->dtype == DType::kF64)) {
+    if (!is_float_weight(tensor->dtype) && tensor->dtype != DType::kF64) {
       return error(Code::kInvalidArgument, plan_.family, ": ", name, " is ", tensor->dtype,
                    "; expected f32, f16 or bf16; use an unquantised checkpoint");
     }
-    is_read_[static_cast<size_t>(tensor - checkpoint_.tensors().data())] = true;
+    mark(*tensor);
     return {};
   }
 
@@ -92,14 +108,31 @@ class Check {
 // Rows of a checkpoint that passed the Check.
 class CheckpointRows : public RowSource {
  public:
-  explicit CheckpointRows(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+  CheckpointRows(const WeightPlan& plan, const Checkpoint& checkpoint)
+      : plan_(plan), checkpoint_(checkpoint) {}
 
   const std::vector<WeightPart>& form_of(const MatrixTarget& target) const override {
     return stored_form(target, checkpoint_);
   }
 
   DType dtype_of(const MatrixTarget&, const WeightPart& part, int64_t expert) const override {
-    return checkpoint_.find(name_for_expert(part, expert))->dtype;
+    return exact_dtype_of(checkpoint_, name_for_expert(part, expert)).value_or(DType::kF32);
+  }
+
+  Result<bool> read_ahead(const MatrixTarget& target, const RowSegment& segment, int64_t expert,
+                          QuantisedBlock& block) const override {
+    const WeightPart& part = *segment.part;
+    const StoredTensor* plain = checkpoint_.find(name_for_expert(part, expert));
+    if (plain != nullptr && is_float_weight(plain->dtype)) return false;
+    const StoredMatrix matrix = LS_TRY(find_part(plan_, checkpoint_, target, part, expert));
+    LS_TRY(read_block(checkpoint_, matrix,
+                      {.expert = is_packed(part, target.stored_experts()) ? expert : 0,
+                       .row = segment.source_row,
+                       .rows = segment.count,
+                       .column = target.inputs.begin,
+                       .columns = target.k},
+                      bytes_read_, block));
+    return true;
   }
 
   Status read_rows(const MatrixTarget& target, const RowSegment& segment, int64_t expert,
@@ -146,9 +179,15 @@ class CheckpointRows : public RowSource {
     return checkpoint_.read(tensor, offset, bytes, destination);
   }
 
+  const WeightPlan& plan_;
   const Checkpoint& checkpoint_;
   mutable std::atomic<int64_t> bytes_read_{0};
 };
+
+std::string form_text(const StoredMatrix& matrix) {
+  if (matrix.as == StoredAs::kPlain) return std::string(name_of(matrix.values->dtype));
+  return matrix.by.text();
+}
 
 }  // namespace
 
@@ -157,12 +196,49 @@ Status check_weights(const WeightPlan& plan, const Checkpoint& checkpoint) {
   return Check(plan, checkpoint).run();
 }
 
+std::vector<StoredPart> stored_by_part(const WeightPlan& plan, const Checkpoint& checkpoint) {
+  std::vector<StoredPart> sums;
+  std::set<const StoredTensor*> counted;  // a tensor may give several parts of a matrix
+  for (const MatrixTarget& target : plan.matrices) {
+    for (const WeightPart& part : stored_form(target, checkpoint)) {
+      for (int64_t expert = 0; expert < tensors_of(target, part); ++expert) {
+        const Result<StoredMatrix> matrix = find_part(plan, checkpoint, target, part, expert);
+        LS_CHECK(matrix.ok(), matrix.status().message());
+        const std::string form = form_text(*matrix);
+        auto sum = std::find_if(sums.begin(), sums.end(), [&](const StoredPart& each) {
+          return each.part == target.part && each.form == form;
+        });
+        if (sum == sums.end()) sum = sums.insert(sums.end(), {.part = target.part, .form = form});
+        for (const StoredTensor* tensor : matrix->tensors()) {
+          if (tensor == nullptr || !counted.insert(tensor).second) continue;
+          ++sum->tensors;
+          sum->bytes += tensor->bytes;
+        }
+      }
+    }
+  }
+  return sums;
+}
+
+std::optional<DType> exact_dtype_of(const WeightPlan& plan, const Checkpoint& checkpoint) {
+  std::optional<DType> found;
+  for (const MatrixTarget& target : plan.matrices) {
+    for (const WeightPart& part : stored_form(target, checkpoint)) {
+      for (int64_t expert = 0; expert < tensors_of(target, part); ++expert) {
+        const std::optional<DType> exact = exact_dtype_of(checkpoint, name_for_expert(part, expert));
+        if (exact) found = !found || *found == *exact ? *exact : DType::kF32;
+      }
+    }
+  }
+  return found;
+}
+
 Result<LoadedWeights> load_weights(const WeightPlan& plan, const Checkpoint& checkpoint,
                                    const LoadOptions& options) {
   LS_TRY(weight_footprint(plan));
   Check check(plan, checkpoint);
   LS_TRY(check.run());
-  const CheckpointRows rows(checkpoint);
+  const CheckpointRows rows(plan, checkpoint);
   LoadedWeights weights = LS_TRY(place_and_fill(plan, rows, "loading weights", options));
   LS_TRY(checkpoint.check_unchanged());
   weights.bytes_read = rows.bytes_read();

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,7 @@
 #include "kernels/linear/packed_weight.h"
 #include "tensor/tensor.h"
 #include "weights/checkpoint.h"
+#include "weights/quantisation.h"
 
 namespace lockstep {
 
@@ -52,7 +54,8 @@ struct Cut {
 
 // Rows that one source tensor gives to a matrix.
 struct WeightPart {
-  // Name in the checkpoint. In a weight of several experts either it holds "{}", which stands for the number
+  // Name in the checkpoint, as it is when its numbers are plain; quantised, it has the tensors that
+  // stored_matrix.h lists. In a weight of several experts either it holds "{}", which stands for the number
   // of the expert, and names one [rows, K] tensor for each, or it names one packed [X, rows, K] tensor.
   std::string name;
   int64_t rows = 0;             // rows of the source (of each expert)
@@ -66,7 +69,7 @@ struct MatrixTarget {
   std::string name{};            // for messages and `inspect`: "layers.3.qkv"
   int64_t k = 0;                 // inputs
   int64_t experts = 1;
-  DType dtype = DType::kBF16;  // f32, f16 or bf16, whatever float type the checkpoint holds
+  DType dtype = DType::kBF16;  // f32, f16 or bf16, whatever the checkpoint holds
   WeightLayout layout = WeightLayout::kPanel32;
   std::vector<WeightPart> parts{};
   // Another form that a checkpoint may have (packed experts); taken when its first tensor is there and the
@@ -92,7 +95,8 @@ struct TensorTarget {
 };
 
 struct WeightPlan {
-  std::string family{};  // for messages: "qwen3"
+  std::string family{};         // for messages: "qwen3"
+  Quantisation quantisation{};  // how the checkpoint's codes are to be read, where it has some
   std::vector<TensorTarget> tensors{};
   std::vector<MatrixTarget> matrices{};
   // Names a checkpoint may hold though the model does not read them: "mtp.", a tied lm_head. Null: none.
@@ -118,10 +122,9 @@ std::vector<WeightBytes> weight_bytes_by_part(const WeightPlan& plan);
 Result<int64_t> weight_footprint(const WeightPlan& plan);
 
 // Everything that load_weights refuses before it reads data.
-// Errors: kNotFound for a tensor that is missing; kInvalidArgument for a shape or dtype that does not fit, or
-// a
-//         tensor that nobody reads and the family does not ignore: a bias that is left out is a wrong answer,
-//         not a warning (docs/decisions/0007).
+// Errors: kNotFound for a tensor that is missing; kInvalidArgument for a shape or dtype that does not fit,
+//         codes that plan.quantisation does not explain, or a tensor that nobody reads and the family does
+//         not ignore: a bias that is left out is a wrong answer, not a warning (docs/decisions/0007).
 Status check_weights(const WeightPlan& plan, const Checkpoint& checkpoint);
 
 struct LoadOptions {
@@ -138,12 +141,27 @@ struct LoadedWeights {
   double seconds = 0;
 };
 
+// How the matrices of a part are held on disk.
+struct StoredPart {
+  std::string part;
+  std::string form;     // "bf16", "fp8 in blocks of 128 x 128"
+  int64_t tensors = 0;  // those of scales and zero points included
+  int64_t bytes = 0;    // of them, whatever this rank takes of them
+};
+
+// One line per part and form, in the order in which they first occur. Precondition: check_weights is ok.
+std::vector<StoredPart> stored_by_part(const WeightPlan& plan, const Checkpoint& checkpoint);
+
+// The narrowest type that holds every matrix of the plan exactly, f32 for codes; nothing where the checkpoint
+// has none of them.
+std::optional<DType> exact_dtype_of(const WeightPlan& plan, const Checkpoint& checkpoint);
+
 // Reads, converts (round to nearest even) and packs all weights of the plan.
 // Errors: as weight_footprint and check_weights; kResourceExhausted for the arena; kInvalidArgument for a
-// file
-//         that shrinks or changes meanwhile. On an error the targets are untouched or dangling: drop them.
+//         file that shrinks or changes meanwhile, or scales and groups that read_block refuses. On an error
+//         the targets are untouched or dangling: drop them.
 // Cost:   one pass over the bytes that the plan names and no others; `threads` threads with 1 MiB of staging
-//         each. A matrix whose columns are cut is read row by row.
+//         each, and 12 for the codes of a quantised matrix. What is cut is read run by run.
 Result<LoadedWeights> load_weights(const WeightPlan& plan, const Checkpoint& checkpoint,
                                    const LoadOptions& options);
 
