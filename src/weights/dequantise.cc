@@ -255,19 +255,29 @@ void unpack_gptq(const QuantisedBlock& block, int64_t first, int64_t count, Tile
   }
 }
 
+// What each of the 16 codes means to a row and a group.
+template <typename T>
+struct Meanings {
+  Meanings(const QuantisedBlock& block, int64_t row, int64_t group) {
+    const auto at = static_cast<size_t>(group * block.at.rows + row);
+    for (int32_t q = 0; q < 16; ++q)
+      of[static_cast<size_t>(q)] = T(static_cast<float>(q - block.zeros[at]) * block.scales[at]);
+  }
+  std::array<T, 16> of;
+};
+
 // One row of the block from its codes, one byte each.
-void scale_row(const QuantisedBlock& block, int64_t row, const uint8_t* codes, float* out) {
+template <typename T>
+void scale_row(const QuantisedBlock& block, int64_t row, const uint8_t* codes, T* out) {
   for (const QuantisedBlock::Run& run : block.runs) {
-    const auto at = static_cast<size_t>(run.group * block.at.rows + row);
-    const float scale = block.scales[at];
-    const int32_t zero = block.zeros[at];
-    for (int64_t k = run.begin; k < run.end; ++k)
-      out[k] = static_cast<float>(static_cast<int32_t>(codes[k]) - zero) * scale;
+    const Meanings<T> meanings(block, row, run.group);
+    for (int64_t k = run.begin; k < run.end; ++k) out[k] = meanings.of[codes[k]];
   }
 }
 
 // Eight rows at a time: those of a word of AWQ, which need not all be wanted.
-void dequantise_int4(const QuantisedBlock& block, int64_t first, int64_t count, float* out) {
+template <typename T>
+void dequantise_int4(const QuantisedBlock& block, int64_t first, int64_t count, T* out) {
   const bool awq = block.matrix.as == StoredAs::kAwq;
   const BlockPlace& at = block.at;
   const int64_t skipped =
@@ -287,19 +297,28 @@ void dequantise_int4(const QuantisedBlock& block, int64_t first, int64_t count, 
   }
 }
 
-void dequantise_fp8(const QuantisedBlock& block, int64_t first, int64_t count, float* out) {
+// Rows that share their scales at a time: what each code means there is worked out once.
+template <typename T>
+void dequantise_fp8(const QuantisedBlock& block, int64_t first, int64_t count, T* out) {
+  constexpr int64_t kCodes = 256;
   const BlockPlace& at = block.at;
   const Quantisation& by = block.matrix.by;
   const float* values = fp8_e4m3_values().data();
   const int64_t first_block = at.column / by.block_columns;
   const int64_t blocks = (at.column + at.columns - 1) / by.block_columns + 1 - first_block;
+  std::vector<T> meanings(static_cast<size_t>(blocks * kCodes));
   for (int64_t row = first; row < first + count; ++row, out += at.columns) {
+    if (row == first || row % by.block_rows == 0) {
+      const float* scales = block.scales.data() + (row / by.block_rows - at.row / by.block_rows) * blocks;
+      for (int64_t i = 0; i < blocks * kCodes; ++i)
+        meanings[static_cast<size_t>(i)] = T(values[i % kCodes] * scales[i / kCodes]);
+    }
     const uint8_t* codes = block.codes.data() + (row - at.row) * at.columns;
-    const float* scales = block.scales.data() + (row / by.block_rows - at.row / by.block_rows) * blocks;
     for (int64_t b = 0; b < blocks; ++b) {
       const int64_t begin = std::max<int64_t>((first_block + b) * by.block_columns - at.column, 0);
       const int64_t end = std::min((first_block + b + 1) * by.block_columns - at.column, at.columns);
-      for (int64_t k = begin; k < end; ++k) out[k] = values[codes[k]] * scales[b];
+      const T* of = meanings.data() + b * kCodes;
+      for (int64_t k = begin; k < end; ++k) out[k] = of[codes[k]];
     }
   }
 }
@@ -330,14 +349,17 @@ Status read_block(const Checkpoint& checkpoint, const StoredMatrix& matrix, cons
   return BlockReader(checkpoint, bytes_read, block).read();
 }
 
-void dequantise(const QuantisedBlock& block, int64_t first, int64_t count, float* out) {
+void dequantise(const QuantisedBlock& block, int64_t first, const TensorView& out) {
+  const int64_t count = out.dim(0);
   LS_CHECK(first >= block.at.row && first + count <= block.at.row + block.at.rows, "rows ", first, "+", count,
            " of a block of ", block.at.row, "+", block.at.rows);
-  if (block.matrix.as == StoredAs::kFp8) {
-    dequantise_fp8(block, first, count, out);
-  } else {
-    dequantise_int4(block, first, count, out);
-  }
+  with_float_type(out.dtype, [&]<typename T>() {
+    if (block.matrix.as == StoredAs::kFp8) {
+      dequantise_fp8(block, first, count, out.as<T>());
+    } else {
+      dequantise_int4(block, first, count, out.as<T>());
+    }
+  });
 }
 
 }  // namespace lockstep

@@ -1,5 +1,5 @@
-// From the codes of a quantised matrix to numbers, exactly: the f32 value of the formula, rounded once by
-// whoever stores it in fewer bits.
+// From the codes of a quantised matrix to numbers, exactly: the f32 value of the formula, rounded once where
+// it is wanted in fewer bits.
 //   fp8   W[n, k] = fp8(n, k) * scale_inv[n / block rows, k / block columns]       (multiplied, whatever its
 //   name) awq   W[n, k] = (q - z) * s[k / group, n]     bits 4i..4i+3 of a word are output 8c +
 //   {0,2,4,6,1,3,5,7}[i] gptq  W[n, k] = (q - z) * s[g(k), n]          bits 4i..4i+3 of a word of codes are
@@ -54,7 +54,8 @@ const std::vector<float>& fp8_e4m3_values();
 Status read_block(const Checkpoint& checkpoint, const StoredMatrix& matrix, const BlockPlace& at,
                   std::atomic<int64_t>& bytes_read, QuantisedBlock& block);
 
-// Writes `count` of the block's rows from row `first` of the matrix on, dense. Precondition: they lie in it.
-void dequantise(const QuantisedBlock& block, int64_t first, int64_t count, float* out);
+// Writes rows of the block, from row `first` of the matrix on, to `out`: dense [rows, columns] of f32, f16 or
+// bf16, to which the f32 value is rounded once. Precondition: they lie in the block.
+void dequantise(const QuantisedBlock& block, int64_t first, const TensorView& out);
 
 }  // namespace lockstep

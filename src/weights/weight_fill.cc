@@ -138,7 +138,7 @@ class Filling {
       if (zeros) {
         std::fill_n(rows.begin(), chunk.count * row_bytes, '\0');
       } else if (ahead) {
-        dequantise(staging.block, chunk.source_row, chunk.count, reinterpret_cast<float*>(rows.data()));
+        dequantise(staging.block, chunk.source_row, dense_view(rows.data(), dtype, {chunk.count, target.k}));
       } else {
         LS_TRY(source_.read_rows(target, chunk, expert, rows.data()));
       }

@@ -44,7 +44,7 @@ class RowSource {
   virtual ~RowSource() = default;
   // The form of `target` that this source has.
   virtual const std::vector<WeightPart>& form_of(const MatrixTarget& target) const = 0;
-  // The element type that read_rows writes; f32 for what is read ahead. `expert` counts those of the
+  // The element type of the rows that it gives. `expert` counts those of the
   // checkpoint.
   virtual DType dtype_of(const MatrixTarget& target, const WeightPart& part, int64_t expert) const = 0;
   // Reads what the rows of a segment are made of, where that does not lie row by row. False: it does.

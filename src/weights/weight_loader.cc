@@ -115,8 +115,10 @@ class CheckpointRows : public RowSource {
     return stored_form(target, checkpoint_);
   }
 
-  DType dtype_of(const MatrixTarget&, const WeightPart& part, int64_t expert) const override {
-    return exact_dtype_of(checkpoint_, name_for_expert(part, expert)).value_or(DType::kF32);
+  // Codes become what the matrix is made of, so that nothing is rounded twice.
+  DType dtype_of(const MatrixTarget& target, const WeightPart& part, int64_t expert) const override {
+    const StoredTensor* plain = checkpoint_.find(name_for_expert(part, expert));
+    return plain != nullptr && is_float_weight(plain->dtype) ? plain->dtype : target.dtype;
   }
 
   Result<bool> read_ahead(const MatrixTarget& target, const RowSegment& segment, int64_t expert,

@@ -69,8 +69,58 @@ void load(benchmark::State& state) {
   std::filesystem::remove(path);
 }
 
+// Adds zeros of a tensor's size; `memory` holds the bytes of the largest.
+Status add_zeros(SafetensorsWriter& writer, std::vector<char>& memory, const std::string& name, DType dtype,
+                 const Shape& shape) {
+  const auto bytes = static_cast<size_t>(shape.elements() * size_of(dtype));
+  LS_CHECK(bytes <= memory.size(), name, " has ", bytes, " bytes");
+  return writer.add(name, dense_view(memory.data(), dtype, shape));
+}
+
+// The tensors of one matrix of codes, all zero.
+Status add_codes(SafetensorsWriter& writer, std::vector<char>& memory, const std::string& name,
+                 const Quantisation& by) {
+  if (by.method == QuantMethod::kFp8) {
+    LS_TRY(add_zeros(writer, memory, name, DType::kF8E4M3, {kRows, kInputs}));
+    return add_zeros(writer, memory, name + "_scale_inv", DType::kF32, {kRows / 128, kInputs / 128});
+  }
+  const bool awq = by.method == QuantMethod::kAwq;
+  const Shape words = awq ? Shape{kInputs, kRows / 8} : Shape{kInputs / 8, kRows};
+  LS_TRY(add_zeros(writer, memory, name + ".qweight", DType::kI32, words));
+  LS_TRY(add_zeros(writer, memory, name + ".qzeros", DType::kI32, {kInputs / 128, kRows / 8}));
+  return add_zeros(writer, memory, name + ".scales", DType::kF16, {kInputs / 128, kRows});
+}
+
+// Arguments: threads, quantisation method, ranks of which one loads its rows.
+void load_codes(benchmark::State& state) {
+  const std::string path = (std::filesystem::temp_directory_path() / "lockstep-codes.safetensors").string();
+  const Quantisation by{.method = static_cast<QuantMethod>(state.range(1))};
+  std::vector<char> memory(kRows * kInputs);
+  SafetensorsWriter writer;
+  for (int64_t i = 0; i < kMatrices; ++i) {
+    const Status added = add_codes(writer, memory, concat("w", i), by);
+    if (!added.ok()) state.SkipWithError(added.message().c_str());
+  }
+  if (const Status status = writer.write(path); !status.ok()) state.SkipWithError(status.message().c_str());
+  std::vector<PackedWeight> matrices;
+  WeightPlan plan = plan_for(matrices, WeightLayout::kPanel32);
+  plan.quantisation = by;
+  const int64_t ranks = state.range(2), rows = kRows / ranks;
+  for (MatrixTarget& matrix : plan.matrices) matrix.parts[0].order = {{rows * (ranks - 1), rows}};
+  const LoadOptions options{.threads = static_cast<int>(state.range(0))};
+  for (auto _ : state) {
+    const Result<Checkpoint> checkpoint = Checkpoint::open(path);
+    if (!checkpoint.ok() || !load_weights(plan, *checkpoint, options).ok()) state.SkipWithError("refused");
+  }
+  report(state, ranks);
+  state.SetLabel(by.text());
+  std::filesystem::remove(path);
+}
+
 BENCHMARK(make_dummy)->ArgsProduct({{1, 2}, {0, 1}})->Unit(benchmark::kMillisecond)->UseRealTime();
 BENCHMARK(load)->ArgsProduct({{1, 2}, {0, 1}, {1, 2, 8}})->Unit(benchmark::kMillisecond)->UseRealTime();
+
+BENCHMARK(load_codes)->ArgsProduct({{1, 2}, {1, 2, 3}, {1, 8}})->Unit(benchmark::kMillisecond)->UseRealTime();
 
 }  // namespace
 }  // namespace lockstep
