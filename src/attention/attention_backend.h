@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string_view>
+#include <variant>
 
 #include "attention/storage.h"
 #include "contract/binder.h"
@@ -35,8 +36,8 @@ class AttentionBackend {
                      const Launcher& on) const = 0;
 };
 
-// One recurrent layer's tensors, as AttentionTensors.
-struct RecurrentTensors {
+// A Gated DeltaNet layer's tensors, as AttentionTensors.
+struct DeltaTensors {
   TensorView qkv;        // [T, C] f32, any row stride: raw inputs q | k | v
   TensorView b;          // [T, Hv] f32, any row stride
   TensorView a;          // [T, Hv] f32, any row stride
@@ -48,16 +49,38 @@ struct RecurrentTensors {
   TensorView workspace;  // u8, at least workspace_bytes()
 };
 
-// How recurrent mixers are computed on one device; as AttentionBackend.
+// A lightning layer's.
+struct LightningTensors {
+  TensorView q;          // [T, H, D] f32, any stride of T and H
+  TensorView k;          // [T, K, D] f32, any stride of T and K
+  TensorView v;          // [T, K, D] f32, any stride of T and K
+  TensorView decay;      // [H] f32: what a row leaves of the state
+  TensorView out;        // [T, H, D] f32
+  TensorView workspace;  // u8, at least workspace_bytes()
+  float scale = 1.0f;    // of the queries
+};
+
+// What a recurrent layer brings, by its kind.
+using RecurrentTensors = std::variant<DeltaTensors, LightningTensors>;
+
+// How one kind of recurrent mixer is computed on one device; as AttentionBackend.
 class RecurrentBackend {
  public:
   virtual ~RecurrentBackend() = default;
   virtual const ConsumerSpec& spec() const = 0;
   virtual int64_t workspace_bytes(int threads, int32_t key_dim, int32_t value_dim) const = 0;
   virtual Status prepare(const Binder& binder, PreparedStep& step) const = 0;
-  // Convolves, then runs the delta rule, states in and out. `layer` counts delta layers.
+  // Runs the layer's recurrence, states in and out. `layer` counts recurrent layers.
+  // Errors: kInternal (L2) when the step was prepared by another backend; kInvalidArgument for a layer of
+  // another kind.
   virtual Status run(const PreparedStep& step, const RecurrentTensors& tensors, int32_t layer,
                      const Launcher& on) const = 0;
 };
+
+// The refusal of a recurrent layer of a kind that `backend` does not compute.
+inline Status another_kind(const ConsumerSpec& backend) {
+  return error(Code::kInvalidArgument, backend.name, ": a recurrent layer of another kind; expected one of ",
+               backend.name, ", the backend that this model was given");
+}
 
 }  // namespace lockstep

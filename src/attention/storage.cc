@@ -8,14 +8,14 @@ namespace {
 int64_t padded(int64_t bytes) { return round_up(bytes, Arena::kAlignment); }
 
 int64_t state_bytes(const StateGeometry& state) {
-  return padded(state.conv_bytes()) + padded(state.delta_bytes());
+  return padded(state.conv_bytes()) + padded(state.memory_bytes());
 }
 
 bool shared(const CacheGeometry& geometry) { return geometry.layout.pool == KvPool::kShared; }
 
-// Delta layers whose states lie behind the pages of one softmax layer in a shared pool.
+// Recurrent layers whose states lie behind the pages of one softmax layer in a shared pool.
 int32_t states_per_page(const CacheGeometry& geometry) {
-  return geometry.softmax_layers > 0 ? ceil_div(geometry.delta_layers, geometry.softmax_layers) : 0;
+  return geometry.softmax_layers > 0 ? ceil_div(geometry.recurrent_layers, geometry.softmax_layers) : 0;
 }
 
 // In a shared pool a page is followed by the states of slot = page; without states, by one line of padding.
@@ -33,9 +33,9 @@ StateView state_view(char* base, int64_t stride, const StateGeometry& state) {
   StateView view;
   view.conv = dense_view(base, DType::kF32, {state.slots, state.conv_channels, state.conv_width - 1});
   view.conv.strides[0] = slot_elements;
-  view.delta = dense_view(base + padded(state.conv_bytes()), DType::kF32,
-                          {state.slots, state.value_heads, state.key_dim, state.value_dim});
-  view.delta.strides[0] = slot_elements;
+  view.memory = dense_view(base + padded(state.conv_bytes()), DType::kF32,
+                           {state.slots, state.value_heads, state.key_dim, state.value_dim});
+  view.memory.strides[0] = slot_elements;
   return view;
 }
 
@@ -44,7 +44,7 @@ Status check_sizes(const CacheGeometry& geometry) {
   const KvGeometry& kv = geometry.kv;
   const double page = 1.0 * kv.page_tokens * kv.heads * kv.head_dim * static_cast<double>(size_of(kv.dtype)) +
                       static_cast<double>(2 * Arena::kAlignment);
-  const double states = 1.0 * geometry.delta_layers * static_cast<double>(state_bytes(geometry.state));
+  const double states = 1.0 * geometry.recurrent_layers * static_cast<double>(state_bytes(geometry.state));
   const bool in_pages = shared(geometry) && geometry.softmax_layers > 0;
   const double slots = in_pages ? 4.0 * kv.num_pages : geometry.state.slots;
   if (2.0 * geometry.softmax_layers * kv.num_pages * page + slots * states < 0x1p60) return {};
@@ -65,8 +65,8 @@ Result<int64_t> CacheStorage::footprint(const CacheGeometry& geometry) {
              Arena::footprint(DType::kI32, {geometry.table_rows, geometry.max_pages_per_seq});
   }
   if (!shared(geometry) || geometry.softmax_layers == 0) {
-    bytes += geometry.delta_layers * geometry.state.slots * state_bytes(geometry.state);
-  } else if (geometry.delta_layers > 0 && geometry.state.slots > kv.num_pages) {
+    bytes += geometry.recurrent_layers * geometry.state.slots * state_bytes(geometry.state);
+  } else if (geometry.recurrent_layers > 0 && geometry.state.slots > kv.num_pages) {
     return error(Code::kInvalidArgument, "kv layout ", geometry.layout, ": ", geometry.state.slots,
                  " state slots; expected at most as many as the ", kv.num_pages,
                  " pages they lie behind; lower --num-state-slots or raise --num-pages");
@@ -86,7 +86,7 @@ Result<CacheStorage> CacheStorage::create(const CacheGeometry& geometry, Arena& 
     storage.kv_.push_back(make_kv_view(bytes.data, geometry.layout, kv));
   }
   const int64_t own_bytes = state_bytes(geometry.state);
-  for (int32_t i = 0; i < geometry.delta_layers; ++i) {
+  for (int32_t i = 0; i < geometry.recurrent_layers; ++i) {
     if (shared(geometry) && geometry.softmax_layers > 0) {
       auto* page = static_cast<char*>(storage.kv_base_[static_cast<size_t>(i % geometry.softmax_layers)]);
       char* base =

@@ -10,23 +10,23 @@
 
 namespace lockstep {
 
-// A recurrent layer's states.
+// A recurrent layer's states: a matrix per value head and, where the mixer convolves, the inputs before.
 struct StateGeometry {
-  int32_t slots = 0;  // N, the reserved pad slot 0 included
-  int32_t conv_channels = 0;
-  int32_t conv_width = 0;  // W; the state holds W - 1 inputs
+  int32_t slots = 0;          // N, the reserved pad slot 0 included
+  int32_t conv_channels = 0;  // 0: no convolution
+  int32_t conv_width = 1;     // W; the state holds W - 1 inputs
   int32_t value_heads = 0;
   int32_t key_dim = 0;
   int32_t value_dim = 0;
 
   int64_t conv_bytes() const { return int64_t{conv_channels} * (conv_width - 1) * 4; }
-  int64_t delta_bytes() const { return int64_t{value_heads} * key_dim * value_dim * 4; }
+  int64_t memory_bytes() const { return int64_t{value_heads} * key_dim * value_dim * 4; }
 };
 
 // One layer's states, as ops read them.
 struct StateView {
-  TensorView conv;   // [N, C, W - 1] f32
-  TensorView delta;  // [N, Hv, Dk, Dv] f32
+  TensorView conv;    // [N, C, W - 1] f32
+  TensorView memory;  // [N, Hv, Dk, Dv] f32
 };
 
 // What a model needs of cache memory.
@@ -34,8 +34,8 @@ struct CacheGeometry {
   KvLayout layout;
   KvGeometry kv;  // of one softmax layer; shared_page_bytes is filled in by the storage
   int32_t softmax_layers = 0;
-  StateGeometry state;  // of one delta layer
-  int32_t delta_layers = 0;
+  StateGeometry state;  // of one recurrent layer
+  int32_t recurrent_layers = 0;
   int32_t table_rows = 0;         // R, the pad row 0 included
   int32_t max_pages_per_seq = 0;  // M
 };
@@ -48,7 +48,7 @@ class CacheStorage {
   static Result<int64_t> footprint(const CacheGeometry& geometry);
   static Result<CacheStorage> create(const CacheGeometry& geometry, Arena& arena);
 
-  // Keys and values of the i-th softmax layer, states of the i-th delta layer.
+  // Keys and values of the i-th softmax layer, states of the i-th recurrent layer.
   const KvView& kv(int32_t layer) const { return kv_[static_cast<size_t>(layer)]; }
   const StateView& state(int32_t layer) const { return states_[static_cast<size_t>(layer)]; }
   const TensorView& page_table() const { return page_table_; }  // [R, M] i32; null without softmax layers
@@ -56,7 +56,7 @@ class CacheStorage {
 
   // Runs the copies of one step: whole pages of every softmax layer.
   Status copy_pages(const Launcher& on, const TensorView& copies, const int32_t* num_copies) const;
-  // And whole states of every delta layer.
+  // And whole states of every recurrent layer.
   Status copy_states(const Launcher& on, const TensorView& copies, const int32_t* num_copies) const;
 
  private:

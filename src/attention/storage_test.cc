@@ -10,14 +10,15 @@
 namespace lockstep {
 namespace {
 
-CacheGeometry geometry_of(const KvLayout& layout, DType dtype, int32_t softmax_layers, int32_t delta_layers) {
+CacheGeometry geometry_of(const KvLayout& layout, DType dtype, int32_t softmax_layers,
+                          int32_t recurrent_layers) {
   return {
       .layout = layout,
       .kv = {.dtype = dtype, .num_pages = 6, .page_tokens = 3, .heads = 2, .head_dim = 16},
       .softmax_layers = softmax_layers,
       .state =
           {.slots = 5, .conv_channels = 7, .conv_width = 4, .value_heads = 3, .key_dim = 5, .value_dim = 2},
-      .delta_layers = delta_layers,
+      .recurrent_layers = recurrent_layers,
       .table_rows = 3,
       .max_pages_per_seq = 5};
 }
@@ -35,7 +36,7 @@ std::vector<CacheGeometry> all_geometries() {
 }
 
 std::string describe(const CacheGeometry& g) {
-  return concat(g.layout, " ", g.kv.dtype, ", ", g.softmax_layers, " softmax and ", g.delta_layers,
+  return concat(g.layout, " ", g.kv.dtype, ", ", g.softmax_layers, " softmax and ", g.recurrent_layers,
                 " delta layers");
 }
 
@@ -69,8 +70,8 @@ struct Cache {
   }
   template <typename Visit>
   void for_each_state(int64_t slot, const Visit& visit) const {
-    for (int32_t layer = 0; layer < storage.geometry().delta_layers; ++layer) {
-      for (const TensorView& view : {storage.state(layer).conv, storage.state(layer).delta}) {
+    for (int32_t layer = 0; layer < storage.geometry().recurrent_layers; ++layer) {
+      for (const TensorView& view : {storage.state(layer).conv, storage.state(layer).memory}) {
         const int64_t each = view.elements() / view.dim(0);
         ASSERT_TRUE(view.rows(0, 1).is_contiguous());
         for (int64_t s = slot < 0 ? 0 : slot; s < (slot < 0 ? view.dim(0) : slot + 1); ++s) {
@@ -152,13 +153,14 @@ TEST(CacheStorage, NoTwoElementsOfAnyLayerPageSlotOrTableShareAByte) {
 TEST(CacheStorage, ALayersStatesBeginAtALine) {
   for (const CacheGeometry& geometry : all_geometries()) {
     const Cache cache = Cache::of(geometry);
-    for (int32_t layer = 0; layer < geometry.delta_layers; ++layer) {
+    for (int32_t layer = 0; layer < geometry.recurrent_layers; ++layer) {
       const StateView& state = cache.storage.state(layer);
       EXPECT_EQ(state.conv.shape, Shape({5, 7, 3}));
-      EXPECT_EQ(state.delta.shape, Shape({5, 3, 5, 2}));
+      EXPECT_EQ(state.memory.shape, Shape({5, 3, 5, 2}));
       for (int64_t slot = 0; slot < 5; ++slot) {
         EXPECT_EQ(reinterpret_cast<uintptr_t>(state.conv.rows(slot, 1).data) % 64, 0u) << describe(geometry);
-        EXPECT_EQ(reinterpret_cast<uintptr_t>(state.delta.rows(slot, 1).data) % 64, 0u) << describe(geometry);
+        EXPECT_EQ(reinterpret_cast<uintptr_t>(state.memory.rows(slot, 1).data) % 64, 0u)
+            << describe(geometry);
       }
     }
   }
@@ -197,7 +199,7 @@ TEST_F(CacheCopies, MoveWholePagesOfEverySoftmaxLayerAndNothingElse) {
 
 TEST_F(CacheCopies, MoveWholeStatesOfEveryDeltaLayerAndNothingElse) {
   for (const CacheGeometry& geometry : all_geometries()) {
-    if (geometry.delta_layers == 0) continue;
+    if (geometry.recurrent_layers == 0) continue;
     SCOPED_TRACE(describe(geometry));
     const Cache cache = Cache::of(geometry);
     cache.number();

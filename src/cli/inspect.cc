@@ -25,7 +25,7 @@ std::string mixer_text(const DecoderSpec& spec, Mixer mixer) {
   const SoftmaxMixerSpec& s = spec.softmax;
   return concat("softmax, ", s.heads, " heads over ", s.kv_heads, " of ", s.head_dim,
                 s.rope.dims < s.head_dim ? concat(", ", s.rope.dims, " rotated") : "",
-                s.output_gate ? ", gated" : "");
+                s.output_gate != OutputGate::kNone ? ", gated" : "");
 }
 
 std::string mlp_text(const DecoderSpec& spec, Mlp mlp) {
@@ -182,7 +182,9 @@ void write_layer(const LayerFacts& layer, const DecoderSpec& spec, JsonWriter& j
   if (layer.mixer == Mixer::kSoftmax) {
     const SoftmaxMixerSpec& s = spec.softmax;
     json.member("heads", s.heads).member("kv_heads", s.kv_heads).member("head_dim", s.head_dim);
-    json.member("rotary_dims", s.rope.dims).member("qk_norm", s.qk_norm).member("output_gate", s.output_gate);
+    json.member("rotary_dims", s.rope.dims)
+        .member("qk_norm", s.qk_norm)
+        .member("output_gate", s.output_gate != OutputGate::kNone);
   } else {
     const DeltaMixerSpec& d = spec.delta;
     json.member("key_heads", d.key_heads).member("value_heads", d.value_heads);

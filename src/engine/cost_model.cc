@@ -71,7 +71,7 @@ class CostList {
   void add_softmax(double layers) {
     const SoftmaxMixerSpec& s = spec_.softmax;
     const double queries = double{1} * s.heads * s.head_dim, keys = double{1} * s.kv_heads * s.head_dim;
-    add_product("qkv_proj", layers, queries * (s.output_gate ? 2 : 1) + 2 * keys, spec_.width, sums_.rows);
+    add_product("qkv_proj", layers, s.projected_width(), spec_.width, sums_.rows);
     const double token_bytes = 2 * keys * cache_bytes_;
     costs_.push_back({.op = "store_kv", .stage = "store_kv", .written = layers * sums_.rows * token_bytes});
     costs_.push_back({.op = "paged_attention",

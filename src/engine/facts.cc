@@ -5,6 +5,7 @@
 
 #include "base/math.h"
 #include "engine/rank_launcher.h"
+#include "model/state_geometry.h"
 #include "text/tokenizer.h"
 
 namespace lockstep {
@@ -24,8 +25,8 @@ int64_t kv_bytes_per_token(const DecoderSpec& spec, DType dtype) {
 }
 
 int64_t state_bytes_per_sequence(const DecoderSpec& spec) {
-  const DeltaMixerSpec& d = spec.delta;
-  return (int64_t{d.conv_channels()} * (d.conv_width - 1) + int64_t{d.value_width()} * d.key_dim) * 4;
+  const StateGeometry state = state_geometry(spec, 1);
+  return state.conv_bytes() + state.memory_bytes();
 }
 
 std::vector<LayerFacts> layer_facts(const Model& model, const WeightPlan& weights) {
@@ -55,13 +56,13 @@ std::vector<LayerFacts> layer_facts(const Model& model, const WeightPlan& weight
 MemoryFacts memory_facts(const ModelPlan& plan, const EngineSizes& sizes) {
   const DecoderSpec& spec = plan.model.local;
   const CacheGroup& pages = sizes.limits.group(kKvGroup);
-  const int64_t softmax = spec.count(Mixer::kSoftmax), delta = spec.count(Mixer::kDelta);
+  const int64_t softmax = spec.count(Mixer::kSoftmax), recurrent = spec.recurrent_layers();
   MemoryFacts memory{.weights = plan.model.parts};
   for (const WeightBytes& part : memory.weights) memory.weights_total += part.bytes;
   memory.kv_per_token = softmax * kv_bytes_per_token(spec, plan.model.cache_dtype);
-  memory.state_per_sequence = delta * state_bytes_per_sequence(spec);
+  memory.state_per_sequence = recurrent * state_bytes_per_sequence(spec);
   if (softmax > 0) memory.page_tables = int64_t{pages.table_rows} * pages.max_pages_per_seq * 4;
-  if (delta > 0 && sizes.executor.layout.pool == KvPool::kOwn)
+  if (recurrent > 0 && sizes.executor.layout.pool == KvPool::kOwn)
     memory.states = memory.state_per_sequence * sizes.limits.group(kStateGroup).num_pages;
   memory.pages = sizes.memory.cache - memory.states - memory.page_tables;
   memory.activations = sizes.memory.activations;

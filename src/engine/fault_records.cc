@@ -22,9 +22,7 @@ RecorderOptions recorder_options(const Model& model, const Executor& executor) {
   options.rank.device = "cpu";
   options.rank.guard = name_of(executor.options().guard);
   options.rank.limits = executor.options().limits;
-  for (const LayerSpec& layer : model.spec.layers)
-    options.rank.mixers.push_back(layer.mixer == Mixer::kSoftmax ? LayerKind::kSoftmax
-                                                                 : LayerKind::kGatedDelta);
+  for (const LayerSpec& layer : model.spec.layers) options.rank.mixers.push_back(layer_kind(layer.mixer));
   options.image = executor.memory_map().handle(executor.runner().image().bytes().data);
   return options;
 }

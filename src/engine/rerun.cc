@@ -197,7 +197,7 @@ void watch(const RerunRequest& request, const StepLimits& limits, RerunEntry& en
   }
   const bool clean = take_findings(*scratch.guard(), request, true, record) && status.ok();
   entry.cache_clean = clean ? Verdict::kYes : Verdict::kNo;
-  if (request.model.spec.count(Mixer::kDelta) > 0) entry.state_clean = entry.cache_clean;
+  if (request.model.spec.recurrent_layers() > 0) entry.state_clean = entry.cache_clean;
   if (status.ok()) status = scratch.repeat();
   const bool found_nothing = take_findings(*scratch.guard(), request, false, record);
   entry.reproduced = status.ok() && found_nothing ? Verdict::kNo : Verdict::kYes;

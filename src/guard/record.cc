@@ -28,7 +28,7 @@ std::string_view name_of(Seen seen) {
 }
 std::string_view name_of(LayerKind kind) {
   return name_in(std::to_array<std::string_view>(
-                     {"softmax", "gated_delta", "moe", "dense", "embedding", "head", "other"}),
+                     {"softmax", "gated_delta", "moe", "dense", "embedding", "head", "other", "lightning"}),
                  kind);
 }
 std::string_view name_of(Side side) {

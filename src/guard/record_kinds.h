@@ -27,7 +27,7 @@ enum class RunKind : uint8_t {
   kRefused,   // not at all: the plan was refused
 };
 enum class Seen : uint8_t { kSeen, kRerun };  // when the fault happened, or by the run after it
-enum class LayerKind : uint8_t { kSoftmax, kGatedDelta, kMoe, kDense, kEmbedding, kHead, kOther };
+enum class LayerKind : uint8_t { kSoftmax, kGatedDelta, kMoe, kDense, kEmbedding, kHead, kOther, kLightning };
 enum class Side : uint8_t { kInput, kOutput };
 // Of rows. Gathered: of all ranks of a group, side by side, as a collective brought them together; rows r
 // times the bucket up belong to its r-th member.

@@ -18,10 +18,11 @@ std::vector<Wanted> wanted(const DecoderSpec& spec, const ActivationLimits& limi
   const SoftmaxMixerSpec& s = spec.softmax;
   const DeltaMixerSpec& d = spec.delta;
   const int64_t rows = limits.rows;
-  const int64_t queries = int64_t{s.heads} * s.head_dim;
-  const int64_t softmax_projection = queries * (s.output_gate ? 2 : 1) + 2 * int64_t{s.kv_heads} * s.head_dim;
+  const LightningMixerSpec& l = spec.lightning;
+  const int64_t queries = std::max(s.query_width(), l.query_width());
   const int64_t delta_projection = int64_t{d.conv_channels()} + d.value_width() + 2 * int64_t{d.value_heads};
-  const int64_t projected = std::max(softmax_projection, delta_projection);
+  const int64_t projected =
+      std::max({int64_t{s.projected_width()}, int64_t{l.projected_width()}, delta_projection});
   const int64_t shared =
       spec.moe.shared_width > 0 ? spec.width : 0;  // the shared expert's output, as moe_block says
   const int64_t mixed = std::max({queries, int64_t{d.value_width()}, shared});
@@ -30,7 +31,7 @@ std::vector<Wanted> wanted(const DecoderSpec& spec, const ActivationLimits& limi
   const int64_t part_rows = limits.tp > 1 ? limits.logits_rows : 0;
   using A = Activations;
   return {{&A::tokens, "tokens", DType::kI32, {rows}},
-          {&A::cos_sin, "cos_sin", DType::kF32, {rows, s.rope.dims}},
+          {&A::cos_sin, "cos_sin", DType::kF32, {rows, spec.rope().dims}},
           {&A::hidden, "hidden", DType::kF32, {rows, spec.width}},
           {&A::branch, "branch", DType::kF32, {rows, spec.width}},
           {&A::normed, "normed", DType::kF32, {rows, spec.width}},

@@ -10,6 +10,7 @@
 #include "kernels/rows/rows.h"
 #include "model/blocks/shared_rows.h"
 #include "model/rope.h"
+#include "model/state_geometry.h"
 
 namespace lockstep {
 namespace {
@@ -55,10 +56,10 @@ ActivationLimits with_workspace(const DecoderSpec& spec, const DecoderOptions& o
     limits.workspace_bytes = std::max(
         limits.workspace_bytes, attention.workspace_bytes(options.threads, s.heads, s.kv_heads, s.head_dim));
   }
-  if (spec.count(Mixer::kDelta) > 0) {
-    limits.workspace_bytes =
-        std::max(limits.workspace_bytes,
-                 recurrent.workspace_bytes(options.threads, spec.delta.key_dim, spec.delta.value_dim));
+  if (spec.recurrent_layers() > 0) {
+    const StateGeometry state = state_geometry(spec, 1);
+    limits.workspace_bytes = std::max(
+        limits.workspace_bytes, recurrent.workspace_bytes(options.threads, state.key_dim, state.value_dim));
   }
   return limits;
 }
@@ -80,7 +81,7 @@ struct Decoder::Launch {
 int64_t Decoder::footprint(const DecoderSpec& spec, const DecoderOptions& options,
                            const AttentionBackend& attention, const RecurrentBackend& recurrent) {
   return activation_footprint(spec, with_workspace(spec, options, attention, recurrent)) +
-         Arena::footprint(DType::kF32, {spec.softmax.rope.dims / 2});
+         Arena::footprint(DType::kF32, {spec.rope().dims / 2});
 }
 
 Result<Decoder> Decoder::create(const DecoderSpec& spec, const DecoderWeights& weights,
@@ -89,7 +90,7 @@ Result<Decoder> Decoder::create(const DecoderSpec& spec, const DecoderWeights& w
   Decoder decoder(spec, weights, options, attention, recurrent);
   decoder.act_ =
       LS_TRY(allocate_activations(spec, with_workspace(spec, options, attention, recurrent), arena));
-  const std::vector<float> frequencies = rope_frequencies(spec.softmax.rope);
+  const std::vector<float> frequencies = rope_frequencies(spec.rope());
   decoder.inv_freq_ =
       LS_TRY(arena.allocate("inv_freq", DType::kF32, {static_cast<int64_t>(frequencies.size())}));
   std::copy(frequencies.begin(), frequencies.end(), decoder.inv_freq_.as<float>());
@@ -108,7 +109,7 @@ Status Decoder::prepare(const Binder& binder, PreparedStep& step) const {
   launch.cut = LS_TRY(bind_cut(binder, kConsumer, context_group(options_.mesh, options_.limits.rows)));
   if (launch.cut.shared()) LS_TRY(binder.bind(kConsumer, {{FieldId::cp_logits_rows, launch.cp_logits_rows}}));
   if (spec_.count(Mixer::kSoftmax) > 0) LS_TRY(attention_.prepare(binder, kKvGroup, step));
-  if (spec_.count(Mixer::kDelta) > 0) LS_TRY(recurrent_.prepare(binder, step));
+  if (spec_.recurrent_layers() > 0) LS_TRY(recurrent_.prepare(binder, step));
   return {};
 }
 
@@ -142,7 +143,8 @@ Status Decoder::embed(const Launch& launch, const TensorView& sampled, const Blo
                     .out = act.hidden,
                     .num_rows = launch.num_rows,
                     .first_row = spec_.vocab_rows.first,
-                    .vocab = spec_.vocab},
+                    .vocab = spec_.vocab,
+                    .scale = spec_.multipliers.embedding},
                    "embedding"));
   LS_TRY(sum_parts(context, act.hidden, "embedding_sum"));
   if (inv_freq_.elements() == 0) return {};
@@ -151,11 +153,12 @@ Status Decoder::embed(const Launch& launch, const TensorView& sampled, const Blo
                       .inv_freq = inv_freq_,
                       .cos_sin = act.cos_sin,
                       .num_rows = launch.num_rows,
-                      .magnitude = rope_magnitude(spec_.softmax.rope)},
+                      .magnitude = rope_magnitude(spec_.rope())},
                      "rope_angles");
 }
 
-// Each block leaves what it adds in `branch`; the next norm adds it to the residual stream first.
+// Each block leaves what it adds in `branch`; the next norm adds it to the residual stream first. The
+// multipliers of branches and logits ride along with the norms: no row is read for them alone.
 Status Decoder::layers(const Launch& launch, const BlockContext& context) const {
   const Activations& act = context.act;
   RmsNormArgs norm{.x = act.hidden,  // the first norm has nothing to add yet
@@ -164,7 +167,8 @@ Status Decoder::layers(const Launch& launch, const BlockContext& context) const 
                    .out = act.normed,
                    .num_rows = launch.num_rows,
                    .epsilon = spec_.norm_epsilon,
-                   .flavour = spec_.norm};
+                   .flavour = spec_.norm,
+                   .x_scale = spec_.multipliers.branch};
   int32_t softmax_layer = 0, delta_layer = 0;
   for (size_t i = 0; i < spec_.layers.size(); ++i) {
     context.on.stream.set_layer(static_cast<int32_t>(i));
@@ -188,6 +192,7 @@ Status Decoder::layers(const Launch& launch, const BlockContext& context) const 
   }
   context.on.stream.set_layer(-1);
   norm.weight = weights_.final_norm;
+  norm.out_scale = spec_.multipliers.logits;
   return rms_norm(context.on, norm, "final_norm");
 }
 

@@ -9,9 +9,12 @@ int64_t mixer_parameters(const DecoderSpec& spec, Mixer mixer) {
   const int64_t width = spec.width;
   if (mixer == Mixer::kSoftmax) {
     const SoftmaxMixerSpec& a = spec.softmax;
-    const int64_t queries = int64_t{a.heads} * a.head_dim;
-    const int64_t projections = queries * (a.output_gate ? 2 : 1) + 2 * int64_t{a.kv_heads} * a.head_dim;
-    return width * (projections + queries) + (a.qk_norm ? 2 * a.head_dim : 0);
+    return width * (int64_t{a.projected_width()} + a.query_width()) + (a.qk_norm ? 2 * a.head_dim : 0);
+  }
+  if (mixer == Mixer::kLightning) {
+    const LightningMixerSpec& l = spec.lightning;
+    return width * (int64_t{l.projected_width()} + l.query_width()) + (l.qk_norm ? 2 * l.head_dim : 0) +
+           (l.output_norm ? l.query_width() : 0);
   }
   const DeltaMixerSpec& d = spec.delta;
   const int64_t projections = int64_t{d.conv_channels()} + d.value_width() + 2 * d.value_heads;

@@ -51,15 +51,32 @@ struct SparseSpec {
   int32_t most_blocks() const { return top_blocks + window_blocks; }
 };
 
+// A gate on what a mixer gives, before its output projection: out *= sigmoid(gate).
+enum class OutputGate : uint8_t {
+  kNone,
+  kInQueries,      // q_proj gives [query | gate] per head
+  kOwnProjection,  // of the normed hidden state, by o_gate or z_proj
+};
+
 // Softmax attention with grouped query heads.
 struct SoftmaxMixerSpec {
-  int32_t heads = 0;         // H
-  int32_t kv_heads = 0;      // K, divides H
-  int32_t head_dim = 0;      // D
-  bool qk_norm = false;      // an RMSNorm over each head's D elements of q and k, before the rotation
-  bool output_gate = false;  // q_proj gives [query | gate] per head; out *= sigmoid(gate)
+  int32_t heads = 0;     // H
+  int32_t kv_heads = 0;  // K, divides H
+  int32_t head_dim = 0;  // D
+  bool qk_norm = false;  // an RMSNorm over each head's D elements of q and k, before the rotation
+  OutputGate output_gate = OutputGate::kNone;
   RopeSpec rope;
   std::optional<SparseSpec> sparse;  // nothing: every query attends to all keys
+
+  int32_t query_width() const { return heads * head_dim; }
+  int32_t key_width() const { return kv_heads * head_dim; }
+  // Columns of q_proj from one head to the next.
+  int32_t query_step() const { return head_dim * (output_gate == OutputGate::kInQueries ? 2 : 1); }
+  // Columns of the fused projection: queries (with their gates), keys, values, then an own gate.
+  int32_t projected_width() const {
+    const int32_t own_gate = output_gate == OutputGate::kOwnProjection ? query_width() : 0;
+    return heads * query_step() + 2 * key_width() + own_gate;
+  }
 };
 
 // Gated DeltaNet: short convolution over q|k|v, gated delta rule, gated norm.
@@ -75,6 +92,27 @@ struct DeltaMixerSpec {
   int32_t conv_channels() const { return 2 * key_width() + value_width(); }
 };
 
+// Linear attention whose state decays by one factor per head.
+struct LightningMixerSpec {
+  int32_t heads = 0;     // H
+  int32_t kv_heads = 0;  // K, divides H
+  int32_t head_dim = 0;  // D
+  HeldRange held;        // heads of this rank: a head's decay follows from its number in the model
+  RopeSpec rope;
+  bool qk_norm = false;      // a plain RMSNorm over each head's D elements of q and k, before the rotation
+  bool output_norm = false;  // a plain RMSNorm over all heads of the model
+  OutputGate output_gate = OutputGate::kNone;
+  float scale = 1.0f;  // of the queries
+
+  int32_t query_width() const { return heads * head_dim; }
+  int32_t key_width() const { return kv_heads * head_dim; }
+  // Columns of the fused projection: queries, keys, values, then an own gate.
+  int32_t projected_width() const {
+    const int32_t own_gate = output_gate == OutputGate::kOwnProjection ? query_width() : 0;
+    return query_width() + 2 * key_width() + own_gate;
+  }
+};
+
 struct MoeSpec {
   int32_t experts = 0;       // X, of the router
   HeldRange held;            // experts of this rank; all unless experts are parallel
@@ -84,7 +122,7 @@ struct MoeSpec {
   bool normalise = true;     // the chosen weights sum to one
 };
 
-enum class Mixer : uint8_t { kSoftmax, kDelta };
+enum class Mixer : uint8_t { kSoftmax, kDelta, kLightning };
 enum class Mlp : uint8_t { kDense, kMoe };
 
 struct LayerSpec {
@@ -98,6 +136,13 @@ struct WeightNaming {
   bool grouped_delta_projections = false;  // in_proj_qkvz and in_proj_ba, rows grouped by key head
 };
 
+// Constant factors of a family's parametrisation (muP).
+struct Multipliers {
+  float embedding = 1.0f;  // of the embedded tokens
+  float branch = 1.0f;     // of what each block adds to the residual stream
+  float logits = 1.0f;     // of the final norm's output
+};
+
 struct DecoderSpec {
   std::string family;    // "qwen3_next"
   int32_t width = 0;     // E
@@ -106,16 +151,22 @@ struct DecoderSpec {
   int32_t max_positions = 0;
   float norm_epsilon = 1e-6f;
   NormFlavour norm = NormFlavour::kPlain;
-  bool tied_head = false;    // lm_head is the embedding
-  int32_t dense_width = 0;   // F of dense layers
-  SoftmaxMixerSpec softmax;  // of the softmax layers
-  DeltaMixerSpec delta;      // of the delta layers
-  MoeSpec moe;               // of the MoE layers
+  bool tied_head = false;        // lm_head is the embedding
+  int32_t dense_width = 0;       // F of dense layers
+  SoftmaxMixerSpec softmax;      // of the softmax layers
+  DeltaMixerSpec delta;          // of the delta layers
+  LightningMixerSpec lightning;  // of the lightning layers
+  MoeSpec moe;                   // of the MoE layers
   std::vector<LayerSpec> layers;
+  Multipliers multipliers;
   WeightNaming naming;
 
   int32_t count(Mixer mixer) const;
   int32_t count(Mlp mlp) const;
+  // Layers that keep a state per sequence. They are all of one kind: their states lie in one pool.
+  int32_t recurrent_layers() const { return count(Mixer::kDelta) + count(Mixer::kLightning); }
+  // The rotation of the layers that have one: all of them the same.
+  const RopeSpec& rope() const { return softmax.rope.dims > 0 ? softmax.rope : lightning.rope; }
   // Weights of the model, or of the shard, embedding included once when tied.
   int64_t parameters() const;
   // Weights that one row passes through: all but the experts it does not choose and the embedding lookup.
@@ -124,6 +175,7 @@ struct DecoderSpec {
 
 // The cache groups of a decoder: pages of the softmax layers, states of the recurrent layers, compressed keys
 // of the sparse softmax layers.
+// The cache groups of a decoder: pages of the softmax layers, states of the recurrent layers.
 inline constexpr GroupId kKvGroup{0};
 inline constexpr GroupId kStateGroup{1};
 inline constexpr GroupId kCompressedGroup{2};

@@ -153,7 +153,7 @@ class Shards {
   }
   void softmax(size_t i) const {
     const SoftmaxMixerSpec& s = spec_.softmax;
-    const int64_t step = s.head_dim * (s.output_gate ? 2 : 1), keys = s.heads * step;
+    const int64_t step = s.query_step(), keys = s.heads * step;
     const int64_t values = keys + s.kv_heads * s.head_dim;
     const auto out = [&](const ShardSpec& place) {
       return indices({{0, share(place, s.heads, s.head_dim)}});

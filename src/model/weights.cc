@@ -82,15 +82,17 @@ class WeightList {
 void WeightList::softmax(const std::string& layer, SoftmaxWeights& into) {
   const SoftmaxMixerSpec& s = spec_.softmax;
   const std::string p = layer + "self_attn.";
-  const int64_t queries = int64_t{s.heads} * s.head_dim, projected = queries * (s.output_gate ? 2 : 1);
-  const int64_t keys = int64_t{s.kv_heads} * s.head_dim;
+  const int64_t queries = s.query_width(), projected = int64_t{s.heads} * s.query_step();
+  const int64_t keys = s.key_width();
   // Where there are more ranks than key heads, neighbours hold the same one.
   const int64_t first = int64_t{s.kv_heads} * place_.tp_rank / place_.tp;
   const RowRun held{.begin = first * s.head_dim, .count = std::max(s.kv_heads / place_.tp, 1) * s.head_dim};
-  matrix(into.qkv, p + "qkv_proj", spec_.width,
-         {cut_rows(p + "q_proj.weight", projected, {share(projected)}),
-          cut_rows(p + "k_proj.weight", keys, {held}), cut_rows(p + "v_proj.weight", keys, {held})},
-         "attention");
+  std::vector<WeightPart> parts = {cut_rows(p + "q_proj.weight", projected, {share(projected)}),
+                                   cut_rows(p + "k_proj.weight", keys, {held}),
+                                   cut_rows(p + "v_proj.weight", keys, {held})};
+  if (s.output_gate == OutputGate::kOwnProjection)
+    parts.push_back(cut_rows(p + "o_gate.weight", queries, {share(queries)}));
+  matrix(into.qkv, p + "qkv_proj", spec_.width, std::move(parts), "attention");
   partial(into.out, p + "o_proj", queries, share(queries),
           {{.name = p + "o_proj.weight", .rows = spec_.width}}, "attention");
   if (!s.qk_norm) return;

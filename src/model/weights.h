@@ -13,7 +13,7 @@
 namespace lockstep {
 
 struct SoftmaxWeights {
-  PackedWeight qkv;   // [H * D (* 2 with gate: query | gate per head) + 2 * K * D, E]
+  PackedWeight qkv;   // [projected_width(), E]: queries (each with its gate), keys, values, an own gate
   PackedWeight out;   // [E, H * D]
   TensorView q_norm;  // [D]
   TensorView k_norm;  // [D]

@@ -6,6 +6,7 @@
 #include "attention/paged/paged_backend.h"
 #include "base/clock.h"
 #include "base/math.h"
+#include "model/state_geometry.h"
 
 namespace lockstep {
 namespace {
@@ -22,7 +23,6 @@ constexpr ConsumerSpec kConsumer{.name = "cache_update", .ops = kOps, .fields = 
 CacheGeometry cache_geometry(const DecoderSpec& spec, DType cache_dtype, const ExecutorOptions& options) {
   const CacheGroup& pages = options.limits.group(kKvGroup);
   const CacheGroup& states = options.limits.group(kStateGroup);
-  const DeltaMixerSpec& d = spec.delta;
   return {.layout = options.layout,
           .kv = {.dtype = cache_dtype,
                  .num_pages = pages.num_pages,
@@ -30,13 +30,8 @@ CacheGeometry cache_geometry(const DecoderSpec& spec, DType cache_dtype, const E
                  .heads = spec.softmax.kv_heads,
                  .head_dim = spec.softmax.head_dim},
           .softmax_layers = spec.count(Mixer::kSoftmax),
-          .state = {.slots = states.num_pages,
-                    .conv_channels = d.conv_channels(),
-                    .conv_width = d.conv_width,
-                    .value_heads = d.value_heads,
-                    .key_dim = d.key_dim,
-                    .value_dim = d.value_dim},
-          .delta_layers = spec.count(Mixer::kDelta),
+          .state = state_geometry(spec, states.num_pages),
+          .recurrent_layers = spec.recurrent_layers(),
           .table_rows = pages.table_rows,
           .max_pages_per_seq = pages.max_pages_per_seq};
 }
@@ -65,7 +60,7 @@ SamplerLimits sampler_limits(const DecoderSpec& spec, const ExecutorOptions& opt
 std::vector<LayerKinds> layer_kinds(const DecoderSpec& spec) {
   std::vector<LayerKinds> kinds;
   for (const LayerSpec& layer : spec.layers) {
-    kinds.push_back({.mixer = layer.mixer == Mixer::kSoftmax ? LayerKind::kSoftmax : LayerKind::kGatedDelta,
+    kinds.push_back({.mixer = layer_kind(layer.mixer),
                      .mlp = layer.mlp == Mlp::kMoe ? LayerKind::kMoe : LayerKind::kDense});
   }
   return kinds;
@@ -77,6 +72,15 @@ RunnerOptions runner_options(const ExecutorOptions& options) {
 
 }  // namespace
 
+LayerKind layer_kind(Mixer mixer) {
+  switch (mixer) {
+    case Mixer::kSoftmax: return LayerKind::kSoftmax;
+    case Mixer::kDelta: return LayerKind::kGatedDelta;
+    case Mixer::kLightning: return LayerKind::kLightning;
+  }
+  return LayerKind::kOther;
+}
+
 // Of each cache group.
 struct Executor::CacheUpdate {
   FieldView edits;
@@ -87,7 +91,7 @@ struct Executor::CacheUpdate {
 
 void set_cache_groups(const DecoderSpec& spec, DType cache_dtype, const KvLayout& layout,
                       const CacheSizes& sizes, StepLimits& limits) {
-  limits.num_groups = spec.count(Mixer::kDelta) > 0 ? 2 : 1;
+  limits.num_groups = spec.recurrent_layers() > 0 ? 2 : 1;
   limits.groups[static_cast<size_t>(kKvGroup.get())] = {
       .kind = GroupKind::kPaged,
       .page_tokens = sizes.page_tokens,

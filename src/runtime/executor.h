@@ -111,6 +111,9 @@ class Executor final : public StepProgram {
   StepTimes times_;
 };
 
+// How records name a mixer.
+LayerKind layer_kind(Mixer mixer);
+
 // The cache groups of a model, for StepLimits: pages and states as the numbers say.
 struct CacheSizes {
   int32_t page_tokens = 0;

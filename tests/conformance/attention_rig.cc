@@ -23,7 +23,7 @@ CacheGeometry geometry_of(const AttentionOptions& options) {
                  .head_dim = options.head_dim},
           .softmax_layers = options.layers,
           .state = options.behind_pages,
-          .delta_layers = options.behind_pages.slots > 0 ? options.layers : 0,
+          .recurrent_layers = options.behind_pages.slots > 0 ? options.layers : 0,
           .table_rows = options.max_seqs + 1,
           .max_pages_per_seq = ceil_div(options.max_seq_len, options.page_tokens)};
 }

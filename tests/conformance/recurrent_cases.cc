@@ -109,8 +109,8 @@ Status canaries(const RecurrentCandidate& candidate) {
 // States that lie further apart than 32 bits count, behind the pages of a shared pool.
 Status wide_strides(const RecurrentCandidate& candidate) {
   const auto rig = LS_TRY(RecurrentRig::create(candidate, {.slots = 5, .slot_gap = int64_t{1} << 34}));
-  if (rig->rig().storage().state(0).delta.stride(0) <= int64_t{1} << 31) {
-    return error(Code::kInternal, "rig: a slot stride of ", rig->rig().storage().state(0).delta.stride(0),
+  if (rig->rig().storage().state(0).memory.stride(0) <= int64_t{1} << 31) {
+    return error(Code::kInternal, "rig: a slot stride of ", rig->rig().storage().state(0).memory.stride(0),
                  " elements; expected more than 2^31");
   }
   return mixed_batches(*rig, Poison::kNan);

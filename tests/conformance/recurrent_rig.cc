@@ -24,7 +24,7 @@ CacheGeometry geometry_of(const RecurrentOptions& options) {
                                 .value_heads = options.value_heads,
                                 .key_dim = options.key_dim,
                                 .value_dim = options.value_dim},
-                      .delta_layers = options.layers};
+                      .recurrent_layers = options.layers};
   if (options.slot_gap == 0) return cache;
   cache.layout.pool = KvPool::kShared;
   cache.layout.planes = KvPlanes::kInterleaved;
@@ -67,16 +67,16 @@ class RecurrentRig::Program final : public StepProgram {
           rig_.output_.reshaped({options.layers * most, heads, options.value_dim}).rows(layer * most, rows);
       LS_TRY(backend_.run(
           step,
-          {.qkv = input.columns(0, channels),
-           .b = input.columns(channels, heads),
-           .a = input.columns(channels + heads, heads),
-           .conv = rig_.conv_.reshaped({options.layers * channels, options.conv_width})
-                       .rows(layer * channels, channels),
-           .a_log = rig_.a_log_.reshaped({options.layers * heads}).rows(layer * heads, heads),
-           .dt_bias = rig_.dt_bias_.reshaped({options.layers * heads}).rows(layer * heads, heads),
-           .mixed = rig_.mixed_.rows(0, rows),
-           .out = output,
-           .workspace = rig_.workspace_},
+          DeltaTensors{.qkv = input.columns(0, channels),
+                       .b = input.columns(channels, heads),
+                       .a = input.columns(channels + heads, heads),
+                       .conv = rig_.conv_.reshaped({options.layers * channels, options.conv_width})
+                                   .rows(layer * channels, channels),
+                       .a_log = rig_.a_log_.reshaped({options.layers * heads}).rows(layer * heads, heads),
+                       .dt_bias = rig_.dt_bias_.reshaped({options.layers * heads}).rows(layer * heads, heads),
+                       .mixed = rig_.mixed_.rows(0, rows),
+                       .out = output,
+                       .workspace = rig_.workspace_},
           layer, on));
     }
     on.stream.set_layer(-1);

@@ -38,7 +38,7 @@ StepLimits limits_for(const CacheGeometry& cache, int32_t max_rows, int32_t max_
                                                                .layout = id_of(cache.layout),
                                                                .dtype = std::string(name_of(cache.kv.dtype))};
   }
-  if (cache.delta_layers > 0) {
+  if (cache.recurrent_layers > 0) {
     limits.groups[static_cast<size_t>(limits.num_groups++)] = {
         .kind = GroupKind::kState, .num_pages = cache.state.slots, .layout = {}, .dtype = "f32"};
   }

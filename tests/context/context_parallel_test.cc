@@ -39,7 +39,7 @@ class ContextParallel : public ::testing::TestWithParam<Case> {
     auto model = load_model({.path = GetParam().folder, .dtype = ComputeDType::kFloat32, .threads = 2});
     ASSERT_TRUE(model.ok()) << model.status().message();
     model_ = std::move(model).value();
-    recurrent_ = model_->spec.count(Mixer::kDelta) > 0;
+    recurrent_ = model_->spec.recurrent_layers() > 0;
   }
 
   // Uneven lengths, odd ones, some below the number of chunks.

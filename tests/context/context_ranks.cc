@@ -105,7 +105,7 @@ Status ContextRanks::plan() {
          .computed = TokenCount(fed.computed),
          .prompt_len = TokenCount(fed.prompt_len),
          .table_rows = {TableRow(s + 1)},
-         .state_slot = StateSlot(model_.spec.count(Mixer::kDelta) > 0 ? s + 1 : 0),
+         .state_slot = StateSlot(model_.spec.recurrent_layers() > 0 ? s + 1 : 0),
          .penalty_slot = fed.penalty,
          .wants_logits = fed.rows > 0 && fed.computed + fed.rows == static_cast<int32_t>(fed.tokens.size()),
          .sampling = fed.sampling});
@@ -170,8 +170,8 @@ std::vector<float> ContextRanks::caches(size_t rank) const {
       }
     }
   }
-  for (int32_t layer = 0; layer < storage.geometry().delta_layers; ++layer) {
-    for (const TensorView* states : {&storage.state(layer).conv, &storage.state(layer).delta}) {
+  for (int32_t layer = 0; layer < storage.geometry().recurrent_layers; ++layer) {
+    for (const TensorView* states : {&storage.state(layer).conv, &storage.state(layer).memory}) {
       const int64_t size = states->elements() / states->dim(0);
       for (size_t s = 0; s < sequences_.size(); ++s) {
         const float* slot = states->as<const float>() + static_cast<int64_t>(s + 1) * states->stride(0);

@@ -16,6 +16,7 @@
 #include "engine/facts.h"
 #include "guard/guard.h"
 #include "model/decoder.h"
+#include "model/state_geometry.h"
 #include "plan/plan_builder.h"
 #include "runtime/step_runner.h"
 
@@ -115,7 +116,6 @@ class DecoderRank final : public StepProgram {
 
   CacheGeometry geometry() const {
     const DecoderSpec& spec = model_->local;
-    const DeltaMixerSpec& d = spec.delta;
     const CacheGroup& pages = sizes_.limits.group(kKvGroup);
     return {.layout = sizes_.executor.layout,
             .kv = {.dtype = DType::kF32,
@@ -124,13 +124,8 @@ class DecoderRank final : public StepProgram {
                    .heads = spec.softmax.kv_heads,
                    .head_dim = spec.softmax.head_dim},
             .softmax_layers = spec.count(Mixer::kSoftmax),
-            .state = {.slots = sizes_.limits.group(kStateGroup).num_pages,
-                      .conv_channels = d.conv_channels(),
-                      .conv_width = d.conv_width,
-                      .value_heads = d.value_heads,
-                      .key_dim = d.key_dim,
-                      .value_dim = d.value_dim},
-            .delta_layers = spec.count(Mixer::kDelta),
+            .state = state_geometry(spec, sizes_.limits.group(kStateGroup).num_pages),
+            .recurrent_layers = spec.recurrent_layers(),
             .table_rows = pages.table_rows,
             .max_pages_per_seq = pages.max_pages_per_seq};
   }
@@ -152,7 +147,7 @@ class DecoderRank final : public StepProgram {
                                       const std::vector<int32_t>& computed, const Prompts& prompts) const {
     std::vector<SequenceStep> steps;
     for (size_t s = 0; s < rows.size(); ++s) {
-      const bool has_states = model_->local.count(Mixer::kDelta) > 0;
+      const bool has_states = model_->local.recurrent_layers() > 0;
       const int32_t number = static_cast<int32_t>(s) + 1;
       steps.push_back({.tokens = rows[s],
                        .last_token_source = TokenSource::literal(),

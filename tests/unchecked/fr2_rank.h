@@ -13,6 +13,7 @@
 #include "engine/record_file.h"
 #include "guard/flight_recorder.h"
 #include "guard/guard.h"
+#include "model/state_geometry.h"
 
 namespace lockstep::fr2 {
 
@@ -98,7 +99,6 @@ class VendorBackend final : public AttentionBackend {
 
 inline CacheGeometry geometry_of(const DecoderSpec& spec, const EngineSizes& sizes) {
   const CacheGroup& pages = sizes.limits.group(kKvGroup);
-  const DeltaMixerSpec& d = spec.delta;
   return {.layout = sizes.executor.layout,
           .kv = {.dtype = DType::kF32,
                  .num_pages = pages.num_pages,
@@ -106,13 +106,8 @@ inline CacheGeometry geometry_of(const DecoderSpec& spec, const EngineSizes& siz
                  .heads = spec.softmax.kv_heads,
                  .head_dim = spec.softmax.head_dim},
           .softmax_layers = spec.count(Mixer::kSoftmax),
-          .state = {.slots = sizes.limits.group(kStateGroup).num_pages,
-                    .conv_channels = d.conv_channels(),
-                    .conv_width = d.conv_width,
-                    .value_heads = d.value_heads,
-                    .key_dim = d.key_dim,
-                    .value_dim = d.value_dim},
-          .delta_layers = spec.count(Mixer::kDelta),
+          .state = state_geometry(spec, sizes.limits.group(kStateGroup).num_pages),
+          .recurrent_layers = spec.recurrent_layers(),
           .table_rows = pages.table_rows,
           .max_pages_per_seq = pages.max_pages_per_seq};
 }

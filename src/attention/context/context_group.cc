@@ -56,9 +56,10 @@ std::span<std::byte> slot_of(const TensorView& states, int64_t slot) {
 void run_hand_on_states(const HandOnStatesArgs& args, Worker) {
   for (int64_t s = 0; s < args.slots.dim(0); ++s) {
     const int64_t slot = args.slots.as<const int32_t>()[s];
-    if (slot < 0 || slot >= args.conv.dim(0) || slot >= args.delta.dim(0)) continue;
-    for (const TensorView* states : {&args.conv, &args.delta}) {
+    if (slot < 0 || slot >= args.conv.dim(0) || slot >= args.memory.dim(0)) continue;
+    for (const TensorView* states : {&args.conv, &args.memory}) {
       const std::span<std::byte> bytes = slot_of(*states, slot);
+      if (bytes.empty()) continue;
       const Status done = args.group->broadcast(bytes, static_cast<int32_t>(args.root), DType::kF32, args.at);
       if (!done.ok()) spoil(bytes);
     }
@@ -118,9 +119,10 @@ Status gather_kv(const Launcher& on, const GatherKvArgs& args, std::string_view 
 Status hand_on_states(const Launcher& on, const HandOnStatesArgs& args, std::string_view stage) {
   LS_CHECK(args.group != nullptr, "hand_on_states in no group");
   LS_TRY(check_tensors("hand_on_states",
-                       {{"conv", args.conv}, {"delta", args.delta}, {"slots", args.slots, DType::kI32}}));
-  LS_TRY(bind_dims("hand_on_states",
-                   {{"conv", args.conv, "NCV"}, {"delta", args.delta, "NGDE"}, {"slots", args.slots, "S"}}));
+                       {{"conv", args.conv}, {"memory", args.memory}, {"slots", args.slots, DType::kI32}}));
+  LS_TRY(
+      bind_dims("hand_on_states",
+                {{"conv", args.conv, "NCV"}, {"memory", args.memory, "NGDE"}, {"slots", args.slots, "S"}}));
   if (args.slots.dim(0) == 0) return {};
   launch_collective(on, kHandOnStatesSpec, stage, run_hand_on_states, args);
   return {};

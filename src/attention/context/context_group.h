@@ -48,9 +48,9 @@ struct GatherKvArgs {
 // The states of the slots are afterwards on every rank what they are on rank `root` of the group. Collective:
 // one broadcast per slot and kind of state.
 struct HandOnStatesArgs {
-  TensorView conv;   // [N, C, W - 1] f32, any stride of N
-  TensorView delta;  // [N, G, D, E] f32, any stride of N
-  TensorView slots;  // [S] i32, the same on every rank; those outside [0, N) are passed over
+  TensorView conv;    // [N, C, W - 1] f32, any stride of N; without elements where nothing is convolved
+  TensorView memory;  // [N, G, D, E] f32, any stride of N
+  TensorView slots;   // [S] i32, the same on every rank; those outside [0, N) are passed over
   Communicator* group = nullptr;
   int64_t root = 0;
   CallSite at;  // of the launch, which sets it
@@ -73,7 +73,7 @@ inline constexpr OpSpec kGatherKvSpec{
 inline constexpr OpArg kHandOnStatesArgs[] = {
     {LS_ARG(HandOnStatesArgs, conv), .access = Access::kReadWrite, .dims = "NCV", .rows = RowsTouched::kOwned,
      .pad = PadRows::kUntouched, .outer_stride = true},
-    {LS_ARG(HandOnStatesArgs, delta), .access = Access::kReadWrite, .dims = "NGDE",
+    {LS_ARG(HandOnStatesArgs, memory), .access = Access::kReadWrite, .dims = "NGDE",
      .rows = RowsTouched::kOwned, .pad = PadRows::kUntouched, .outer_stride = true},
     {LS_ARG(HandOnStatesArgs, slots), .access = Access::kRead, .dims = "S", .rows = RowsTouched::kLive},
     {LS_ARG(HandOnStatesArgs, group), .rows = RowsTouched::kNone},

@@ -98,7 +98,7 @@ struct States {
     conv_view.strides[0] = 7;
     delta_view.strides[0] = 9;
     return {.conv = conv_view,
-            .delta = delta_view,
+            .memory = delta_view,
             .slots = dense_view(slots.data(), DType::kI32, {4}),
             .group = group,
             .root = root};

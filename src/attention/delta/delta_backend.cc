@@ -63,10 +63,10 @@ Status DeltaBackend::prepare(const Binder& binder, PreparedStep& step) const {
                                  {field::num_seqs, launch.num_seqs}});
 }
 
-DeltaBackend::Args DeltaBackend::args(const Launch& launch, const RecurrentTensors& tensors,
+DeltaBackend::Args DeltaBackend::args(const Launch& launch, const DeltaTensors& tensors,
                                       const StateView& state) const {
-  const int64_t value_heads = state.delta.dim(1), key_dim = state.delta.dim(2),
-                value_dim = state.delta.dim(3);
+  const int64_t value_heads = state.memory.dim(1), key_dim = state.memory.dim(2),
+                value_dim = state.memory.dim(3);
   const int64_t key_width = (tensors.mixed.dim(1) - value_heads * value_dim) / 2;
   const int64_t key_heads = key_width / key_dim;
   return {.conv = {.x = tensors.qkv,
@@ -86,7 +86,7 @@ DeltaBackend::Args DeltaBackend::args(const Launch& launch, const RecurrentTenso
                     .a = tensors.a,
                     .a_log = tensors.a_log,
                     .dt_bias = tensors.dt_bias,
-                    .state = state.delta,
+                    .state = state.memory,
                     .query_start_loc = launch.query_start_loc,
                     .state_read_slot = launch.state_read_slot,
                     .state_write_slots = launch.state_write_slots,
@@ -100,7 +100,9 @@ DeltaBackend::Args DeltaBackend::args(const Launch& launch, const RecurrentTenso
 Status DeltaBackend::run(const PreparedStep& step, const RecurrentTensors& tensors, int32_t layer,
                          const Launcher& on) const {
   const Launch& launch = *LS_TRY(step.get<Launch>(kConsumer));
-  const Args whole = args(launch, tensors, storage_.state(layer));
+  const auto* delta = std::get_if<DeltaTensors>(&tensors);
+  if (delta == nullptr) return another_kind(kConsumer);
+  const Args whole = args(launch, *delta, storage_.state(layer));
   if (launch.cut.shared()) return run_in_turn(launch, whole, on);
   LS_TRY(causal_conv(on, whole.conv, "conv"));
   return gated_delta(on, whole.delta, "delta");
@@ -131,7 +133,7 @@ Status DeltaBackend::run_in_turn(const Launch& launch, const Args& whole, const 
     if (owner == launch.cut.rank) LS_TRY(run_half(launch, whole, late, on));
     LS_TRY(hand_on_states(on,
                           {.conv = whole.conv.state,
-                           .delta = whole.delta.state,
+                           .memory = whole.delta.state,
                            .slots = launch.state_read_slot.tensor().rows(0, launch.whole),
                            .group = context_.group,
                            .root = owner},

@@ -23,7 +23,7 @@ class DeltaBackend final : public RecurrentBackend {
  private:
   struct Launch;
   struct Args;
-  Args args(const Launch& launch, const RecurrentTensors& tensors, const StateView& state) const;
+  Args args(const Launch& launch, const DeltaTensors& tensors, const StateView& state) const;
   Status run_half(const Launch& launch, const Args& args, bool late, const Launcher& on) const;
   Status run_in_turn(const Launch& launch, const Args& args, const Launcher& on) const;
 

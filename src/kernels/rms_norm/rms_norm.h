@@ -1,6 +1,7 @@
 // RMSNorm over the last dimension, with an optional residual that is updated first.
-//   residual[t] += x[t]           (when residual is given; then s = residual, else s = x)
-//   out[t] = s[t] / sqrt(mean(s[t]^2) + epsilon) * g,   g = weight (plain) or 1 + weight (zero-centred)
+//   residual[t] += x[t] * x_scale    (when residual is given; then s = residual, else s = x)
+//   out[t] = s[t] / sqrt(mean(s[t]^2) + epsilon) * out_scale * g,   g = weight (plain) or 1 + weight
+//   (zero-centred)
 #pragma once
 
 #include "base/units.h"
@@ -20,6 +21,8 @@ struct RmsNormArgs {
   const LiveRows* num_rows = nullptr;
   float epsilon = 1e-6f;
   NormFlavour flavour = NormFlavour::kPlain;
+  float x_scale = 1.0f;    // of x where it is added to the residual
+  float out_scale = 1.0f;  // of out
 };
 
 inline constexpr OpArg kRmsNormArgs[] = {
@@ -31,6 +34,8 @@ inline constexpr OpArg kRmsNormArgs[] = {
     {LS_ARG(RmsNormArgs, num_rows), .rows = RowsTouched::kNone},
     {LS_ARG(RmsNormArgs, epsilon), .rows = RowsTouched::kNone},
     {LS_ARG(RmsNormArgs, flavour), .rows = RowsTouched::kNone},
+    {LS_ARG(RmsNormArgs, x_scale), .rows = RowsTouched::kNone},
+    {LS_ARG(RmsNormArgs, out_scale), .rows = RowsTouched::kNone},
 };
 inline constexpr OpSpec kRmsNormSpec{
     .name = "rms_norm", .args = kRmsNormArgs, .args_bytes = sizeof(RmsNormArgs)};

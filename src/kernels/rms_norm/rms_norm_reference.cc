@@ -21,12 +21,13 @@ void rms_norm(const RmsNormArgs& args, Worker worker) {
       for (int64_t i = 0; sum != nullptr && i < width; ++i) sum[i] = 0.0f;
       continue;
     }
-    for (int64_t i = 0; sum != nullptr && i < width; ++i) sum[i] += from[i];
+    for (int64_t i = 0; sum != nullptr && i < width; ++i) sum[i] += from[i] * args.x_scale;
     const float* s = sum == nullptr ? from : sum;
     double squares = 0.0;
     for (int64_t i = 0; i < width; ++i) squares += static_cast<double>(s[i]) * static_cast<double>(s[i]);
     const double mean = squares / static_cast<double>(width);
-    const auto scale = static_cast<float>(1.0 / std::sqrt(mean + static_cast<double>(args.epsilon)));
+    const auto scale =
+        static_cast<float>(args.out_scale / std::sqrt(mean + static_cast<double>(args.epsilon)));
     for (int64_t i = 0; i < width; ++i) to[i] = s[i] * scale * (offset + weight[i]);
   }
 }

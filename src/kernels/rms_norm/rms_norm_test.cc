@@ -96,6 +96,30 @@ TEST(RmsNorm, AddsToTheResidualFirstAndCountsWeightsFromOneWhenZeroCentred) {
   }
 }
 
+TEST(RmsNorm, ScalesWhatItAddsAndWhatItGives) {
+  for (const KernelTable* table : runnable_tables()) {
+    std::vector<float> x = {4, 12}, residual = {2, 1}, weight = {1, 2}, out = nans(2);
+    const LiveRows live(1);
+    Stream stream(1);
+
+    ASSERT_TRUE(rms_norm({*table, stream},
+                         {.x = view(x, {1, 2}),
+                          .weight = view(weight, {2}),
+                          .residual = view(residual, {1, 2}),
+                          .out = view(out, {1, 2}),
+                          .num_rows = &live,
+                          .epsilon = 0,
+                          .x_scale = 0.25f,
+                          .out_scale = 0.5f},
+                         "test")
+                    .ok());
+
+    EXPECT_EQ(residual, (std::vector<float>{3, 4})) << table->name;
+    EXPECT_FLOAT_EQ(out[0], 1.5f / std::sqrt(12.5f)) << table->name;
+    EXPECT_FLOAT_EQ(out[1], 4 / std::sqrt(12.5f)) << table->name;
+  }
+}
+
 // A sum of n squares in f32 errs by less than n units, its root by half of that; five more roundings follow.
 void expect_definition(const NormProblem& given, const NormProblem& after, int64_t t) {
   const int64_t width = given.width;

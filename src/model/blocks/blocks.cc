@@ -33,8 +33,8 @@ int32_t expert_replicas(const Mesh* mesh) {
 int64_t block_workspace_bytes(const DecoderSpec& spec, const ActivationLimits& limits) {
   const SoftmaxMixerSpec& s = spec.softmax;
   const int64_t rows = limits.rows;
-  const int64_t widest = std::max(
-      {spec.width, s.heads * s.head_dim, spec.delta.value_width(), spec.dense_width, spec.moe.shared_width});
+  const int64_t widest = std::max({spec.width, s.query_width(), spec.delta.value_width(),
+                                   spec.lightning.query_width(), spec.dense_width, spec.moe.shared_width});
   const int64_t products = linear_workspace_bytes(rows, widest);
   const int64_t sums = limits.tp > 1 ? all_reduce_scratch_bytes(rows, spec.width, limits.tp) : 0;
   if (spec.count(Mlp::kMoe) == 0) return std::max(products, sums);

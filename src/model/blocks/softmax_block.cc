@@ -11,7 +11,7 @@ Status softmax_block(const BlockContext& context, const SoftmaxWeights& weights,
   const SoftmaxMixerSpec& spec = context.spec.softmax;
   const Activations& act = context.act;
   const int64_t heads = spec.heads, kv_heads = spec.kv_heads, dim = spec.head_dim;
-  const int64_t query_step = dim * (spec.output_gate ? 2 : 1);  // columns from one query head to the next
+  const int64_t query_step = spec.query_step();
   const int64_t keys = heads * query_step, values = keys + kv_heads * dim;
   const TensorView projected =
       dense_view(act.projected.data, DType::kF32, {act.projected.dim(0), weights.qkv.n});
@@ -40,10 +40,12 @@ Status softmax_block(const BlockContext& context, const SoftmaxWeights& weights,
                       .workspace = act.workspace,
                       .scale = 1.0f / std::sqrt(static_cast<float>(dim))},
                      layer, context.on));
-  if (spec.output_gate) {
+  if (spec.output_gate != OutputGate::kNone) {
+    const bool own = spec.output_gate == OutputGate::kOwnProjection;
     LS_TRY(sigmoid_gate(context.on,
                         {.x = mixed,
-                         .gate = projected.heads(dim, heads, dim, query_step),
+                         .gate = own ? projected.heads(values + kv_heads * dim, heads, dim, dim)
+                                     : projected.heads(dim, heads, dim, query_step),
                          .out = mixed,
                          .num_rows = context.num_rows},
                         "output_gate"));

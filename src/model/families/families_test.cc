@@ -82,7 +82,7 @@ TEST(Qwen3, BecomesADenseDecoder) {
   EXPECT_EQ(spec.softmax.kv_heads, 2);
   EXPECT_EQ(spec.softmax.head_dim, 16);
   EXPECT_TRUE(spec.softmax.qk_norm);
-  EXPECT_FALSE(spec.softmax.output_gate);
+  EXPECT_EQ(spec.softmax.output_gate, OutputGate::kNone);
   EXPECT_EQ(spec.softmax.rope.dims, 16);
   EXPECT_EQ(spec.softmax.rope.theta, 1e6);
   EXPECT_EQ(spec.softmax.rope.scaling, RopeSpec::Scaling::kNone);
@@ -113,7 +113,7 @@ TEST(Qwen3Next, MixesDeltaAndGatedSoftmaxLayers) {
   const DecoderSpec spec = spec_of(kNext);
 
   EXPECT_EQ(spec.norm, NormFlavour::kZeroCentred);
-  EXPECT_TRUE(spec.softmax.output_gate);
+  EXPECT_EQ(spec.softmax.output_gate, OutputGate::kInQueries);
   EXPECT_EQ(spec.softmax.rope.dims, 8);
   EXPECT_EQ(spec.delta.key_heads, 2);
   EXPECT_EQ(spec.delta.value_heads, 6);

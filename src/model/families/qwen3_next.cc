@@ -38,7 +38,7 @@ Result<DecoderSpec> read_qwen3_next(const Json& config) {
   spec.norm = NormFlavour::kZeroCentred;
   spec.naming.grouped_delta_projections = true;
   spec.softmax = LS_TRY(read_softmax(config));
-  spec.softmax.output_gate = true;
+  spec.softmax.output_gate = OutputGate::kInQueries;
   LS_TRY(read_mixers(config, spec));
   spec.delta.key_heads = LS_TRY(config_int(config, "linear_num_key_heads", 1, kMaxHeads));
   spec.delta.value_heads = LS_TRY(config_int(config, "linear_num_value_heads", 1, kMaxHeads));
