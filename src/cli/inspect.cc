@@ -176,15 +176,23 @@ void write_memory(const MemoryFacts& memory, JsonWriter& json) {
   json.member("state_bytes_per_sequence", memory.state_per_sequence).end_object();
 }
 
+std::string_view name_of(QkNorm norm) {
+  switch (norm) {
+    case QkNorm::kNone: return "none";
+    case QkNorm::kPerHead: return "per_head";
+    case QkNorm::kAllHeads: return "all_heads";
+  }
+  return "";
+}
+
 void write_layer(const LayerFacts& layer, const DecoderSpec& spec, JsonWriter& json) {
   json.begin_object().member("index", layer.index);
   json.member("mixer", layer.mixer == Mixer::kSoftmax ? "softmax" : "delta");
   if (layer.mixer == Mixer::kSoftmax) {
     const SoftmaxMixerSpec& s = spec.softmax;
     json.member("heads", s.heads).member("kv_heads", s.kv_heads).member("head_dim", s.head_dim);
-    json.member("rotary_dims", s.rope.dims)
-        .member("qk_norm", s.qk_norm)
-        .member("output_gate", s.output_gate != OutputGate::kNone);
+    json.member("rotary_dims", s.rope.dims).member("qk_norm", name_of(s.qk_norm));
+    json.member("output_gate", s.output_gate != OutputGate::kNone);
   } else {
     const DeltaMixerSpec& d = spec.delta;
     json.member("key_heads", d.key_heads).member("value_heads", d.value_heads);

@@ -1,5 +1,6 @@
 #include "kernels/table.h"
 
+#include "kernels/all_heads_norm/all_heads_norm_kernels.h"
 #include "kernels/causal_conv/causal_conv_kernels.h"
 #include "kernels/embedding/embedding_kernels.h"
 #include "kernels/gate/gate_kernels.h"
@@ -25,6 +26,8 @@ constexpr KernelTable reference_table() {
   table.rms_norm = reference::rms_norm;
   table.rope_angles = reference::rope_angles;
   table.qk_norm_rope = reference::qk_norm_rope;
+  table.head_squares = reference::head_squares;
+  table.all_heads_norm = reference::all_heads_norm;
   table.store_kv = reference::store_kv;
   table.table_edits = reference::table_edits;
   table.copy_pages = reference::copy_pages;
@@ -56,6 +59,8 @@ constexpr KernelTable avx2_table() {
   table.name = "avx2";
   table.rms_norm = avx2::rms_norm;
   table.qk_norm_rope = avx2::qk_norm_rope;
+  table.head_squares = avx2::head_squares;
+  table.all_heads_norm = avx2::all_heads_norm;
   table.store_kv = avx2::store_kv;
   table.paged_attention = avx2::paged_attention;
   table.sigmoid_gate = avx2::sigmoid_gate;
@@ -82,6 +87,8 @@ constexpr KernelTable avx512_table() {
   table.name = "avx512";
   table.rms_norm = avx512::rms_norm;
   table.qk_norm_rope = avx512::qk_norm_rope;
+  table.head_squares = avx512::head_squares;
+  table.all_heads_norm = avx512::all_heads_norm;
   table.store_kv = avx512::store_kv;
   table.paged_attention = avx512::paged_attention;
   table.sigmoid_gate = avx512::sigmoid_gate;

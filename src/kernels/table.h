@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "device/cpu_info.h"
 #include "device/stream.h"
+#include "kernels/all_heads_norm/all_heads_norm.h"
 #include "kernels/causal_conv/causal_conv.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/gate/gate.h"
@@ -33,6 +34,8 @@ struct KernelTable {
   Kernel<RmsNormArgs> rms_norm = nullptr;
   Kernel<RopeAnglesArgs> rope_angles = nullptr;
   Kernel<QkNormRopeArgs> qk_norm_rope = nullptr;
+  Kernel<HeadSquaresArgs> head_squares = nullptr;
+  Kernel<AllHeadsNormArgs> all_heads_norm = nullptr;
   Kernel<StoreKvArgs> store_kv = nullptr;
   Kernel<TableEditsArgs> table_edits = nullptr;
   Kernel<CopyPagesArgs> copy_pages = nullptr;

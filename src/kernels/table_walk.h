@@ -15,6 +15,8 @@ constexpr void for_each_kernel(Visit&& visit) {
   visit(kRmsNormSpec, &KernelTable::rms_norm);
   visit(kRopeAnglesSpec, &KernelTable::rope_angles);
   visit(kQkNormRopeSpec, &KernelTable::qk_norm_rope);
+  visit(kHeadSquaresSpec, &KernelTable::head_squares);
+  visit(kAllHeadsNormSpec, &KernelTable::all_heads_norm);
   visit(kStoreKvSpec, &KernelTable::store_kv);
   visit(kTableEditsSpec, &KernelTable::table_edits);
   visit(kCopyPagesSpec, &KernelTable::copy_pages);
@@ -42,7 +44,7 @@ constexpr void for_each_kernel(Visit&& visit) {
   visit(kPlanStructureSpec, &KernelTable::plan_structure);
 }
 
-inline constexpr size_t kKernels = 29;
+inline constexpr size_t kKernels = 31;
 static_assert(sizeof(KernelTable) == sizeof(std::string_view) + kKernels * sizeof(void (*)()),
               "for_each_kernel names every member of KernelTable");
 

@@ -36,6 +36,7 @@ std::vector<Wanted> wanted(const DecoderSpec& spec, const ActivationLimits& limi
           {&A::branch, "branch", DType::kF32, {rows, spec.width}},
           {&A::normed, "normed", DType::kF32, {rows, spec.width}},
           {&A::projected, "projected", DType::kF32, {rows, projected}},
+          {&A::squares, "squares", DType::kF32, {rows, s.qk_norm == QkNorm::kAllHeads ? 2 : 0}},
           {&A::mixed, "mixed", DType::kF32, {rows, mixed}},
           {&A::convolved, "convolved", DType::kF32, {rows, d.conv_channels()}},
           {&A::gate_up, "gate_up", DType::kF32, {rows, 2 * mlp}},
@@ -66,9 +67,9 @@ Activations Activations::at(int64_t rows, int64_t logits_rows) const {
   Activations part = *this;
   for (TensorView Activations::*member :
        {&Activations::tokens, &Activations::cos_sin, &Activations::hidden, &Activations::branch,
-        &Activations::normed, &Activations::projected, &Activations::mixed, &Activations::convolved,
-        &Activations::gate_up, &Activations::activated, &Activations::router_logits, &Activations::expert_ids,
-        &Activations::expert_weights, &Activations::shared_gate}) {
+        &Activations::normed, &Activations::projected, &Activations::squares, &Activations::mixed,
+        &Activations::convolved, &Activations::gate_up, &Activations::activated, &Activations::router_logits,
+        &Activations::expert_ids, &Activations::expert_weights, &Activations::shared_gate}) {
     part.*member = first_rows(this->*member, rows);
   }
   const int64_t replicas = hidden.dim(0) > 0 ? peer_rows.dim(0) / hidden.dim(0) : 0;

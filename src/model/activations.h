@@ -15,6 +15,7 @@ struct Activations {
   TensorView branch;          // [T, E] what the last block adds to it
   TensorView normed;          // [T, E]
   TensorView projected;       // [T, widest mixer projection]
+  TensorView squares;         // [T, 2] of queries and keys, where a norm goes over all heads
   TensorView mixed;           // [T, widest mixer output]
   TensorView convolved;       // [T, C]
   TensorView gate_up;         // [T, 2 * widest dense or shared F]

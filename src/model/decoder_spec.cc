@@ -5,11 +5,20 @@
 namespace lockstep {
 namespace {
 
+int64_t norm_parameters(const SoftmaxMixerSpec& a) {
+  switch (a.qk_norm) {
+    case QkNorm::kNone: return 0;
+    case QkNorm::kPerHead: return 2 * a.head_dim;
+    case QkNorm::kAllHeads: return int64_t{a.heads + a.kv_heads} * a.head_dim;
+  }
+  return 0;
+}
+
 int64_t mixer_parameters(const DecoderSpec& spec, Mixer mixer) {
   const int64_t width = spec.width;
   if (mixer == Mixer::kSoftmax) {
     const SoftmaxMixerSpec& a = spec.softmax;
-    return width * (int64_t{a.projected_width()} + a.query_width()) + (a.qk_norm ? 2 * a.head_dim : 0);
+    return width * (int64_t{a.projected_width()} + a.query_width()) + norm_parameters(a);
   }
   if (mixer == Mixer::kLightning) {
     const LightningMixerSpec& l = spec.lightning;
@@ -27,7 +36,8 @@ int64_t mlp_parameters(const DecoderSpec& spec, Mlp mlp, int64_t experts) {
   if (mlp == Mlp::kDense) return 3 * width * spec.dense_width;
   const MoeSpec& m = spec.moe;
   const int64_t shared = m.shared_width > 0 ? 3 * width * m.shared_width + width : 0;
-  return width * m.experts + experts * 3 * width * m.expert_width + shared;
+  const int64_t bias = m.correction_bias ? m.experts : 0;
+  return width * m.experts + bias + experts * 3 * width * m.expert_width + shared;
 }
 
 int64_t layer_parameters(const DecoderSpec& spec, int64_t experts) {

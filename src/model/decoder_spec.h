@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/units.h"
+#include "kernels/moe/moe.h"
 #include "kernels/rms_norm/rms_norm.h"
 
 namespace lockstep {
@@ -58,15 +59,27 @@ enum class OutputGate : uint8_t {
   kOwnProjection,  // of the normed hidden state, by o_gate or z_proj
 };
 
+// An RMSNorm of queries and keys, before the rotation.
+enum class QkNorm : uint8_t {
+  kNone,
+  kPerHead,   // over each head's D elements, with one weight [D] for all heads
+  kAllHeads,  // over all heads of a row together, with a weight [H * D]
+};
+
 // Softmax attention with grouped query heads.
 struct SoftmaxMixerSpec {
   int32_t heads = 0;     // H
   int32_t kv_heads = 0;  // K, divides H
   int32_t head_dim = 0;  // D
-  bool qk_norm = false;  // an RMSNorm over each head's D elements of q and k, before the rotation
+  QkNorm qk_norm = QkNorm::kNone;
   OutputGate output_gate = OutputGate::kNone;
   RopeSpec rope;
   std::optional<SparseSpec> sparse;  // nothing: every query attends to all keys
+  // Of an all-heads norm: heads of the whole model over which its means go, and the key heads among this
+  // rank's that no other rank counts; where ranks share a key head, the first of them counts it.
+  int32_t normed_heads = 0;
+  int32_t normed_kv_heads = 0;
+  int32_t counted_kv_heads = 0;
 
   int32_t query_width() const { return heads * head_dim; }
   int32_t key_width() const { return kv_heads * head_dim; }
@@ -120,6 +133,8 @@ struct MoeSpec {
   int32_t expert_width = 0;  // F of one expert
   int32_t shared_width = 0;  // F of the shared expert; 0: none
   bool normalise = true;     // the chosen weights sum to one
+  MoeScoring scoring = MoeScoring::kSoftmax;
+  bool correction_bias = false;  // added to the scores for choosing alone; with sigmoid scores
 };
 
 enum class Mixer : uint8_t { kSoftmax, kDelta, kLightning };
@@ -130,10 +145,19 @@ struct LayerSpec {
   Mlp mlp = Mlp::kDense;
 };
 
-// How a family spells its weights.
+// How a checkpoint spells its weights. A family gives what it knows; the rest is taken from the checkpoint's
+// header (adopt_names in model/weights.h): a re-export may have any prefix and any spelling of experts.
 struct WeightNaming {
-  std::string prefix = "model.";
+  std::string prefix = "model.";  // of embed_tokens, layers and norm
+  std::string head = "lm_head";
   bool grouped_delta_projections = false;  // in_proj_qkvz and in_proj_ba, rows grouped by key head
+  std::string moe = "mlp.";                // of the router and the experts within their layer
+  // Of one expert, unless all are packed in experts.gate_up_proj and experts.down_proj.
+  std::string gate = "gate_proj";
+  std::string up = "up_proj";
+  std::string down = "down_proj";
+  // Beginnings of names that the family leaves unread on purpose (docs/decisions/0007).
+  std::vector<std::string> skipped;
 };
 
 // Constant factors of a family's parametrisation (muP).

@@ -58,7 +58,8 @@ Result<SamplingDefaults> read_sampling(const Json& generation) {
 
 // Stop ids come from generation_config.json where it has any: config.json names only one of several.
 Status read_generation(const ModelOptions& options, const Json& config, Model& model) {
-  model.stop_ids = LS_TRY(read_stop_ids(config, model.spec.vocab));
+  const Json named = config.find("eos_token_id") ? config : text_config(config);
+  model.stop_ids = LS_TRY(read_stop_ids(named, model.spec.vocab));
   const fs::path path = fs::path(options.path) / "generation_config.json";
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return {};
@@ -69,8 +70,10 @@ Status read_generation(const ModelOptions& options, const Json& config, Model& m
   return {};
 }
 
-Result<ComputeDType> configured_dtype(const Json& config) {
-  // Transformers 5 writes dtype, older versions torch_dtype.
+Result<ComputeDType> configured_dtype(const Json& whole) {
+  // Transformers 5 writes dtype, older versions torch_dtype; models of several parts, in any of them.
+  const bool outside = whole.find("dtype") || whole.find("torch_dtype");
+  const Json config = outside ? whole : text_config(whole);
   const std::string_view key = config.find("dtype") ? "dtype" : "torch_dtype";
   const std::string name = LS_TRY(config.string_or(key, "float32"));
   if (name == "bfloat16") return ComputeDType::kBFloat16;
@@ -118,7 +121,11 @@ Result<std::unique_ptr<ModelPlan>> plan_model(const ModelOptions& options) {
   model.spec = LS_TRY(read_decoder_spec(config));
   model.local = LS_TRY(shard(model.spec, options.shard));
   LS_TRY(read_generation(options, config, model));
-  if (options.format == LoadFormat::kSafetensors) plan->checkpoint = LS_TRY(Checkpoint::open(options.path));
+  if (options.format == LoadFormat::kSafetensors) {
+    plan->checkpoint = LS_TRY(Checkpoint::open(options.path));
+    adopt_names(*plan->checkpoint, model.spec.naming);
+    model.local.naming = model.spec.naming;
+  }
 
   const ComputeDType configured = LS_TRY(configured_dtype(config));
   const ComputeDType dtype = options.dtype == ComputeDType::kAuto ? configured : options.dtype;

@@ -107,6 +107,9 @@ Result<DecoderSpec> shard(const DecoderSpec& whole, const ShardSpec& place) {
   DecoderSpec local = whole;
   local.softmax.heads /= place.tp;
   local.softmax.kv_heads = std::max(whole.softmax.kv_heads / place.tp, std::min(whole.softmax.kv_heads, 1));
+  // Where `copies` ranks hold the same key head, the first of them counts it.
+  const int32_t copies = ceil_div(place.tp, std::max(whole.softmax.kv_heads, 1));
+  local.softmax.counted_kv_heads = place.tp_rank % copies == 0 ? local.softmax.kv_heads : 0;
   local.delta.key_heads /= place.tp;
   local.delta.value_heads /= place.tp;
   local.dense_width /= place.tp;

@@ -48,6 +48,12 @@ class WeightList {
     const bool plain = spec_.norm == NormFlavour::kPlain;
     tensor(into, name, {width}, plain ? WeightFill::kNormPlain : WeightFill::kNormZeroCentred, "norms");
   }
+  // Of a norm over `width` elements, those that this rank's heads have.
+  void norm_share(TensorView& into, const std::string& name, int64_t width, const RowRun& taken) {
+    norm(into, name, taken.count);
+    plan_.tensors.back().stored = {width};
+    plan_.tensors.back().order = order_of(width, {taken});
+  }
   // A matrix of the columns `taken` of `inputs`: what it gives is a part of a sum over the ranks.
   MatrixTarget& partial(PackedWeight& into, std::string name, int64_t inputs, const RowRun& taken,
                         std::vector<WeightPart> parts, std::string part) {
@@ -95,9 +101,13 @@ void WeightList::softmax(const std::string& layer, SoftmaxWeights& into) {
   matrix(into.qkv, p + "qkv_proj", spec_.width, std::move(parts), "attention");
   partial(into.out, p + "o_proj", queries, share(queries),
           {{.name = p + "o_proj.weight", .rows = spec_.width}}, "attention");
-  if (!s.qk_norm) return;
-  norm(into.q_norm, p + "q_norm.weight", s.head_dim);
-  norm(into.k_norm, p + "k_norm.weight", s.head_dim);
+  if (s.qk_norm == QkNorm::kPerHead) {
+    norm(into.q_norm, p + "q_norm.weight", s.head_dim);
+    norm(into.k_norm, p + "k_norm.weight", s.head_dim);
+  } else if (s.qk_norm == QkNorm::kAllHeads) {
+    norm_share(into.q_norm, p + "q_norm.weight", queries, share(queries));
+    norm_share(into.k_norm, p + "k_norm.weight", keys, held);
+  }
 }
 
 // Rows of a projection whose rows are grouped by key head, each group [parts[0] | parts[1] | ...]: picks part
@@ -183,7 +193,10 @@ void WeightList::moe(const std::string& prefix, MoeWeights& into) {
   const MoeSpec& m = spec_.moe;
   matrix(into.router, prefix + "gate", spec_.width, {{.name = prefix + "gate.weight", .rows = m.experts}},
          "router");
-  const std::string e = prefix + "experts.";
+  if (m.correction_bias)
+    tensor(into.bias, prefix + "e_score_correction_bias", {m.experts}, WeightFill::kMatrix, "router");
+  const std::string e = prefix + "experts.", each = e + "{}.";
+  const WeightNaming& names = spec_.naming;
   const int64_t width = m.expert_width, count = m.experts / place_.expert_ranks;
   const RowRun taken = place_.expert_parallel ? RowRun{0, width} : share(width);
   const auto hold_experts = [&](MatrixTarget& target, WeightPart packed) {
@@ -192,12 +205,12 @@ void WeightList::moe(const std::string& prefix, MoeWeights& into) {
     target.otherwise = {std::move(packed)};
   };
   hold_experts(matrix(into.experts.gate_up, e + "gate_up_proj", spec_.width,
-                      {cut_rows(e + "{}.gate_proj.weight", width, {taken}),
-                       cut_rows(e + "{}.up_proj.weight", width, {taken})},
+                      {cut_rows(each + names.gate + ".weight", width, {taken}),
+                       cut_rows(each + names.up + ".weight", width, {taken})},
                       "experts"),
                cut_rows(e + "gate_up_proj", 2 * width, {taken, behind(taken, width)}));
   hold_experts(partial(into.experts.down, e + "down_proj", width, taken,
-                       {{.name = e + "{}.down_proj.weight", .rows = spec_.width}}, "experts"),
+                       {{.name = each + names.down + ".weight", .rows = spec_.width}}, "experts"),
                {.name = e + "down_proj", .rows = spec_.width});
   if (m.shared_width == 0) return;
   mlp(prefix + "shared_expert.", m.shared_width, into.shared, "shared expert");
@@ -214,7 +227,48 @@ void WeightList::vocabulary(PackedWeight& into, const std::string& name, std::st
          std::move(part));
 }
 
+// How an expert may spell its gate, up and down matrices.
+struct ExpertSpelling {
+  std::string_view gate, up, down;
+};
+constexpr ExpertSpelling kExpertSpellings[] = {{"gate_proj", "up_proj", "down_proj"}, {"w1", "w3", "w2"}};
+constexpr std::string_view kPrefixes[] = {"model.language_model.", "language_model.model.", "model."};
+constexpr std::string_view kHeads[] = {"lm_head", "language_model.lm_head"};
+constexpr std::string_view kMoeFolders[] = {"mlp.", "block_sparse_moe."};
+
+// What `name`, of a tensor of the first expert of any layer, shows of the spelling of experts.
+void adopt_expert(std::string_view name, WeightNaming& naming) {
+  for (const std::string_view folder : kMoeFolders) {
+    const std::string experts = concat(".", folder, "experts.");
+    const size_t at = name.find(experts);
+    if (at == name.npos) continue;
+    naming.moe = folder;
+    for (const ExpertSpelling& spelling : kExpertSpellings) {
+      if (!name.substr(at + experts.size()).starts_with(concat("0.", spelling.gate, "."))) continue;
+      naming.gate = spelling.gate;
+      naming.up = spelling.up;
+      naming.down = spelling.down;
+    }
+  }
+}
+
 }  // namespace
+
+void adopt_names(const Checkpoint& checkpoint, WeightNaming& naming) {
+  for (const std::string_view prefix : kPrefixes) {
+    if (!checkpoint.contains(concat(prefix, "embed_tokens.weight"))) continue;
+    naming.prefix = prefix;
+    break;
+  }
+  for (const std::string_view head : kHeads) {
+    if (!checkpoint.contains(concat(head, ".weight"))) continue;
+    naming.head = head;
+    break;
+  }
+  for (const StoredTensor& tensor : checkpoint.tensors()) {
+    if (tensor.name.starts_with(naming.prefix)) adopt_expert(tensor.name, naming);
+  }
+}
 
 WeightPlan list_weights(const DecoderSpec& spec, const ShardSpec& place, DType dtype,
                         DecoderWeights& weights) {
@@ -226,7 +280,7 @@ WeightPlan list_weights(const DecoderSpec& spec, const ShardSpec& place, DType d
   // A tied embedding is also the head, so it is packed for products; otherwise rows are only looked up.
   if (!spec.tied_head) {
     plan.matrices.back().layout = WeightLayout::kRowMajor;
-    list.vocabulary(weights.head, "lm_head", "head");
+    list.vocabulary(weights.head, spec.naming.head, "head");
   }
   list.norm(weights.final_norm, prefix + "norm.weight", spec.width);
   weights.layers.resize(spec.layers.size());
@@ -243,13 +297,14 @@ WeightPlan list_weights(const DecoderSpec& spec, const ShardSpec& place, DType d
     if (spec.layers[i].mlp == Mlp::kDense) {
       list.mlp(layer + "mlp.", spec.dense_width, into.dense, "mlp");
     } else {
-      list.moe(layer + "mlp.", into.moe);
+      list.moe(layer + spec.naming.moe, into.moe);
     }
   }
-  const bool tied = spec.tied_head;
-  plan.may_ignore = [tied](std::string_view name) {
-    return name.starts_with("mtp.") || (tied && name == "lm_head.weight") ||
-           name.ends_with(".rotary_emb.inv_freq");
+  const std::string unread_head = spec.tied_head ? spec.naming.head + ".weight" : "";
+  plan.may_ignore = [unread_head, skipped = spec.naming.skipped](std::string_view name) {
+    return std::any_of(skipped.begin(), skipped.end(),
+                       [name](const std::string& begin) { return name.starts_with(begin); }) ||
+           name == unread_head || name.ends_with(".rotary_emb.inv_freq");
   };
   return plan;
 }

@@ -15,8 +15,8 @@ namespace lockstep {
 struct SoftmaxWeights {
   PackedWeight qkv;   // [projected_width(), E]: queries (each with its gate), keys, values, an own gate
   PackedWeight out;   // [E, H * D]
-  TensorView q_norm;  // [D]
-  TensorView k_norm;  // [D]
+  TensorView q_norm;  // [D], or [H * D] of an all-heads norm
+  TensorView k_norm;  // [D], or [K * D]
 };
 
 struct DeltaWeights {
@@ -35,6 +35,7 @@ struct MlpWeights {
 
 struct MoeWeights {
   PackedWeight router;       // [X, E]
+  TensorView bias;           // [X] added to scores for choosing; null without
   MlpWeights experts;        // [X][2F, E], [X][E, F]
   MlpWeights shared;         // null without a shared expert
   PackedWeight shared_gate;  // [1, E]
@@ -55,6 +56,11 @@ struct DecoderWeights {
   TensorView final_norm;   // [E]
   std::vector<LayerWeights> layers;
 };
+
+// Takes from a checkpoint's header what a family cannot know of its names: which of the prefixes
+// "model.language_model.", "language_model.model." and "model." it has, where its router and experts lie, and
+// how an expert spells its matrices. What the header does not show stays as it is.
+void adopt_names(const Checkpoint& checkpoint, WeightNaming& naming);
 
 // Lists every weight of `whole`, to be loaded into `weights` as matrices of `dtype`: of each the rows,
 // columns and experts that the shard at `place` has. `weights` must stay where it is until they are loaded.

@@ -94,9 +94,11 @@ int64_t moe_workspace_bytes(int64_t rows, int64_t choices, int64_t experts, int6
 
 Status moe_route(const Launcher& on, const MoeRouteArgs& args, std::string_view stage) {
   LS_TRY(bind_dims("moe_route", {{"logits", args.logits, "TX"},
+                                 {"bias", args.bias, "X"},
                                  {"expert_ids", args.expert_ids, "Tk"},
                                  {"expert_weights", args.expert_weights, "Tk"}}));
   LS_TRY(check_tensors("moe_route", {{"logits", args.logits},
+                                     {"bias", args.bias, DType::kF32, Presence::kOptional},
                                      {"expert_ids", args.expert_ids, DType::kI32},
                                      {"expert_weights", args.expert_weights}}));
   LS_TRY(check_num_rows("moe_route", args.num_rows));
@@ -104,6 +106,10 @@ Status moe_route(const Launcher& on, const MoeRouteArgs& args, std::string_view 
     return error(Code::kInvalidArgument, "moe_route: expert_ids ", args.expert_ids.shape, " asks for ",
                  args.expert_ids.dim(1), " experts a row; expected 1 to ", args.logits.dim(1),
                  " as in logits ", args.logits.shape);
+  }
+  if (args.bias && args.scoring != MoeScoring::kSigmoid) {
+    return error(Code::kInvalidArgument,
+                 "moe_route: a bias is given with softmax scores; expected none: it is added to sigmoids");
   }
   if (args.logits.dim(0) == 0) return {};
   if (on.table.moe_route == nullptr) return missing_kernel("moe_route", on.table);

@@ -11,14 +11,24 @@
 
 namespace lockstep {
 
-// p = softmax over all X of the row's logits, f32; the k largest become expert_ids, by descending p;
-// expert_weights are their p, divided by their sum when `normalise`. The order is taken from the logits, of
-// which p is an increasing function (ties: the lower expert), so the choice depends on no kernel's rounding.
+// What a router makes of its logits.
+enum class MoeScoring : uint8_t { kSoftmax, kSigmoid };
+
+// kSoftmax: p = softmax over all X of the row's logits, f32; the k largest become expert_ids, by descending
+// p; expert_weights are their p, divided by their sum when `normalise`. The order is taken from the logits,
+// of which p is an increasing function (ties: the lower expert), so the choice depends on no kernel's
+// rounding. kSigmoid: p = sigmoid(logits), f32; the k largest of p + bias (f32) are chosen, by descending p +
+// bias (ties: the lower expert); expert_weights are their p without the bias, divided by their sum, added in
+// that order, when `normalise`. Here the order is that of rounded numbers, so how they round is part of the
+// definition: routing_sigmoid() (moe_sigmoid.h) is one sequence of IEEE operations, of which every kernel
+// gives the bits.
 struct MoeRouteArgs {
   TensorView logits;          // [T, X] f32
+  TensorView bias;            // [X] f32, with kSigmoid alone; null: zeros
   TensorView expert_ids;      // [T, k] i32; pad rows: -1
   TensorView expert_weights;  // [T, k] f32; pad rows: 0
   const LiveRows* num_rows = nullptr;
+  MoeScoring scoring = MoeScoring::kSoftmax;
   bool normalise = true;
 };
 
@@ -51,10 +61,12 @@ struct MoeExpertsArgs {
 inline constexpr OpArg kMoeRouteArgs[] = {
     {LS_ARG(MoeRouteArgs, logits), .access = Access::kRead, .dims = "TX", .rows = RowsTouched::kLive,
      .any_stride = true},
+    {LS_ARG(MoeRouteArgs, bias), .access = Access::kRead, .dims = "X", .rows = RowsTouched::kNone},
     {LS_ARG(MoeRouteArgs, expert_ids), .access = Access::kWrite, .dims = "Tk", .pad = PadRows::kSkip,
      .any_stride = true},
     {LS_ARG(MoeRouteArgs, expert_weights), .access = Access::kWrite, .dims = "Tk", .any_stride = true},
     {LS_ARG(MoeRouteArgs, num_rows), .rows = RowsTouched::kNone},
+    {LS_ARG(MoeRouteArgs, scoring), .rows = RowsTouched::kNone},
     {LS_ARG(MoeRouteArgs, normalise), .rows = RowsTouched::kNone},
 };
 inline constexpr OpSpec kMoeRouteSpec{
@@ -126,8 +138,9 @@ inline constexpr OpSpec kMoeCombineSpec = moe_spec("moe_combine", kMoeCombineArg
 int64_t moe_workspace_bytes(int64_t rows, int64_t choices, int64_t experts, int64_t width,
                             int64_t expert_width);
 
-// Pad rows take no expert and come out as -1 and 0. A NaN logit gives that row weights of NaN and valid ids.
-// Errors: kInvalidArgument (k > X, shapes). Cost: one launch.
+// Pad rows take no expert and come out as -1 and 0. A NaN logit or bias gives the row weights of NaN and
+// valid ids; so do chosen scores of no weight at all, whose quotients are 0 / 0. Errors: kInvalidArgument (k
+// > X, shapes, a bias with kSoftmax). Cost: one launch.
 Status moe_route(const Launcher& on, const MoeRouteArgs& args, std::string_view stage);
 
 // Identity: as linear; a row's sum over its choices is its own, so batch mates do not matter.

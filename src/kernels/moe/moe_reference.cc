@@ -1,9 +1,11 @@
 // The oracle of moe_route and moe_experts: plain loops, choice by choice, sums and exp in f64.
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "kernels/common/live_rows.h"
 #include "kernels/moe/moe_kernels.h"
+#include "kernels/moe/moe_sigmoid.h"
 
 namespace lockstep::reference {
 namespace {
@@ -17,6 +19,27 @@ int32_t next_choice(const float* logits, int64_t experts, const int32_t* chosen,
     if (!used && (best < 0 || logits[x] > logits[best])) best = x;
   }
   return best;
+}
+
+// The sums are of f32 and in the order of the choices, as every kernel adds them up.
+void sigmoid_row(const MoeRouteArgs& args, const float* logits, int32_t* ids, float* weights) {
+  const int64_t experts = args.logits.dim(1), choices = args.expert_ids.dim(1);
+  std::vector<float> scores, ranks;
+  bool is_nan = false;
+  for (int64_t x = 0; x < experts; ++x) {
+    scores.push_back(routing_sigmoid(logits[x]));
+    ranks.push_back(args.bias ? scores.back() + args.bias.as<const float>()[x] : scores.back());
+    is_nan = is_nan || std::isnan(ranks.back());
+  }
+  float sum = 0;
+  for (int64_t j = 0; j < choices; ++j) {
+    ids[j] = next_choice(ranks.data(), experts, ids, j);
+    sum += scores[static_cast<size_t>(ids[j])];
+  }
+  for (int64_t j = 0; j < choices; ++j) {
+    const float score = scores[static_cast<size_t>(ids[j])];
+    weights[j] = is_nan ? std::numeric_limits<float>::quiet_NaN() : args.normalise ? score / sum : score;
+  }
 }
 
 void route_row(const MoeRouteArgs& args, const float* logits, int32_t* ids, float* weights) {
@@ -83,7 +106,9 @@ void moe_route(const MoeRouteArgs& args, Worker worker) {
     int32_t* ids = args.expert_ids.as<int32_t>() + t * args.expert_ids.stride(0);
     float* weights = args.expert_weights.as<float>() + t * args.expert_weights.stride(0);
     if (t < live) {
-      route_row(args, args.logits.as<const float>() + t * args.logits.stride(0), ids, weights);
+      const float* logits = args.logits.as<const float>() + t * args.logits.stride(0);
+      const bool sigmoid = args.scoring == MoeScoring::kSigmoid;
+      sigmoid ? sigmoid_row(args, logits, ids, weights) : route_row(args, logits, ids, weights);
       continue;
     }
     for (int64_t j = 0; j < args.expert_ids.dim(1); ++j) {

@@ -5,6 +5,7 @@
 #include "kernels/common/simd_math.h"
 #include "kernels/common/simd_rows.h"
 #include "kernels/moe/moe_kernels.h"
+#include "kernels/moe/moe_sigmoid.h"
 
 namespace lockstep {
 
@@ -46,6 +47,42 @@ void route_row(const float* logits, int64_t experts, int32_t* ids, float* weight
   for (int64_t j = 0; j < choices; ++j) weights[j] /= divisor;
 }
 
+// The k experts of the largest sigmoid(logit) + bias as above, their sigmoids as weights. What is chosen so
+// far is kept in the outputs, from which its sums come out as they were. Scores in blocks, of which the
+// compiler makes vectors: their bits are those of one after the other.
+template <typename V>
+void sigmoid_row(const MoeRouteArgs& args, const float* logits, int32_t* ids, float* weights) {
+  constexpr int64_t kBlock = 64;
+  const auto* bias = static_cast<const float*>(args.bias.data);
+  const int64_t experts = args.logits.dim(1), choices = args.expert_ids.dim(1);
+  const auto rank = [bias](float score, int64_t x) { return bias != nullptr ? score + bias[x] : score; };
+  int64_t count = 0;
+  bool is_nan = false;
+  for (int64_t begin = 0; begin < experts; begin += kBlock) {
+    const int64_t n = experts - begin < kBlock ? experts - begin : kBlock;
+    float scores[kBlock];
+    for (int64_t i = 0; i < n; ++i) scores[i] = routing_sigmoid(logits[begin + i]);
+    for (int64_t i = 0; i < n; ++i) {
+      const float key = rank(scores[i], begin + i);
+      is_nan = is_nan || key != key;
+      if (count == choices && !(key > rank(weights[count - 1], ids[count - 1]))) continue;
+      int64_t place = count < choices ? count++ : choices - 1;
+      for (; place > 0 && key > rank(weights[place - 1], ids[place - 1]); --place) {
+        ids[place] = ids[place - 1];
+        weights[place] = weights[place - 1];
+      }
+      ids[place] = static_cast<int32_t>(begin + i);
+      weights[place] = scores[i];
+    }
+  }
+  float sum = 0;
+  for (int64_t j = 0; j < choices; ++j) sum += weights[j];
+  for (int64_t j = 0; j < choices; ++j) {
+    if (args.normalise) weights[j] /= sum;
+    if (is_nan) weights[j] = __builtin_nanf("");
+  }
+}
+
 template <typename V>
 void route(const MoeRouteArgs& args, Worker worker) {
   const int64_t choices = args.expert_ids.dim(1);
@@ -55,6 +92,10 @@ void route(const MoeRouteArgs& args, Worker worker) {
     const float* logits = static_cast<const float*>(args.logits.data) + t * args.logits.stride(0);
     int32_t* ids = static_cast<int32_t*>(args.expert_ids.data) + t * args.expert_ids.stride(0);
     float* weights = static_cast<float*>(args.expert_weights.data) + t * args.expert_weights.stride(0);
+    if (t < live && args.scoring == MoeScoring::kSigmoid) {
+      sigmoid_row<V>(args, logits, ids, weights);
+      continue;
+    }
     if (t < live) {
       route_row<V>(logits, args.logits.dim(1), ids, weights, choices, args.normalise);
       continue;

@@ -82,9 +82,11 @@ Status moe_block(const BlockContext& context, const MoeWeights& weights) {
   LS_TRY(project(context, act.normed, weights.router, act.router_logits, "router"));
   LS_TRY(moe_route(context.on,
                    {.logits = act.router_logits,
+                    .bias = weights.bias,
                     .expert_ids = act.expert_ids,
                     .expert_weights = act.expert_weights,
                     .num_rows = context.num_rows,
+                    .scoring = context.spec.moe.scoring,
                     .normalise = context.spec.moe.normalise},
                    "route"));
   LS_TRY(routed_experts(context, weights));

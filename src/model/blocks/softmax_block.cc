@@ -1,10 +1,63 @@
 #include <cmath>
 
+#include "kernels/all_heads_norm/all_heads_norm.h"
 #include "kernels/gate/gate.h"
 #include "kernels/qk_norm_rope/qk_norm_rope.h"
 #include "model/blocks/blocks.h"
 
 namespace lockstep {
+namespace {
+
+// Norms over all heads of a row, of this rank and of those that share the layer with it.
+Status norm_all_heads(const BlockContext& context, const SoftmaxWeights& weights, const TensorView& q,
+                      const TensorView& k) {
+  const SoftmaxMixerSpec& spec = context.spec.softmax;
+  const TensorView& squares = context.act.squares;
+  const auto sum = [&](const TensorView& x, int64_t column, int64_t counted, std::string_view stage) {
+    return head_squares(
+        context.on,
+        {.x = x, .out = squares.columns(column, 1), .num_rows = context.num_rows, .counted_heads = counted},
+        stage);
+  };
+  LS_TRY(sum(q, 0, spec.heads, "q_squares"));
+  LS_TRY(sum(k, 1, spec.counted_kv_heads, "k_squares"));
+  LS_TRY(sum_parts(context, squares, "qk_squares_sum"));
+  AllHeadsNormArgs norm{.x = q,
+                        .weight = dense_view(weights.q_norm.data, DType::kF32, {q.dim(1), q.dim(2)}),
+                        .squares = squares.columns(0, 1),
+                        .out = q,
+                        .num_rows = context.num_rows,
+                        .width = int64_t{spec.normed_heads} * spec.head_dim,
+                        .epsilon = context.spec.norm_epsilon,
+                        .flavour = context.spec.norm};
+  LS_TRY(all_heads_norm(context.on, norm, "q_norm"));
+  norm.x = norm.out = k;
+  norm.weight = dense_view(weights.k_norm.data, DType::kF32, {k.dim(1), k.dim(2)});
+  norm.squares = squares.columns(1, 1);
+  norm.width = int64_t{spec.normed_kv_heads} * spec.head_dim;
+  return all_heads_norm(context.on, norm, "k_norm");
+}
+
+// Norms queries and keys as the spec says, and rotates them.
+Status norm_and_rotate(const BlockContext& context, const SoftmaxWeights& weights, const TensorView& q,
+                       const TensorView& k) {
+  const QkNorm norm = context.spec.softmax.qk_norm;
+  if (norm == QkNorm::kAllHeads) LS_TRY(norm_all_heads(context, weights, q, k));
+  const bool per_head = norm == QkNorm::kPerHead;
+  QkNormRopeArgs rotate{.x = q,
+                        .weight = per_head ? weights.q_norm : TensorView{},
+                        .cos_sin = context.act.cos_sin,
+                        .out = q,
+                        .num_rows = context.num_rows,
+                        .epsilon = context.spec.norm_epsilon,
+                        .flavour = context.spec.norm};
+  LS_TRY(qk_norm_rope(context.on, rotate, "q_norm_rope"));
+  rotate.x = rotate.out = k;
+  rotate.weight = per_head ? weights.k_norm : TensorView{};
+  return qk_norm_rope(context.on, rotate, "k_norm_rope");
+}
+
+}  // namespace
 
 Status softmax_block(const BlockContext& context, const SoftmaxWeights& weights,
                      const AttentionBackend& backend, int32_t layer) {
@@ -18,18 +71,7 @@ Status softmax_block(const BlockContext& context, const SoftmaxWeights& weights,
   LS_TRY(project(context, act.normed, weights.qkv, projected, "qkv_proj"));
   const TensorView q = projected.heads(0, heads, dim, query_step);
   const TensorView k = projected.heads(keys, kv_heads, dim, dim);
-  QkNormRopeArgs rotate{.x = q,
-                        .weight = weights.q_norm,
-                        .cos_sin = act.cos_sin,
-                        .out = q,
-                        .num_rows = context.num_rows,
-                        .epsilon = context.spec.norm_epsilon,
-                        .flavour = context.spec.norm};
-  LS_TRY(qk_norm_rope(context.on, rotate, "q_norm_rope"));
-  rotate.x = rotate.out = k;
-  rotate.weight = weights.k_norm;
-  LS_TRY(qk_norm_rope(context.on, rotate, "k_norm_rope"));
-
+  LS_TRY(norm_and_rotate(context, weights, q, k));
   const TensorView flat = dense_view(act.mixed.data, DType::kF32, {act.mixed.dim(0), heads * dim});
   const TensorView mixed = flat.heads(0, heads, dim, dim);
   LS_TRY(backend.run(context.step, kKvGroup,

@@ -5,11 +5,6 @@
 namespace lockstep {
 namespace {
 
-Status refuse_unless(bool right, const Json& config, std::string_view key, std::string_view expected) {
-  if (right) return {};
-  return config.find(key)->refuse(expected);
-}
-
 Result<RopeSpec::Scaling> read_scaling(const Json& scaling, const RopeSpec& rope) {
   std::string type = LS_TRY(scaling.string_or("rope_type", ""));
   if (type.empty()) type = LS_TRY(scaling.string_or("type", "default"));
@@ -27,6 +22,22 @@ Result<int32_t> config_int(const Json& config, std::string_view key, int64_t min
   return static_cast<int32_t>(LS_TRY(config.integer(key, min, max)));
 }
 
+Status expect_true(const Json& config, std::string_view key, std::string_view expected) {
+  if (LS_TRY(config.boolean_or(key, true))) return {};
+  return config.find(key)->refuse(expected);
+}
+
+Status expect_false(const Json& config, std::string_view key, std::string_view expected) {
+  if (!LS_TRY(config.boolean_or(key, false))) return {};
+  return config.find(key)->refuse(expected);
+}
+
+Status expect_text(const Json& config, std::string_view key, std::string_view value) {
+  const std::string given = LS_TRY(config.string_or(key, value));
+  if (given == value) return {};
+  return config.find(key)->refuse(concat('"', value, "\", the one that this family has"));
+}
+
 Result<DecoderSpec> read_common(const Json& config, std::string_view family) {
   DecoderSpec spec;
   spec.family = family;
@@ -37,16 +48,25 @@ Result<DecoderSpec> read_common(const Json& config, std::string_view family) {
   spec.max_positions = LS_TRY(config_int(config, "max_position_embeddings", 1, kMaxPositions));
   spec.norm_epsilon = static_cast<float>(LS_TRY(config.number("rms_norm_eps", 0.0, 1.0)));
   spec.tied_head = LS_TRY(config.boolean_or("tie_word_embeddings", false));
-  const std::string activation = LS_TRY(config.string_or("hidden_act", "silu"));
-  LS_TRY(
-      refuse_unless(activation == "silu", config, "hidden_act", "\"silu\", the activation of this family"));
-  const bool bias = LS_TRY(config.boolean_or("attention_bias", false));
-  LS_TRY(refuse_unless(!bias, config, "attention_bias", "false: this family's projections have no bias"));
-  const bool window = LS_TRY(config.boolean_or("use_sliding_window", false));
-  LS_TRY(refuse_unless(!window, config, "use_sliding_window",
-                       "false: this family attends to the whole context"));
+  LS_TRY(expect_text(config, "hidden_act", "silu"));
+  LS_TRY(expect_false(config, "attention_bias", "false: this family's projections have no bias"));
+  LS_TRY(expect_false(config, "use_sliding_window", "false: this family attends to the whole context"));
   return spec;
 }
+
+namespace {
+
+Result<int32_t> read_rotary_dims(const Json& config, const Json& rope, int32_t head_dim) {
+  const double fallback = LS_TRY(config.number_or("partial_rotary_factor", 1.0, 0.0, 1.0));
+  const double partial = LS_TRY(rope.number_or("partial_rotary_factor", fallback, 0.0, 1.0));
+  const auto of_head = static_cast<int64_t>(static_cast<double>(head_dim) * partial);
+  const int64_t dims = LS_TRY(config.integer_or("rotary_dim", of_head, 0, head_dim));
+  if (dims % 2 == 0) return static_cast<int32_t>(dims);
+  return error(Code::kInvalidArgument, config.where(), ": a head has ", head_dim, " dimensions, of which ",
+               dims, " are rotated; expected an even number of them");
+}
+
+}  // namespace
 
 Result<RopeSpec> read_rope(const Json& config, int32_t head_dim) {
   RopeSpec rope;
@@ -55,13 +75,7 @@ Result<RopeSpec> read_rope(const Json& config, int32_t head_dim) {
   const Json& source = parameters ? *parameters : config;
   const double theta = LS_TRY(config.number_or("rope_theta", 10000.0, 1.0, 1e12));
   rope.theta = LS_TRY(source.number_or("rope_theta", theta, 1.0, 1e12));
-  const double fallback = LS_TRY(config.number_or("partial_rotary_factor", 1.0, 0.0, 1.0));
-  const double partial = LS_TRY(source.number_or("partial_rotary_factor", fallback, 0.0, 1.0));
-  rope.dims = static_cast<int32_t>(static_cast<double>(head_dim) * partial);
-  if (rope.dims % 2 != 0) {
-    return error(Code::kInvalidArgument, config.find("head_dim")->where(), " is ", head_dim, ", of which ",
-                 rope.dims, " dimensions are rotated; expected an even number of them");
-  }
+  rope.dims = LS_TRY(read_rotary_dims(config, source, head_dim));
   const std::optional<Json> scaling = parameters ? parameters : config.find("rope_scaling");
   if (!scaling) return rope;
   rope.scaling = LS_TRY(read_scaling(*scaling, rope));
@@ -79,18 +93,56 @@ Result<RopeSpec> read_rope(const Json& config, int32_t head_dim) {
   return rope;
 }
 
-Result<SoftmaxMixerSpec> read_softmax(const Json& config) {
+Result<SoftmaxMixerSpec> read_softmax(const Json& config, int32_t head_dim) {
   SoftmaxMixerSpec mixer;
   mixer.heads = LS_TRY(config_int(config, "num_attention_heads", 1, kMaxHeads));
   mixer.kv_heads = LS_TRY(config_int(config, "num_key_value_heads", 1, kMaxHeads));
-  mixer.head_dim = LS_TRY(config_int(config, "head_dim", 1, kMaxHeadDim));
+  const bool derived = head_dim > 0 && !config.find("head_dim");
+  mixer.head_dim = derived ? head_dim : LS_TRY(config_int(config, "head_dim", 1, kMaxHeadDim));
   if (mixer.heads % mixer.kv_heads != 0) {
     return config.find("num_attention_heads")
         ->refuse(concat("a multiple of num_key_value_heads = ", mixer.kv_heads));
   }
-  mixer.qk_norm = true;
+  mixer.normed_heads = mixer.heads;
+  mixer.normed_kv_heads = mixer.counted_kv_heads = mixer.kv_heads;
   mixer.rope = LS_TRY(read_rope(config, mixer.head_dim));
   return mixer;
+}
+
+Status read_mixers(const Json& config, DecoderSpec& spec) {
+  const std::optional<Json> types = config.find("layer_types");
+  if (!types) {
+    const int64_t interval = LS_TRY(config.integer_or("full_attention_interval", 4, 1, kMaxLayers));
+    for (size_t i = 0; i < spec.layers.size(); ++i) {
+      const bool full = (static_cast<int64_t>(i) + 1) % interval == 0;
+      spec.layers[i].mixer = full ? Mixer::kSoftmax : Mixer::kDelta;
+    }
+    return {};
+  }
+  if (types->size() != spec.layers.size()) {
+    return error(Code::kInvalidArgument, types->where(), " has ", types->size(),
+                 " entries; expected num_hidden_layers = ", spec.layers.size());
+  }
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    const std::string type = LS_TRY((*types)[i].as_string());
+    if (type != "full_attention" && type != "linear_attention") {
+      return (*types)[i].refuse("\"full_attention\" or \"linear_attention\"");
+    }
+    spec.layers[i].mixer = type == "full_attention" ? Mixer::kSoftmax : Mixer::kDelta;
+  }
+  return {};
+}
+
+Result<DeltaMixerSpec> read_delta(const Json& config) {
+  DeltaMixerSpec delta;
+  delta.key_heads = LS_TRY(config_int(config, "linear_num_key_heads", 1, kMaxHeads));
+  delta.value_heads = LS_TRY(config_int(config, "linear_num_value_heads", 1, kMaxHeads));
+  delta.key_dim = LS_TRY(config_int(config, "linear_key_head_dim", 1, kMaxHeadDim));
+  delta.value_dim = LS_TRY(config_int(config, "linear_value_head_dim", 1, kMaxHeadDim));
+  delta.conv_width = LS_TRY(config_int(config, "linear_conv_kernel_dim", 2, 16));
+  if (delta.value_heads % delta.key_heads == 0) return delta;
+  return config.find("linear_num_value_heads")
+      ->refuse(concat("a multiple of linear_num_key_heads = ", delta.key_heads));
 }
 
 Status read_moe(const Json& config, DecoderSpec& spec) {

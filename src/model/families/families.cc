@@ -4,14 +4,22 @@ namespace lockstep {
 namespace {
 
 constexpr ModelFamily kFamilies[] = {
+    {"llama", "LlamaForCausalLM", read_llama},
+    {"minimax_m2", "MiniMaxM2ForCausalLM", read_minimax_m2},
     {"qwen3", "Qwen3ForCausalLM", read_qwen3},
     {"qwen3_moe", "Qwen3MoeForCausalLM", read_qwen3_moe},
     {"qwen3_next", "Qwen3NextForCausalLM", read_qwen3_next},
+    {"qwen3_5", "Qwen3_5ForConditionalGeneration", read_qwen3_5},
+    {"qwen3_5_text", "Qwen3_5ForCausalLM", read_qwen3_5},
+    {"qwen3_5_moe", "Qwen3_5MoeForConditionalGeneration", read_qwen3_5_moe},
+    {"qwen3_5_moe_text", "Qwen3_5MoeForCausalLM", read_qwen3_5_moe},
 };
 
 }  // namespace
 
 std::span<const ModelFamily> model_families() { return kFamilies; }
+
+Json text_config(const Json& config) { return config.find("text_config").value_or(config); }
 
 Result<DecoderSpec> read_decoder_spec(const Json& config) {
   const std::string type = LS_TRY(config.string("model_type"));

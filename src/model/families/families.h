@@ -24,9 +24,17 @@ std::span<const ModelFamily> model_families();
 //         key, has one of a wrong type or an absurd number, naming key, value and bounds.
 Result<DecoderSpec> read_decoder_spec(const Json& config);
 
+// The part of a config that describes the text model: `text_config` of a model that has other parts, else
+// all.
+Json text_config(const Json& config);
+
 // One per family, in <family>.cc.
+Result<DecoderSpec> read_llama(const Json& config);
+Result<DecoderSpec> read_minimax_m2(const Json& config);
 Result<DecoderSpec> read_qwen3(const Json& config);
 Result<DecoderSpec> read_qwen3_moe(const Json& config);
 Result<DecoderSpec> read_qwen3_next(const Json& config);
+Result<DecoderSpec> read_qwen3_5(const Json& config);
+Result<DecoderSpec> read_qwen3_5_moe(const Json& config);
 
 }  // namespace lockstep

@@ -81,7 +81,7 @@ TEST(Qwen3, BecomesADenseDecoder) {
   EXPECT_EQ(spec.softmax.heads, 6);
   EXPECT_EQ(spec.softmax.kv_heads, 2);
   EXPECT_EQ(spec.softmax.head_dim, 16);
-  EXPECT_TRUE(spec.softmax.qk_norm);
+  EXPECT_EQ(spec.softmax.qk_norm, QkNorm::kPerHead);
   EXPECT_EQ(spec.softmax.output_gate, OutputGate::kNone);
   EXPECT_EQ(spec.softmax.rope.dims, 16);
   EXPECT_EQ(spec.softmax.rope.theta, 1e6);
