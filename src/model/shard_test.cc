@@ -27,6 +27,28 @@ TEST(Shard, KeepsWhatRanksShareAndCutsTheRest) {
   EXPECT_EQ(local.moe.experts, whole.moe.experts);
 }
 
+// An all-heads norm adds up what ranks have: a key head that several of them hold is counted once.
+TEST(Shard, CountsAKeyHeadOnceThatRanksHoldTogether) {
+  DecoderSpec whole = golden_spec("qwen3_moe");
+  whole.softmax = {.heads = 24, .kv_heads = 4, .head_dim = 8, .qk_norm = QkNorm::kAllHeads, .rope = {}};
+  whole.softmax.normed_heads = 24;
+  whole.softmax.normed_kv_heads = whole.softmax.counted_kv_heads = 4;
+  whole.dense_width = whole.moe.expert_width = 24;
+  struct Case {
+    int32_t tp;
+    std::vector<int32_t> counted;
+  };
+  for (const Case& c : {Case{1, {4}}, {2, {2, 2}}, {4, {1, 1, 1, 1}}, {8, {1, 0, 1, 0, 1, 0, 1, 0}}}) {
+    for (int32_t rank = 0; rank < c.tp; ++rank) {
+      const DecoderSpec local = shard(whole, {.tp_rank = rank, .tp = c.tp}).value();
+      EXPECT_EQ(local.softmax.counted_kv_heads, c.counted[static_cast<size_t>(rank)])
+          << rank << " of " << c.tp;
+      EXPECT_EQ(local.softmax.normed_heads, 24);
+      EXPECT_EQ(local.softmax.normed_kv_heads, 4);
+    }
+  }
+}
+
 TEST(Shard, GivesWholeExpertsToTheRanksOfAllReplicas) {
   const DecoderSpec whole = golden_spec("qwen3_next");
   const ShardSpec place = shard_of({.tp = 1, .dp = 3, .expert_parallel = true}, {.dp = 2});

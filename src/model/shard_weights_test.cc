@@ -178,9 +178,28 @@ class Shards {
       for (int64_t h = first; h < first + count; ++h) ++seen[static_cast<size_t>(h)];
     }
     for (const int32_t count : seen) EXPECT_EQ(count, copies * ranks_.dp);
-    for (const auto& part : parts_)
-      EXPECT_EQ(part->weights.layers[i].softmax.q_norm.as<float>()[1],
-                whole_->weights.layers[i].softmax.q_norm.as<float>()[1]);
+    for (size_t r = 0; r < places_.size(); ++r) norms(i, r);
+  }
+  // One weight for all heads is on every rank; of a weight over all heads, what the rank's heads have.
+  void norms(size_t i, size_t r) const {
+    const SoftmaxMixerSpec& s = spec_.softmax;
+    const SoftmaxWeights& whole = whole_->weights.layers[i].softmax;
+    const SoftmaxWeights& part = parts_[r]->weights.layers[i].softmax;
+    if (s.qk_norm == QkNorm::kNone) return;
+    const bool all = s.qk_norm == QkNorm::kAllHeads;
+    const Pieces queries = share(places_[r], s.heads, s.head_dim);
+    const int64_t key_head = queries.first / (s.heads / s.kv_heads);
+    const int64_t keys = std::max<int64_t>(s.kv_heads / tp(), 1);
+    ASSERT_EQ(part.q_norm.elements(), all ? queries.count * s.head_dim : s.head_dim);
+    ASSERT_EQ(part.k_norm.elements(), all ? keys * s.head_dim : s.head_dim);
+    for (int64_t e = 0; e < part.q_norm.elements(); ++e) {
+      const int64_t from = all ? queries.first * s.head_dim + e : e;
+      ASSERT_EQ(part.q_norm.as<float>()[e], whole.q_norm.as<float>()[from]) << "rank " << r;
+    }
+    for (int64_t e = 0; e < part.k_norm.elements(); ++e) {
+      const int64_t from = all ? key_head * s.head_dim + e : e;
+      ASSERT_EQ(part.k_norm.as<float>()[e], whole.k_norm.as<float>()[from]) << "rank " << r;
+    }
   }
   void delta(size_t i) const {
     const DeltaMixerSpec& d = spec_.delta;
@@ -315,6 +334,18 @@ TEST(ShardWeights, TakeProjectionsThatAreNotGroupedApartAsWell) {
   spec.delta.key_heads = 4;
   spec.delta.value_heads = 8;
   Shards(spec, {.tp = 4}, nullptr).expect_union();
+}
+
+// MiniMax-M2's: a norm over all heads, a correction bias, experts under names of their own.
+TEST(ShardWeights, CutANormOverAllHeadsByTheRanksHeads) {
+  DecoderSpec spec = golden_spec("qwen3_moe");
+  spec.layers.resize(1);
+  spec.softmax.qk_norm = QkNorm::kAllHeads;
+  spec.moe.scoring = MoeScoring::kSigmoid;
+  spec.moe.correction_bias = true;
+  for (const Ranks& ranks :
+       {Ranks{.tp = 2}, Ranks{.tp = 4}, Ranks{.tp = 2, .dp = 2, .expert_parallel = true}})
+    Shards(spec, ranks, nullptr).expect_union();
 }
 
 // The golden checkpoints have a tensor per expert: this one has all experts in one.

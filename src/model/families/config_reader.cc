@@ -62,7 +62,7 @@ Result<int32_t> read_rotary_dims(const Json& config, const Json& rope, int32_t h
   const auto of_head = static_cast<int64_t>(static_cast<double>(head_dim) * partial);
   const int64_t dims = LS_TRY(config.integer_or("rotary_dim", of_head, 0, head_dim));
   if (dims % 2 == 0) return static_cast<int32_t>(dims);
-  return error(Code::kInvalidArgument, config.where(), ": a head has ", head_dim, " dimensions, of which ",
+  return error(Code::kInvalidArgument, config.where(), " gives a head ", head_dim, " dimensions, of which ",
                dims, " are rotated; expected an even number of them");
 }
 
