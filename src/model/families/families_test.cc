@@ -171,7 +171,7 @@ TEST(Qwen35, IsQwen3NextWithFlatProjections) {
   for (const DecoderSpec& spec : {dense, moe}) {
     EXPECT_EQ(spec.norm, NormFlavour::kZeroCentred);
     EXPECT_EQ(spec.softmax.qk_norm, QkNorm::kPerHead);
-    EXPECT_TRUE(spec.softmax.output_gate);
+    EXPECT_EQ(spec.softmax.output_gate, OutputGate::kInQueries);
     EXPECT_EQ(spec.delta.value_heads, 6);
     EXPECT_FALSE(spec.naming.grouped_delta_projections);
     EXPECT_EQ(spec.naming.skipped, (std::vector<std::string>{"mtp.", "model.visual.", "visual."}));
