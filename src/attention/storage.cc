@@ -1,6 +1,9 @@
 #include "attention/storage.h"
 
+#include <algorithm>
+
 #include "base/math.h"
+#include "kernels/compressed_keys/compressed_keys.h"
 
 namespace lockstep {
 namespace {
@@ -27,6 +30,28 @@ KvGeometry with_shared_pages(const CacheGeometry& geometry) {
   return kv;
 }
 
+// Elements of one page of compressed keys: K1 of every head, then K2.
+int64_t compressed_elements(const CacheGeometry& geometry) {
+  const KvGeometry& kv = geometry.kv;
+  const int64_t rows = kv.page_tokens / kFineWindows.stride + kv.page_tokens / kCoarseWindows.stride;
+  return rows * kv.heads * kv.head_dim;
+}
+int64_t compressed_bytes(const CacheGeometry& geometry) {
+  return geometry.compressed_pages * compressed_elements(geometry) * size_of(geometry.kv.dtype);
+}
+
+CompressedView compressed_view(char* base, const CacheGeometry& geometry) {
+  const KvGeometry& kv = geometry.kv;
+  const int64_t fine = kv.page_tokens / kFineWindows.stride, coarse = kv.page_tokens / kCoarseWindows.stride;
+  const int64_t pages = geometry.compressed_pages;
+  CompressedView view;
+  view.k1 = dense_view(base, kv.dtype, {pages, kv.heads, fine, kv.head_dim});
+  view.k2 = dense_view(base + fine * kv.heads * kv.head_dim * size_of(kv.dtype), kv.dtype,
+                       {pages, kv.heads, coarse, kv.head_dim});
+  view.k1.strides[0] = view.k2.strides[0] = compressed_elements(geometry);
+  return view;
+}
+
 // Views of one layer's states whose slots lie `stride` bytes apart.
 StateView state_view(char* base, int64_t stride, const StateGeometry& state) {
   const int64_t slot_elements = stride / 4;
@@ -47,7 +72,9 @@ Status check_sizes(const CacheGeometry& geometry) {
   const double states = 1.0 * geometry.recurrent_layers * static_cast<double>(state_bytes(geometry.state));
   const bool in_pages = shared(geometry) && geometry.softmax_layers > 0;
   const double slots = in_pages ? 4.0 * kv.num_pages : geometry.state.slots;
-  if (2.0 * geometry.softmax_layers * kv.num_pages * page + slots * states < 0x1p60) return {};
+  const int64_t most_pages = std::max(kv.num_pages, geometry.compressed_pages);
+  if (2.0 * geometry.softmax_layers * static_cast<double>(most_pages) * page + slots * states < 0x1p60)
+    return {};
   return error(Code::kResourceExhausted, "cache: ", kv.num_pages, " pages of ", kv.page_tokens,
                " tokens and ", geometry.state.slots,
                " states take more than 2^60 bytes; lower --num-pages, --page-size or --num-state-slots");
@@ -62,6 +89,14 @@ Result<int64_t> CacheStorage::footprint(const CacheGeometry& geometry) {
   if (geometry.softmax_layers > 0) {
     LS_TRY(check_kv_layout(geometry.layout, kv));
     bytes += geometry.softmax_layers * padded(kv_cache_bytes(geometry.layout, kv)) +
+             Arena::footprint(DType::kI32, {geometry.table_rows, geometry.max_pages_per_seq});
+  }
+  if (geometry.compressed_pages > 0) {
+    if (kv.page_tokens % kCoarseWindows.stride != 0) {
+      return error(Code::kInvalidArgument, "compressed keys: pages have ", kv.page_tokens,
+                   " tokens; expected a multiple of ", kCoarseWindows.stride, "; choose another --page-size");
+    }
+    bytes += geometry.softmax_layers * padded(compressed_bytes(geometry)) +
              Arena::footprint(DType::kI32, {geometry.table_rows, geometry.max_pages_per_seq});
   }
   if (!shared(geometry) || geometry.softmax_layers == 0) {
@@ -102,6 +137,14 @@ Result<CacheStorage> CacheStorage::create(const CacheGeometry& geometry, Arena& 
     storage.page_table_ =
         LS_TRY(arena.allocate("page table", DType::kI32, {geometry.table_rows, geometry.max_pages_per_seq}));
   }
+  if (geometry.compressed_pages == 0) return storage;
+  for (int32_t i = 0; i < geometry.softmax_layers; ++i) {
+    const TensorView bytes =
+        LS_TRY(arena.allocate("compressed keys", DType::kU8, {compressed_bytes(geometry)}));
+    storage.compressed_.push_back(compressed_view(static_cast<char*>(bytes.data), geometry));
+  }
+  storage.compressed_table_ = LS_TRY(arena.allocate("compressed page table", DType::kI32,
+                                                    {geometry.table_rows, geometry.max_pages_per_seq}));
   return storage;
 }
 
@@ -119,6 +162,24 @@ Status CacheStorage::copy_pages(const Launcher& on, const TensorView& copies,
                                  .segment_bytes = runs.run_bytes,
                                  .segments = runs.runs},
                                 "copy_pages"));
+  }
+  return {};
+}
+
+Status CacheStorage::copy_compressed(const Launcher& on, const TensorView& copies,
+                                     const int32_t* num_copies) const {
+  const int64_t page = compressed_elements(geometry_) * size_of(geometry_.kv.dtype);
+  for (const CompressedView& each : compressed_) {
+    LS_TRY(lockstep::copy_pages(on,
+                                {.copies = copies,
+                                 .num_copies = num_copies,
+                                 .base = each.k1.data,
+                                 .num_pages = geometry_.compressed_pages,
+                                 .page_stride_bytes = page,
+                                 .segment_stride_bytes = 0,
+                                 .segment_bytes = page,
+                                 .segments = 1},
+                                "copy_compressed"));
   }
   return {};
 }

@@ -158,6 +158,8 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
                         "Decode steps are padded to these and replayed; default: 1, 2, 4, 8, 16, ...")
             ->delimiter(',')
             ->type_name(kListType));
+  group(command.add_flag("--dense-as-sparse", c.model.dense_as_sparse,
+                         "Block-sparse layers choose their keys whatever the length of the prompt"));
   group(command.add_flag("--enforce-eager", c.enforce_eager, "No padding, no graphs"));
   group(command
             .add_option("--record-dir", c.record_dir,

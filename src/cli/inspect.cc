@@ -116,6 +116,7 @@ std::vector<std::pair<std::string, int64_t>> memory_lines(const MemoryFacts& mem
   lines.emplace_back("weights", memory.weights_total);
   lines.emplace_back("cache pages", memory.pages);
   lines.emplace_back("recurrent states", memory.states);
+  if (memory.compressed > 0) lines.emplace_back("compressed keys", memory.compressed);
   lines.emplace_back("page tables", memory.page_tables);
   lines.emplace_back("activations", memory.activations);
   lines.emplace_back("all", memory.total);
@@ -171,6 +172,7 @@ void write_memory(const MemoryFacts& memory, JsonWriter& json) {
   for (const WeightBytes& part : memory.weights) json.member(part.part, part.bytes);
   json.end_object().member("weights_total", memory.weights_total);
   json.member("cache_pages", memory.pages).member("recurrent_states", memory.states);
+  if (memory.compressed > 0) json.member("compressed_keys", memory.compressed);
   json.member("page_tables", memory.page_tables).member("activations", memory.activations);
   json.member("total", memory.total).member("kv_bytes_per_token", memory.kv_per_token);
   json.member("state_bytes_per_sequence", memory.state_per_sequence).end_object();

@@ -92,11 +92,33 @@ std::optional<Broken> first_broken(const DerivedSpec& spec, DerivedSpec::Range r
   return std::nullopt;
 }
 
+// Pieces are short and many: one look at each entry.
+std::optional<Broken> first_falling(const DerivedSpec& spec, const StepLimits& limits, const StepPlan& plan,
+                                    const DerivedCheck& check) {
+  for (size_t piece = 0; piece + 1 < check.of.size(); ++piece) {
+    const auto begin = static_cast<size_t>(std::max(0, check.of[piece]));
+    const size_t end = std::min(check.values.size(), static_cast<size_t>(std::max(0, check.of[piece + 1])));
+    if (begin >= end) continue;
+    const int32_t last = check.values[end - 1];
+    for (size_t i = begin + 1; i < end; ++i) {
+      if (check.values[i] <= check.values[i - 1])
+        return Broken{static_cast<int64_t>(i),
+                      concat("more than ", check.values[i - 1], ", the entry before")};
+    }
+    if (spec.piece_end == nullptr) continue;
+    const int32_t most = spec.piece_end(limits, plan, static_cast<int64_t>(piece));
+    if (last >= most)
+      return Broken{static_cast<int64_t>(end) - 1, concat("below ", most, ", inside its sequence")};
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Status check_derived(const DerivedSpec& spec, const StepLimits& limits, const StepPlan& plan,
                      const DerivedCheck& check) {
-  const std::optional<Broken> found = first_broken(spec, spec.range(limits, plan), check.values, check.of);
+  std::optional<Broken> found = first_broken(spec, spec.range(limits, plan), check.values, check.of);
+  if (!found && spec.rule == DerivedRule::kAscending) found = first_falling(spec, limits, plan, check);
   if (!found) return {};
   return broken({.check = "P3",
                  .moment = check.moment,

@@ -26,6 +26,7 @@ enum class DerivedRule : uint8_t {
   kMonotone,   // starts at 0, never falls, and every entry in range
   kPrefixSum,  // kMonotone, and entry i + 1 minus entry i is entry i of `of`
   kUnique,     // kRange, and within one sequence no entry comes twice
+  kAscending,  // kRange, and within one piece of `of` every entry is larger than the one before
 };
 
 // Who writes the entries.
@@ -42,7 +43,8 @@ struct DerivedSpec {
   DerivedRule rule = DerivedRule::kRange;
   int32_t pad_value = 0;             // of entries past the live ones
   std::span<const FieldId> sources;  // of the plan
-  const DerivedSpec* of = nullptr;   // kPrefixSum: the counts; kUnique: the offsets that cut sequences
+  // kPrefixSum: the counts; kUnique, kAscending: the offsets that cut the entries into pieces
+  const DerivedSpec* of = nullptr;
   // Entries for the largest step of these limits.
   int64_t (*capacity)(const StepLimits& limits) = nullptr;
   // The values that entries may have, from this plan: [low, high).
@@ -51,6 +53,8 @@ struct DerivedSpec {
     int32_t high = 0;
   };
   Range (*range)(const StepLimits& limits, const StepPlan& plan) = nullptr;
+  // kAscending: every entry of a piece is below this; null: `range` says all.
+  int32_t (*piece_end)(const StepLimits& limits, const StepPlan& plan, int64_t piece) = nullptr;
   // Live entries of this plan, and (kHost) what they must be: the naive way. `out` has live entries.
   int64_t (*live)(const StepLimits& limits, const StepPlan& plan) = nullptr;
   void (*reference)(const StepLimits& limits, const StepPlan& plan, std::span<int32_t> out) = nullptr;

@@ -57,7 +57,8 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
                                                    .chunk_size = sizes.config.chunk_size,
                                                    .decode_buckets = sizes.config.graph_sizes});
   std::vector<PageTables*> tables(static_cast<size_t>(sizes.limits.num_groups), nullptr);
-  tables[static_cast<size_t>(kKvGroup.get())] = &engine->scheduler_->page_tables();
+  for (int32_t g = 0; g < sizes.limits.num_groups; ++g)
+    tables[static_cast<size_t>(g)] = engine->scheduler_->page_tables(GroupId(g));
   engine->plans_.resize(static_cast<size_t>(sizes.limits.cp_ranks));
   engine->builder_ = std::make_unique<PlanBuilder>(sizes.limits, std::move(tables));
   engine->validator_ = std::make_unique<PlanValidator>(sizes.limits);

@@ -24,6 +24,12 @@ int64_t kv_bytes_per_token(const DecoderSpec& spec, DType dtype) {
   return int64_t{2} * spec.softmax.kv_heads * spec.softmax.head_dim * size_of(dtype);
 }
 
+// A mean per 16 tokens and one per 64.
+int64_t compressed_bytes_per_page(const DecoderSpec& spec, DType dtype, int32_t page_tokens) {
+  if (!spec.softmax.sparse) return 0;
+  return kv_bytes_per_token(spec, dtype) / 2 * (page_tokens / 16 + page_tokens / 64);
+}
+
 int64_t state_bytes_per_sequence(const DecoderSpec& spec) {
   const StateGeometry state = state_geometry(spec, 1);
   return state.conv_bytes() + state.memory_bytes();
@@ -61,10 +67,14 @@ MemoryFacts memory_facts(const ModelPlan& plan, const EngineSizes& sizes) {
   for (const WeightBytes& part : memory.weights) memory.weights_total += part.bytes;
   memory.kv_per_token = softmax * kv_bytes_per_token(spec, plan.model.cache_dtype);
   memory.state_per_sequence = recurrent * state_bytes_per_sequence(spec);
-  if (softmax > 0) memory.page_tables = int64_t{pages.table_rows} * pages.max_pages_per_seq * 4;
+  memory.compressed_per_page =
+      softmax * compressed_bytes_per_page(spec, plan.model.cache_dtype, pages.page_tokens);
+  memory.compressed = memory.compressed_per_page * pages.num_pages;
+  const int64_t tables = softmax == 0 ? 0 : memory.compressed > 0 ? 2 : 1;
+  memory.page_tables = tables * pages.table_rows * pages.max_pages_per_seq * 4;
   if (recurrent > 0 && sizes.executor.layout.pool == KvPool::kOwn)
     memory.states = memory.state_per_sequence * sizes.limits.group(kStateGroup).num_pages;
-  memory.pages = sizes.memory.cache - memory.states - memory.page_tables;
+  memory.pages = sizes.memory.cache - memory.states - memory.compressed - memory.page_tables;
   memory.activations = sizes.memory.activations;
   memory.total = memory.weights_total + sizes.memory.cache + memory.activations;
   return memory;
@@ -79,7 +89,8 @@ std::string pages_from(const EngineConfig& chosen) {
 // The pages that an engine chooses once its weights are in memory, from what is free before; at least what
 // one sequence needs, so that a model that does not fit can be looked at.
 int32_t pages_beside(const MemoryFacts& memory, const EngineConfig& chosen) {
-  const int64_t page = std::max<int64_t>(1, memory.kv_per_token * chosen.page_size);
+  const int64_t page =
+      std::max<int64_t>(1, memory.kv_per_token * chosen.page_size + memory.compressed_per_page);
   const int64_t share = machine_memory().available / chosen.ranks_on_host - memory.weights_total;
   const int64_t left = std::max<int64_t>(0, share) / 2 / page;
   const int64_t one = ceil_div(chosen.max_model_len, chosen.page_size);

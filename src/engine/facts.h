@@ -18,13 +18,15 @@ namespace lockstep {
 struct MemoryFacts {
   std::vector<WeightBytes> weights;  // by part
   int64_t weights_total = 0;
-  int64_t pages = 0;   // keys and values; with a shared pool the states too
-  int64_t states = 0;  // recurrent states in a pool of their own
+  int64_t pages = 0;       // keys and values; with a shared pool the states too
+  int64_t states = 0;      // recurrent states in a pool of their own
+  int64_t compressed = 0;  // compressed keys of block-sparse layers
   int64_t page_tables = 0;
   int64_t activations = 0;
   int64_t total = 0;
-  int64_t kv_per_token = 0;        // over all layers
-  int64_t state_per_sequence = 0;  // over all layers
+  int64_t kv_per_token = 0;         // over all layers
+  int64_t compressed_per_page = 0;  // likewise
+  int64_t state_per_sequence = 0;   // over all layers
 };
 
 // One layer: parameters of the whole model, bytes of one rank. Numbers that its kind does not have are 0.

@@ -17,18 +17,29 @@ constexpr double kAgreement = 0.05;
 StepLimits scratch_limits(const RerunRequest& request) {
   StepLimits limits = request.options.limits;
   const auto sequences = static_cast<int32_t>(request.sequences.size());
-  CacheGroup& pages = limits.groups[static_cast<size_t>(kKvGroup.get())];
+  const int32_t page_tokens = limits.group(kKvGroup).page_tokens;
   int32_t wanted = 1;
-  for (const RerunSequence& s : request.sequences) wanted += ceil_div(s.computed + s.rows, pages.page_tokens);
-  pages.table_rows = sequences + 1;
+  for (const RerunSequence& s : request.sequences) wanted += ceil_div(s.computed + s.rows, page_tokens);
   if (limits.num_groups > kStateGroup.get()) {
     limits.groups[static_cast<size_t>(kStateGroup.get())].num_pages = sequences + 1;
     wanted = std::max(wanted, sequences + 1);  // a shared pool has as many pages as states
   }
-  pages.num_pages = std::max(wanted, 2);
+  for (CacheGroup& group : std::span(limits.groups).first(static_cast<size_t>(limits.num_groups))) {
+    if (group.kind != GroupKind::kPaged) continue;
+    group.num_pages = std::max(wanted, 2);
+    group.table_rows = sequences + 1;
+  }
   limits.max_edits = std::max(limits.max_edits, wanted + sequences + 1);
   limits.penalty_slots = 0;
   return limits;
+}
+
+// Sequences have pages of the same numbers in every paged group.
+std::vector<PageTables*> tables_of(const StepLimits& limits, PageTables& pages) {
+  std::vector<PageTables*> tables;
+  for (int32_t g = 0; g < limits.num_groups; ++g)
+    tables.push_back(limits.group(GroupId(g)).kind == GroupKind::kPaged ? &pages : nullptr);
+  return tables;
 }
 
 // An executor of its own, with the sequences' caches filled up to the step.
@@ -38,7 +49,7 @@ class Scratch {
       : request_(request),
         limits_(limits),
         tables_(limits.group(kKvGroup).table_rows, limits.group(kKvGroup).max_pages_per_seq),
-        builder_(limits, {&tables_, nullptr}),
+        builder_(limits, tables_of(limits, tables_)),
         validator_(limits) {}
 
   Status start(ExecutorOptions options) {
@@ -98,7 +109,7 @@ class Scratch {
                       .prompt_len = TokenCount(s.prompt_len),
                       .wants_logits = wants_logits,
                       .sampling = {}};
-    step.table_rows[static_cast<size_t>(kKvGroup.get())] = TableRow(static_cast<int32_t>(i) + 1);
+    step.table_rows.fill(TableRow(static_cast<int32_t>(i) + 1));
     if (limits_.num_groups > kStateGroup.get()) step.state_slot = StateSlot(static_cast<int32_t>(i) + 1);
     return step;
   }

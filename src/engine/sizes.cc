@@ -40,8 +40,18 @@ Status check_config(const EngineConfig& config, const DecoderSpec& spec) {
 
 // Bytes of one page over all layers.
 int64_t bytes_per_page(const DecoderSpec& spec, DType dtype, int32_t page_tokens) {
-  return int64_t{2} * spec.count(Mixer::kSoftmax) * spec.softmax.kv_heads * spec.softmax.head_dim *
-         page_tokens * size_of(dtype);
+  const int64_t elements =
+      int64_t{spec.count(Mixer::kSoftmax)} * spec.softmax.kv_heads * spec.softmax.head_dim;
+  return elements * size_of(dtype) *
+         (int64_t{2} * page_tokens + (spec.softmax.sparse ? page_tokens / 16 + page_tokens / 64 : 0));
+}
+
+// Compressed keys are rows per 16 and 64 tokens of a page.
+Status check_sparse(const EngineConfig& config, const DecoderSpec& spec) {
+  if (!spec.softmax.sparse || config.page_size % spec.softmax.sparse->block == 0) return {};
+  return error(Code::kInvalidArgument, "engine: --page-size is ", config.page_size,
+               "; expected a multiple of ", spec.softmax.sparse->block, ", the tokens of a block of ",
+               spec.family);
 }
 
 Status choose_pages(EngineConfig& config, const DecoderSpec& spec, DType cache_dtype) {
@@ -111,6 +121,7 @@ Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& s
   if (chosen.num_state_slots == 0) chosen.num_state_slots = chosen.max_num_seqs + 1;
   chosen.chunk_size = std::min(chosen.chunk_size, chosen.max_num_batched_tokens);
   LS_TRY(check_config(chosen, spec));
+  LS_TRY(check_sparse(chosen, spec));
   LS_TRY(choose_pages(chosen, spec, cache_dtype));
   chosen.max_num_seqs = std::min(chosen.max_num_seqs, chosen.max_num_batched_tokens);
   const Isa isa = parse_isa(chosen.isa, cpu.best);

@@ -57,8 +57,21 @@ void read_launch(const StepView& step, const LaunchRecord& launch, LaunchMemory&
 
 namespace internal {
 
+// A row of a page of compressed keys.
+struct WindowPlace {
+  int64_t page = 0;
+  int64_t row = 0;
+};
+
+// Of a tensor argument with these dimensions; null: none.
+const OpArg* find_tensor(const OpSpec& spec, std::string_view dims);
+
+// Of a plan that shares its rows with other ranks, the sequences whose early chunks come first: what they may
+// read and write, their late chunks may too.
+size_t early_halves(const StepPlan& plan);
+
 // Collects the runs of one launch. The parts live in launch_memory.cc (rows), owned_memory.cc (caches,
-// states, tables) and share this.
+// states, tables), compressed_memory.cc (compressed keys) and share this.
 class LaunchReader {
  public:
   LaunchReader(const StepView& step, const LaunchRecord& launch, LaunchMemory& memory)
@@ -86,10 +99,13 @@ class LaunchReader {
   void cache_page(const Operand& operand, const std::array<int32_t, 2>& planes, int64_t page, int roles);
   void states(const Operand& operand);
   void counts(const Operand& operand);
-  void page_table(const Operand& operand);
+  void compressed(const Operand& operand);
+  void compressed_row(const Operand& operand, int32_t named, const WindowPlace& place, int roles);
+  void page_table(const Operand& operand, GroupId group);
   void page_copies(const Operand& operand);
   void picked_rows(const Operand& operand);
   void slot(const Operand& operand, int32_t named, int64_t slot, int roles);
+  int64_t length_of(size_t sequence) const;
   void rest_of_memory();
 
   const StepView& step_;

@@ -9,6 +9,8 @@ namespace {
 
 constexpr int32_t kNeighbours = 2;  // pages or slots of nobody in this step, looked at per launch, in turn
 
+}  // namespace
+
 const OpArg* find_tensor(const OpSpec& spec, std::string_view dims) {
   for (const OpArg& arg : spec.args) {
     if (arg.kind == ArgKind::kTensor && arg.dims == dims) return &arg;
@@ -16,20 +18,27 @@ const OpArg* find_tensor(const OpSpec& spec, std::string_view dims) {
   return nullptr;
 }
 
-// Of a plan that shares its rows with other ranks, the sequences whose early chunks come first: what they may
-// read and write, their late chunks may too.
 size_t early_halves(const StepPlan& plan) {
   const bool cut = plan.scalar(field::cp_ranks) > 1;
   return cut ? static_cast<size_t>(std::max(0, plan.scalar(field::num_seqs).get() / 2)) : 0;
 }
 
-}  // namespace
+// Tokens of a sequence that the launch may look at: up to this rank's last row, or where the launch reads
+// what all ranks have computed, up to theirs.
+int64_t LaunchReader::length_of(size_t sequence) const {
+  if (find_tensor(*launch_.site.spec, "S2") == nullptr)
+    return step_.plan.get(field::seq_lens)[sequence].get();
+  const CpSegment& span = step_.plan.get(field::cp_spans)[sequence];
+  return int64_t{span.start.get()} + span.length.get();
+}
 
 void LaunchReader::owned(const Operand& operand) {
   if (operand.kv != nullptr) return cache(operand);
   if (operand.arg->kind == ArgKind::kMemory) return page_copies(operand);
   if (operand.arg->kind != ArgKind::kTensor || operand.view.shape.rank == 0) return;
-  if (operand.arg->dims == "RM") return page_table(operand);
+  if (operand.arg->dims == "RM" || operand.arg->dims == "RL")
+    return page_table(operand, operand.arg->dims == "RL" ? step_.limits.selection.group : group_);
+  if (operand.arg->dims.starts_with('P')) return compressed(operand);
   if (operand.arg->dims == "NV") return counts(operand);
   if (operand.arg->dims.starts_with('N')) return states(operand);
   picked_rows(operand);
@@ -118,7 +127,6 @@ void LaunchReader::cache_reads(const Operand& operand, const std::array<int32_t,
   const std::optional<Operand> table = arg != nullptr ? operand_of(launch_, *arg) : std::nullopt;
   if (!table || table->view.dtype != DType::kI32) return;
   const auto table_rows = step_.plan.get(field::table_rows, group_);
-  const auto lengths = step_.plan.get(field::seq_lens);
   std::vector<bool> has(static_cast<size_t>(kv.num_pages), false);
   const auto page_at = [&](int64_t row, int64_t index) -> int64_t {
     if (row < 0 || row >= table->view.dim(0) || index >= table->view.dim(1)) return -1;
@@ -128,7 +136,7 @@ void LaunchReader::cache_reads(const Operand& operand, const std::array<int32_t,
   const auto sequences = step_.owners.sequences();
   for (size_t s = early_halves(step_.plan); s < sequences.size(); ++s) {
     if (sequences[s].owner != Owner::kLive) continue;
-    const int64_t length = lengths[s].get(), row = table_rows[s].get();
+    const int64_t length = length_of(s), row = table_rows[s].get();
     int64_t page = -1;
     for (int64_t first = 0; first < length; first += kv.page_tokens) {
       page = page_at(row, first / kv.page_tokens);
@@ -220,10 +228,10 @@ void LaunchReader::counts(const Operand& operand) {
 // --- tables, copies, picked rows
 // ----------------------------------------------------------------------------
 
-void LaunchReader::page_table(const Operand& operand) {
+void LaunchReader::page_table(const Operand& operand, GroupId group) {
   const TensorView& view = operand.view;
   const int32_t named = name(operand, operand.bytes[0], view.stride(0) * size_of(view.dtype));
-  memory_.operands.back().bad_id = step_.limits.group(group_).num_pages;
+  memory_.operands.back().bad_id = step_.limits.group(group).num_pages;
   const auto entry = [&](int64_t row, int64_t from, int64_t to, int roles) {
     if (row < 0 || row >= view.dim(0) || from >= to || to > view.dim(1)) return;
     const auto begin =
@@ -231,8 +239,8 @@ void LaunchReader::page_table(const Operand& operand) {
     add(named, row, {begin, begin + static_cast<uintptr_t>((to - from) * 4)}, roles);
   };
   if (operand.writes()) {
-    const auto edits = step_.plan.get(field::table_edits, group_);
-    const auto live = static_cast<size_t>(std::max(0, step_.plan.scalar(field::num_table_edits, group_)));
+    const auto edits = step_.plan.get(field::table_edits, group);
+    const auto live = static_cast<size_t>(std::max(0, step_.plan.scalar(field::num_table_edits, group)));
     for (const TableEdit& edit : edits.first(std::min(live, edits.size()))) {
       slot(operand, named, edit.row.get(), 0);
       entry(edit.row.get(), edit.index, edit.index + 1, kIsWritten | kStaysSame | kStartsFresh);
@@ -240,15 +248,15 @@ void LaunchReader::page_table(const Operand& operand) {
     slot(operand, named, turn(static_cast<int32_t>(view.dim(0))), 0);
     return;
   }
-  const auto table_rows = step_.plan.get(field::table_rows, group_);
+  const auto table_rows = step_.plan.get(field::table_rows, group);
   const auto sequences = step_.owners.sequences();
-  const int32_t tokens = std::max(1, step_.limits.group(group_).page_tokens);
+  const int32_t tokens = std::max(1, step_.limits.group(group).page_tokens);
   std::vector<bool> has(static_cast<size_t>(view.dim(0)));
   for (size_t s = early_halves(step_.plan); s < sequences.size(); ++s) {
     const int64_t row = table_rows[s].get();
     if (sequences[s].owner != Owner::kLive || row < 0 || row >= view.dim(0)) continue;
     has[static_cast<size_t>(row)] = true;
-    const int64_t pages = (step_.plan.get(field::seq_lens)[s].get() + tokens - 1) / tokens;
+    const int64_t pages = (length_of(s) + tokens - 1) / tokens;
     slot(operand, named, row, 0);
     entry(row, pages, view.dim(1), kEntersNothing);
   }

@@ -1,7 +1,9 @@
 #include "kernels/table.h"
 
 #include "kernels/all_heads_norm/all_heads_norm_kernels.h"
+#include "kernels/block_selection/block_selection_kernels.h"
 #include "kernels/causal_conv/causal_conv_kernels.h"
+#include "kernels/compressed_keys/compressed_keys_kernels.h"
 #include "kernels/embedding/embedding_kernels.h"
 #include "kernels/gate/gate_kernels.h"
 #include "kernels/gated_delta/gated_delta_kernels.h"
@@ -15,6 +17,7 @@
 #include "kernels/rms_norm/rms_norm_kernels.h"
 #include "kernels/rows/rows_kernels.h"
 #include "kernels/sample/sample_kernels.h"
+#include "kernels/sparse_attention/sparse_attention_kernels.h"
 #include "kernels/swiglu/swiglu_kernels.h"
 
 namespace lockstep {
@@ -32,6 +35,9 @@ constexpr KernelTable reference_table() {
   table.table_edits = reference::table_edits;
   table.copy_pages = reference::copy_pages;
   table.paged_attention = reference::paged_attention;
+  table.compress_keys = reference::compress_keys;
+  table.select_blocks = reference::select_blocks;
+  table.sparse_attention = reference::sparse_attention;
   table.sigmoid_gate = reference::sigmoid_gate;
   table.gated_add = reference::gated_add;
   table.embedding = reference::embedding;
@@ -63,6 +69,9 @@ constexpr KernelTable avx2_table() {
   table.all_heads_norm = avx2::all_heads_norm;
   table.store_kv = avx2::store_kv;
   table.paged_attention = avx2::paged_attention;
+  table.compress_keys = avx2::compress_keys;
+  table.select_blocks = avx2::select_blocks;
+  table.sparse_attention = avx2::sparse_attention;
   table.sigmoid_gate = avx2::sigmoid_gate;
   table.gated_add = avx2::gated_add;
   table.linear_prepare = avx2::linear_prepare;
@@ -91,6 +100,9 @@ constexpr KernelTable avx512_table() {
   table.all_heads_norm = avx512::all_heads_norm;
   table.store_kv = avx512::store_kv;
   table.paged_attention = avx512::paged_attention;
+  table.compress_keys = avx512::compress_keys;
+  table.select_blocks = avx512::select_blocks;
+  table.sparse_attention = avx512::sparse_attention;
   table.sigmoid_gate = avx512::sigmoid_gate;
   table.gated_add = avx512::gated_add;
   table.linear_prepare = avx512::linear_prepare;

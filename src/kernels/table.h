@@ -10,7 +10,9 @@
 #include "device/cpu_info.h"
 #include "device/stream.h"
 #include "kernels/all_heads_norm/all_heads_norm.h"
+#include "kernels/block_selection/block_selection.h"
 #include "kernels/causal_conv/causal_conv.h"
+#include "kernels/compressed_keys/compressed_keys.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/gate/gate.h"
 #include "kernels/gated_delta/gated_delta.h"
@@ -24,6 +26,7 @@
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rows/rows.h"
 #include "kernels/sample/sample.h"
+#include "kernels/sparse_attention/sparse_attention.h"
 #include "kernels/swiglu/swiglu.h"
 
 namespace lockstep {
@@ -40,6 +43,9 @@ struct KernelTable {
   Kernel<TableEditsArgs> table_edits = nullptr;
   Kernel<CopyPagesArgs> copy_pages = nullptr;
   Kernel<PagedAttentionArgs> paged_attention = nullptr;
+  Kernel<CompressKeysArgs> compress_keys = nullptr;
+  Kernel<SelectBlocksArgs> select_blocks = nullptr;
+  Kernel<SparseAttentionArgs> sparse_attention = nullptr;
   Kernel<SigmoidGateArgs> sigmoid_gate = nullptr;
   Kernel<GatedAddArgs> gated_add = nullptr;
   Kernel<LinearArgs> linear_prepare = nullptr;  // rounds or copies x into the workspace; null: not needed

@@ -21,6 +21,9 @@ constexpr void for_each_kernel(Visit&& visit) {
   visit(kTableEditsSpec, &KernelTable::table_edits);
   visit(kCopyPagesSpec, &KernelTable::copy_pages);
   visit(kPagedAttentionSpec, &KernelTable::paged_attention);
+  visit(kCompressKeysSpec, &KernelTable::compress_keys);
+  visit(kSelectBlocksSpec, &KernelTable::select_blocks);
+  visit(kSparseAttentionSpec, &KernelTable::sparse_attention);
   visit(kSigmoidGateSpec, &KernelTable::sigmoid_gate);
   visit(kGatedAddSpec, &KernelTable::gated_add);
   visit(kLinearPrepareSpec, &KernelTable::linear_prepare);
@@ -44,7 +47,7 @@ constexpr void for_each_kernel(Visit&& visit) {
   visit(kPlanStructureSpec, &KernelTable::plan_structure);
 }
 
-inline constexpr size_t kKernels = 31;
+inline constexpr size_t kKernels = 34;
 static_assert(sizeof(KernelTable) == sizeof(std::string_view) + kKernels * sizeof(void (*)()),
               "for_each_kernel names every member of KernelTable");
 

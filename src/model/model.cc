@@ -110,6 +110,18 @@ void choose_dtypes(ComputeDType dtype, DType exact, Model& model) {
   }
 }
 
+Status set_sparse_mode(const ModelOptions& options, DecoderSpec& spec) {
+  if (!options.dense_as_sparse) return {};
+  if (!spec.softmax.sparse) {
+    return error(
+        Code::kInvalidArgument, "--dense-as-sparse is given for ", spec.family,
+        ", whose layers all attend to every key; expected a model of block-sparse attention; leave the ",
+        "flag away");
+  }
+  spec.softmax.sparse->dense_len = 0;
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<ModelPlan>> plan_model(const ModelOptions& options) {
@@ -119,6 +131,7 @@ Result<std::unique_ptr<ModelPlan>> plan_model(const ModelOptions& options) {
   model.name = fs::path(options.path).lexically_normal().filename().string();
   if (model.name.empty()) model.name = fs::path(options.path).parent_path().filename().string();
   model.spec = LS_TRY(read_decoder_spec(config));
+  LS_TRY(set_sparse_mode(options, model.spec));
   model.local = LS_TRY(shard(model.spec, options.shard));
   LS_TRY(read_generation(options, config, model));
   if (options.format == LoadFormat::kSafetensors) {

@@ -24,6 +24,8 @@ struct ModelOptions {
   LoadFormat format = LoadFormat::kSafetensors;
   ComputeDType dtype = ComputeDType::kAuto;  // auto: as the checkpoint says
   uint64_t seed = 0;                         // of dummy weights
+  bool dense_as_sparse =
+      false;  // rows of sparse layers choose their keys whatever the length of their prompt
   int threads = 1;
   ShardSpec shard;  // what is loaded of the model
 };

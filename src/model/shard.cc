@@ -22,6 +22,8 @@ std::optional<Misfit> misfit_of(const DecoderSpec& whole, int32_t tp, bool exper
   if (whole.count(Mixer::kSoftmax) > 0) {
     const int32_t heads = whole.softmax.heads, kv_heads = whole.softmax.kv_heads;
     if (!cut(heads)) return Misfit{"num_attention_heads", heads};
+    // The heads of a group choose their blocks together.
+    if (whole.softmax.sparse && !cut(kv_heads)) return Misfit{"num_key_value_heads", kv_heads};
     if (!cut(kv_heads) && tp % kv_heads != 0) return Misfit{"num_key_value_heads", kv_heads, true};
   }
   if (whole.count(Mixer::kDelta) > 0 && !cut(whole.delta.key_heads))

@@ -33,6 +33,15 @@ struct CacheGroup {
   std::string dtype;              // "bf16"
 };
 
+// What the rows of block-sparse layers may choose on this rank: one list of blocks per row and kv head.
+struct SelectionLimits {
+  int32_t kv_heads = 0;      // lists of a row; 0: no layer is sparse
+  int32_t block_tokens = 0;  // tokens of a block
+  int32_t most_blocks = 0;   // of one list
+  int32_t dense_len = 0;     // rows of sequences and prompts below it choose nothing: they attend to all keys
+  GroupId group;             // of the compressed keys that the choice is made from
+};
+
 struct StepLimits {
   int32_t max_rows = 0;         // padded rows of one step, on one rank
   int32_t max_seqs = 0;         // padded sequences of one step, pad sequences included
@@ -47,6 +56,7 @@ struct StepLimits {
   int32_t cp_ranks = 1;         // context-parallel ranks that may share the rows of a step
   int32_t num_groups = 0;
   std::array<CacheGroup, kMaxGroups> groups;
+  SelectionLimits selection;
 
   const CacheGroup& group(GroupId id) const { return groups[static_cast<size_t>(id.get())]; }
 };

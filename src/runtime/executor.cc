@@ -4,8 +4,10 @@
 
 #include "attention/delta/delta_backend.h"
 #include "attention/paged/paged_backend.h"
+#include "attention/sparse/sparse_backend.h"
 #include "base/clock.h"
 #include "base/math.h"
+#include "contract/selected_blocks.h"
 #include "model/state_geometry.h"
 
 namespace lockstep {
@@ -20,6 +22,10 @@ constexpr FieldUse kUses[] = {
 };
 constexpr ConsumerSpec kConsumer{.name = "cache_update", .ops = kOps, .fields = kUses};
 
+bool is_sparse(const DecoderSpec& spec) {
+  return spec.softmax.sparse.has_value() && spec.count(Mixer::kSoftmax) > 0;
+}
+
 CacheGeometry cache_geometry(const DecoderSpec& spec, DType cache_dtype, const ExecutorOptions& options) {
   const CacheGroup& pages = options.limits.group(kKvGroup);
   const CacheGroup& states = options.limits.group(kStateGroup);
@@ -32,6 +38,7 @@ CacheGeometry cache_geometry(const DecoderSpec& spec, DType cache_dtype, const E
           .softmax_layers = spec.count(Mixer::kSoftmax),
           .state = state_geometry(spec, states.num_pages),
           .recurrent_layers = spec.recurrent_layers(),
+          .compressed_pages = is_sparse(spec) ? options.limits.group(kCompressedGroup).num_pages : 0,
           .table_rows = pages.table_rows,
           .max_pages_per_seq = pages.max_pages_per_seq};
 }
@@ -67,7 +74,29 @@ std::vector<LayerKinds> layer_kinds(const DecoderSpec& spec) {
 }
 
 RunnerOptions runner_options(const ExecutorOptions& options) {
-  return {.limits = options.limits, .level = options.guard, .derived = {}};
+  RunnerOptions runner{.limits = options.limits, .level = options.guard, .derived = {}};
+  if (options.limits.selection.kv_heads > 0) {
+    const auto fields = selected_block_fields();
+    runner.derived.assign(fields.begin(), fields.end());
+  }
+  return runner;
+}
+
+// The backend of the softmax layers.
+std::unique_ptr<AttentionBackend> make_attention(const DecoderSpec& spec, const CacheStorage& storage,
+                                                 const ExecutorOptions& options) {
+  if (!is_sparse(spec)) return std::make_unique<PagedBackend>(storage, context_of(options));
+  const SparseSpec& sparse = *spec.softmax.sparse;
+  const CacheGroup& group = options.limits.group(kCompressedGroup);
+  return std::make_unique<SparseBackend>(
+      storage,
+      SparseOptions{.init_blocks = sparse.init_blocks,
+                    .window_blocks = sparse.window_blocks,
+                    .most_blocks = sparse.most_blocks(),
+                    .dense_len = options.limits.selection.dense_len,
+                    .max_tokens = group.max_pages_per_seq * group.page_tokens,
+                    .compressed = kCompressedGroup},
+      context_of(options));
 }
 
 }  // namespace
@@ -91,7 +120,8 @@ struct Executor::CacheUpdate {
 
 void set_cache_groups(const DecoderSpec& spec, DType cache_dtype, const KvLayout& layout,
                       const CacheSizes& sizes, StepLimits& limits) {
-  limits.num_groups = spec.recurrent_layers() > 0 ? 2 : 1;
+  // A model with compressed keys has all three groups; without recurrent layers its states are empty.
+  limits.num_groups = is_sparse(spec) ? 3 : spec.recurrent_layers() > 0 ? 2 : 1;
   limits.groups[static_cast<size_t>(kKvGroup.get())] = {
       .kind = GroupKind::kPaged,
       .page_tokens = sizes.page_tokens,
@@ -104,17 +134,27 @@ void set_cache_groups(const DecoderSpec& spec, DType cache_dtype, const KvLayout
   if (limits.num_groups == 1) return;
   limits.groups[static_cast<size_t>(kStateGroup.get())] = {
       .kind = GroupKind::kState, .num_pages = sizes.state_slots, .layout = "slots", .dtype = "f32"};
+  if (limits.num_groups == 2) return;
+  CacheGroup& compressed = limits.groups[static_cast<size_t>(kCompressedGroup.get())];
+  compressed = limits.group(kKvGroup);
+  compressed.layout = "compressed";
+  const SparseSpec& sparse = *spec.softmax.sparse;
+  limits.selection = {.kv_heads = spec.softmax.kv_heads,
+                      .block_tokens = sparse.block,
+                      .most_blocks = sparse.most_blocks(),
+                      .dense_len = sparse.dense_len,
+                      .group = kCompressedGroup};
 }
 
 Result<ExecutorMemory> Executor::memory(const DecoderSpec& spec, DType cache_dtype,
                                         const ExecutorOptions& options) {
   const CacheStorage none;
-  const PagedBackend attention(none, context_of(options));
+  const std::unique_ptr<AttentionBackend> attention = make_attention(spec, none, options);
   const DeltaBackend recurrent(none, context_of(options));
   return ExecutorMemory{
       .cache = LS_TRY(CacheStorage::footprint(cache_geometry(spec, cache_dtype, options))),
       .activations =
-          Decoder::footprint(spec, decoder_options(MatmulInput::kF32, options), attention, recurrent) +
+          Decoder::footprint(spec, decoder_options(MatmulInput::kF32, options), *attention, recurrent) +
           Sampler::footprint(sampler_limits(spec, options)) + StepRunner::footprint(runner_options(options))};
 }
 
@@ -125,7 +165,7 @@ Executor::Executor(const Model& model, const ExecutorOptions& options, CacheStor
       cache_arena_(std::move(cache)),
       work_arena_(std::move(work)),
       storage_(std::move(storage)),
-      attention_(std::make_unique<PagedBackend>(storage_, context_of(options))),
+      attention_(make_attention(model.local, storage_, options)),
       recurrent_(std::make_unique<DeltaBackend>(storage_, context_of(options))),
       stream_(options.threads, options.pace) {}
 
@@ -150,7 +190,10 @@ Status Executor::finish(Arena& work) {
       model_.local, model_.weights, decoder_options(options_.input.value_or(model_.input), options_),
       *attention_, *recurrent_, work)));
   sampler_ = std::make_unique<Sampler>(LS_TRY(Sampler::create(sampler_limits(model_.spec, options_), work)));
-  if (storage_.page_table()) runner_->set_tables({{kKvGroup, storage_.page_table()}});
+  std::vector<DeviceTable> tables;
+  if (storage_.page_table()) tables.push_back({kKvGroup, storage_.page_table()});
+  if (storage_.compressed_table()) tables.push_back({kCompressedGroup, storage_.compressed_table()});
+  runner_->set_tables(std::move(tables));
   if (options_.guard == GuardLevel::kFull) {
     guard_ =
         std::make_unique<Guard>(GuardOptions{.limits = options_.limits,
@@ -223,10 +266,14 @@ Status Executor::update_caches(const PreparedStep& step, const Launcher& on) con
     const GroupId group(g);
     const CacheUpdate& update = *LS_TRY(step.get<CacheUpdate>(kConsumer, group));
     if (options_.limits.group(group).kind == GroupKind::kPaged) {
+      const bool compressed = group == kCompressedGroup;
       const TableEditsArgs args{
-          .edits = update.edits, .page_table = storage_.page_table(), .num_edits = update.num_edits};
+          .edits = update.edits,
+          .page_table = compressed ? storage_.compressed_table() : storage_.page_table(),
+          .num_edits = update.num_edits};
       LS_TRY(table_edits(on, args, "table_edits"));
-      LS_TRY(storage_.copy_pages(on, update.copies, update.num_copies));
+      LS_TRY(compressed ? storage_.copy_compressed(on, update.copies, update.num_copies)
+                        : storage_.copy_pages(on, update.copies, update.num_copies));
     } else {
       LS_TRY(storage_.copy_states(on, update.copies, update.num_copies));
     }

@@ -13,10 +13,23 @@
 namespace lockstep {
 namespace {
 
+bool is_paged(const StepLimits& limits, int32_t group) {
+  return limits.group(GroupId(group)).kind == GroupKind::kPaged;
+}
+
+// Sequences have pages of the same numbers in every paged group.
 std::vector<PageTables*> tables_of(const StepLimits& limits, PageTables& pages) {
   std::vector<PageTables*> tables(static_cast<size_t>(limits.num_groups), nullptr);
-  tables[static_cast<size_t>(kKvGroup.get())] = &pages;
+  for (int32_t g = 0; g < limits.num_groups; ++g) {
+    if (is_paged(limits, g)) tables[static_cast<size_t>(g)] = &pages;
+  }
   return tables;
+}
+
+void set_rows(const StepLimits& limits, TableRow row, SequenceStep& step) {
+  for (int32_t g = 0; g < limits.num_groups; ++g) {
+    if (is_paged(limits, g)) step.table_rows[static_cast<size_t>(g)] = row;
+  }
 }
 
 }  // namespace
@@ -58,7 +71,7 @@ Status GraphProof::fill_source() {
                     .state_slot = source_state_,
                     .wants_logits = true,
                     .sampling = {}};
-  step.table_rows[static_cast<size_t>(kKvGroup.get())] = TableRow(1);
+  set_rows(limits_, TableRow(1), step);
   StepPlan plan;
   epoch_ = Epoch(epoch_.get() + 1);
   LS_TRY(take(plan,
@@ -144,7 +157,7 @@ Status GraphProof::build(int32_t size, std::span<const int32_t> members, bool ra
                       .prompt_len = TokenCount(std::max(1, length - 1)),
                       .wants_logits = true,
                       .sampling = {}};
-    step.table_rows[static_cast<size_t>(kKvGroup.get())] = member.row;
+    set_rows(limits_, member.row, step);
     if (member.own != source_page_) page_copies.push_back({.source = source_page_, .target = member.own});
     if (limits_.num_groups > kStateGroup.get()) {
       step.state_slot = StateSlot(index + 1);
@@ -165,7 +178,9 @@ Status GraphProof::build(int32_t size, std::span<const int32_t> members, bool ra
       .source_epoch = Epoch(0),
       .sequences = steps,
       .bucket = {.rows = PaddedRows(size), .seqs = PaddedSeqs(size), .logits_rows = PaddedRows(size)}};
-  request.copies[static_cast<size_t>(kKvGroup.get())] = page_copies;
+  for (int32_t g = 0; g < limits_.num_groups; ++g) {
+    if (is_paged(limits_, g)) request.copies[static_cast<size_t>(g)] = page_copies;
+  }
   if (!state_copies.empty()) request.copies[static_cast<size_t>(kStateGroup.get())] = state_copies;
   return take(plan, request);
 }

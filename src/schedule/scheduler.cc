@@ -9,19 +9,53 @@ namespace lockstep {
 
 Scheduler::Scheduler(const SchedulerOptions& options)
     : options_(options),
-      pages_(options.limits.group(options.kv_group).num_pages),
+      caches_(caches_of(options)),
       rows_(options.limits.group(options.kv_group).table_rows),
       states_(has_states() ? options.limits.group(options.state_group).num_pages : 1),
-      penalties_(options.limits.penalty_slots),
-      tables_(options.limits.group(options.kv_group).table_rows,
-              options.limits.group(options.kv_group).max_pages_per_seq) {}
+      penalties_(options.limits.penalty_slots) {}
+
+std::vector<Scheduler::PagedCache> Scheduler::caches_of(const SchedulerOptions& options) {
+  std::vector<PagedCache> caches;
+  const auto add = [&](GroupId id) {
+    const CacheGroup& group = options.limits.group(id);
+    LS_CHECK(group.page_tokens == options.limits.group(options.kv_group).page_tokens, "group ", id,
+             " has pages of ", group.page_tokens, " tokens");
+    caches.push_back({.group = id,
+                      .pages = PagePool(group.num_pages),
+                      .tables = PageTables(group.table_rows, group.max_pages_per_seq)});
+  };
+  add(options.kv_group);
+  for (int32_t g = 0; g < options.limits.num_groups; ++g) {
+    if (GroupId(g) != options.kv_group && options.limits.group(GroupId(g)).kind == GroupKind::kPaged)
+      add(GroupId(g));
+  }
+  return caches;
+}
+
+PageTables* Scheduler::page_tables(GroupId group) {
+  for (PagedCache& cache : caches_) {
+    if (cache.group == group) return &cache.tables;
+  }
+  return nullptr;
+}
+
+PageCount Scheduler::free_pages() const {
+  PageCount least = caches_[0].pages.available();
+  for (const PagedCache& cache : caches_) least = std::min(least, cache.pages.available());
+  return least;
+}
+
+void Scheduler::step_ended(Epoch step) {
+  for (PagedCache& cache : caches_) cache.pages.step_ended(step);
+}
 
 Status Scheduler::add(Sequence& sequence, int32_t longest) {
   const int32_t page_tokens = options_.limits.group(options_.kv_group).page_tokens;
   const int32_t pages = ceil_div(longest, page_tokens);
-  if (pages > pages_.capacity().get()) {
+  for (const PagedCache& cache : caches_) {
+    if (pages <= cache.pages.capacity().get()) continue;
     return error(Code::kInvalidArgument, "request: ", longest, " tokens need ", pages, " pages of ",
-                 page_tokens, " tokens; expected at most the ", pages_.capacity(),
+                 page_tokens, " tokens; expected at most the ", cache.pages.capacity(),
                  " of the pool; shorten it or raise --num-pages");
   }
   sequences_.push_back(&sequence);
@@ -40,7 +74,7 @@ const Batch& Scheduler::next(Epoch epoch) {
   for (const Sequence* sequence : sequences_) {
     candidates.push_back({.length = sequence->length(),
                           .computed = sequence->computed,
-                          .pages = static_cast<int32_t>(sequence->pages.size()),
+                          .pages = sequence->held_pages(),
                           .running = sequence->running});
   }
   const int32_t free_slots =
@@ -50,7 +84,7 @@ const Batch& Scheduler::next(Epoch epoch) {
                           .max_running = options_.max_running,
                           .chunk_size = options_.chunk_size,
                           .page_tokens = options_.limits.group(options_.kv_group).page_tokens,
-                          .free_pages = pages_.available().get(),
+                          .free_pages = free_pages().get(),
                           .free_slots = free_slots});
   for (const int32_t i : decision.preempt) {
     Sequence& victim = *sequences_[static_cast<size_t>(i)];
@@ -102,7 +136,8 @@ SequenceStep Scheduler::step_of(const Sequence& sequence, int32_t rows, Epoch ep
       .penalty_slot = sequence.penalty_slot,
       .wants_logits = last_is_new,
       .sampling = sequence.sampling};
-  step.table_rows[static_cast<size_t>(options_.kv_group.get())] = sequence.table_row;
+  for (const PagedCache& cache : caches_)
+    step.table_rows[static_cast<size_t>(cache.group.get())] = sequence.table_row;
   return step;
 }
 
@@ -126,18 +161,23 @@ void Scheduler::start(Sequence& sequence) {
 
 void Scheduler::extend(Sequence& sequence, int32_t tokens) {
   const int32_t page_tokens = options_.limits.group(options_.kv_group).page_tokens;
-  while (static_cast<int32_t>(sequence.pages.size()) * page_tokens < tokens) {
-    Result<PageId> page = pages_.allocate();
-    LS_CHECK(page.ok(), page.status().message());
-    sequence.pages.push_back(*page);
-    tables_.append(sequence.table_row, *page);
+  sequence.pages.resize(caches_.size());
+  while (sequence.held_pages() * page_tokens < tokens) {
+    for (size_t i = 0; i < caches_.size(); ++i) {
+      Result<PageId> page = caches_[i].pages.allocate();
+      LS_CHECK(page.ok(), page.status().message());
+      sequence.pages[i].push_back(*page);
+      caches_[i].tables.append(sequence.table_row, *page);
+    }
   }
 }
 
 void Scheduler::release(Sequence& sequence) {
-  for (const PageId page : sequence.pages) pages_.release(page, sequence.last_step);
+  for (size_t i = 0; i < caches_.size(); ++i) {
+    for (const PageId page : sequence.pages[i]) caches_[i].pages.release(page, sequence.last_step);
+    caches_[i].tables.clear(sequence.table_row);
+  }
   sequence.pages.clear();
-  tables_.clear(sequence.table_row);
   rows_.release(sequence.table_row);
   if (has_states()) states_.release(sequence.state_slot);
   if (sequence.has_penalties) penalties_.release(sequence.penalty_slot);
@@ -163,7 +203,9 @@ void Scheduler::commit(const Batch& batch, const StepResult& result) {
 }
 
 Status Scheduler::check_idle() const {
-  if (sequences_.empty()) LS_TRY(pages_.check_idle());
+  for (const PagedCache& cache : caches_) {
+    if (sequences_.empty()) LS_TRY(cache.pages.check_idle());
+  }
   if (sequences_.empty() && rows_.idle() && states_.idle() && penalties_.idle()) return {};
   return error(Code::kInternal, "scheduler: ", sequences_.size(), " sequences hold ",
                rows_.capacity() - rows_.available(), " table rows, ",

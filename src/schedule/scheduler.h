@@ -17,7 +17,7 @@ namespace lockstep {
 
 struct SchedulerOptions {
   StepLimits limits;
-  GroupId kv_group;         // whose pages are handed out
+  GroupId kv_group;         // the first of the groups whose pages are handed out: all paged ones
   GroupId state_group;      // whose states are handed out, when limits.num_groups says that it exists
   int32_t max_running = 0;  // sequences that may hold resources at once
   int32_t max_rows = 0;     // rows of one step
@@ -57,19 +57,29 @@ class Scheduler {
   // Takes the step's tokens into its sequences. The step has ended.
   void commit(const Batch& batch, const StepResult& result);
   // The step has ended, with or without a result: what only it used is free.
-  void step_ended(Epoch step) { pages_.step_ended(step); }
+  void step_ended(Epoch step);
 
-  PageTables& page_tables() { return tables_; }
+  // Of a paged group; null for a group of states.
+  PageTables* page_tables(GroupId group);
   size_t waiting_or_running() const { return sequences_.size(); }
   int64_t preemptions() const { return preemptions_; }
-  PageCount pages_used() const { return pages_.capacity() - pages_.available(); }
-  PageCount pages_total() const { return pages_.capacity(); }
+  // Of the group whose pages hold the keys.
+  PageCount pages_used() const { return caches_[0].pages.capacity() - caches_[0].pages.available(); }
+  PageCount pages_total() const { return caches_[0].pages.capacity(); }
   // Everything is free again: holds whenever no sequence is here.
   bool idle() const { return check_idle().ok(); }
   // ok when idle. Errors: kInternal, naming what is not free.
   Status check_idle() const;
 
  private:
+  // The pages of a paged group. Pages of all groups hold as many tokens, so a sequence has as many of each.
+  struct PagedCache {
+    GroupId group;
+    PagePool pages;
+    PageTables tables;
+  };
+  static std::vector<PagedCache> caches_of(const SchedulerOptions& options);
+  PageCount free_pages() const;
   bool has_states() const { return options_.state_group.get() < options_.limits.num_groups; }
   void start(Sequence& sequence);
   void release(Sequence& sequence);
@@ -77,11 +87,10 @@ class Scheduler {
   SequenceStep step_of(const Sequence& sequence, int32_t rows, Epoch epoch) const;
 
   SchedulerOptions options_;
-  PagePool pages_;
+  std::vector<PagedCache> caches_;  // kv_group first
   TableRowPool rows_;
   StatePool states_;
   PenaltySlotPool penalties_;
-  PageTables tables_;
   std::vector<Sequence*> sequences_;  // in order of arrival
   Batch batch_;
   int64_t preemptions_ = 0;

@@ -65,6 +65,11 @@ class Life {
     pages.num_pages = pages.max_pages_per_seq + 1 + pick(0, 2 * pages.max_pages_per_seq);
     pages.table_rows = options.max_running + 1;
     limits.groups[1].num_pages = limits.num_groups == 2 ? pick(2, options.max_running + 1) : 0;
+    if (limits.num_groups == 2 && chance(0.5)) {  // a second paged group, of its own pool
+      limits.groups[2] = pages;
+      limits.groups[2].num_pages = pages.max_pages_per_seq + 1 + pick(0, 2 * pages.max_pages_per_seq);
+      limits.num_groups = 3;
+    }
     limits.penalty_slots = options.max_running + 1;
     limits.max_edits = limits.max_rows + 2 * options.max_running + 1;
     if (chance(0.5) && options.max_rows >= 8) options.decode_buckets = {2, 5, 8};
@@ -72,7 +77,8 @@ class Life {
   }
   std::vector<PageTables*> tables() {
     std::vector<PageTables*> tables(static_cast<size_t>(options_.limits.num_groups), nullptr);
-    tables[0] = &scheduler_.page_tables();
+    for (int32_t g = 0; g < options_.limits.num_groups; ++g)
+      tables[static_cast<size_t>(g)] = scheduler_.page_tables(GroupId(g));
     return tables;
   }
 
@@ -140,7 +146,7 @@ class Life {
 
   // Whoever runs holds pages for what it has, and shares nothing; whoever waits holds nothing.
   void check_holdings() {
-    std::set<PageId> pages;
+    std::set<std::pair<size_t, PageId>> pages;
     std::set<TableRow> rows;
     std::set<StateSlot> states;
     std::set<PenaltySlot> penalties;
@@ -150,7 +156,7 @@ class Life {
       const Sequence& s = live->sequence;
       EXPECT_FALSE(waited && s.running) << s.id << " runs while an older one waits";
       waited = waited || !s.running;
-      held += static_cast<int32_t>(s.pages.size());
+      held += s.held_pages();
       if (!s.running) {
         EXPECT_TRUE(s.pages.empty() && s.computed == 0 && s.table_row == TableRow(0));
         EXPECT_TRUE(s.state_slot == StateSlot(0) && s.penalty_slot == PenaltySlot(-1));
@@ -158,8 +164,11 @@ class Life {
       }
       ++running;
       EXPECT_TRUE(rows.insert(s.table_row).second && s.table_row.get() > 0);
-      for (const PageId page : s.pages) EXPECT_TRUE(pages.insert(page).second && page.get() > 0);
-      if (options_.limits.num_groups == 2) {
+      for (size_t i = 0; i < s.pages.size(); ++i) {
+        EXPECT_EQ(s.pages[i].size(), s.pages[0].size());
+        for (const PageId page : s.pages[i]) EXPECT_TRUE(pages.insert({i, page}).second && page.get() > 0);
+      }
+      if (options_.limits.num_groups >= 2) {
         EXPECT_TRUE(states.insert(s.state_slot).second && s.state_slot.get() > 0);
       }
       if (s.has_penalties) {
@@ -172,15 +181,22 @@ class Life {
 
   // A device that knows the edits alone finds every page of every sequence that runs in the step.
   void mirror_edits(const Batch& batch) {
-    for (const TableEdit& edit : scheduler_.page_tables().pending_edits())
-      mirror_[{edit.row.get(), edit.index}] = edit.page;
+    std::vector<GroupId> groups = {kPages};
+    if (options_.limits.num_groups == 3) groups.emplace_back(2);
+    for (size_t g = 0; g < groups.size(); ++g) mirror_edits_of(batch, groups[g], g);
+  }
+  void mirror_edits_of(const Batch& batch, GroupId group, size_t which) {
+    std::map<std::pair<int32_t, int32_t>, PageId>& mirror = mirrors_[which];
+    for (const TableEdit& edit : scheduler_.page_tables(group)->pending_edits())
+      mirror[{edit.row.get(), edit.index}] = edit.page;
     const int32_t page_tokens = options_.limits.groups[0].page_tokens;
     for (size_t i = 0; i < batch.steps.size(); ++i) {
       const Sequence& sequence = *batch.sequences[i];
       const int32_t tokens = sequence.computed + static_cast<int32_t>(batch.steps[i].tokens.size());
-      ASSERT_EQ(sequence.pages.size(), static_cast<size_t>(ceil_div(tokens, page_tokens)));
-      for (int32_t page = 0; page < static_cast<int32_t>(sequence.pages.size()); ++page) {
-        EXPECT_EQ((mirror_[{sequence.table_row.get(), page}]), sequence.pages[static_cast<size_t>(page)]);
+      const std::vector<PageId>& pages = sequence.pages[which];
+      ASSERT_EQ(pages.size(), static_cast<size_t>(ceil_div(tokens, page_tokens)));
+      for (int32_t page = 0; page < static_cast<int32_t>(pages.size()); ++page) {
+        EXPECT_EQ((mirror[{sequence.table_row.get(), page}]), pages[static_cast<size_t>(page)]);
       }
     }
   }
@@ -212,7 +228,7 @@ class Life {
   PlanValidator validator_;
   StepPlan plan_;
   std::vector<std::unique_ptr<Live>> live_;
-  std::map<std::pair<int32_t, int32_t>, PageId> mirror_;  // table row, index
+  std::array<std::map<std::pair<int32_t, int32_t>, PageId>, 2> mirrors_;  // of paged groups: table row, index
   uint64_t last_id_ = 0, epoch_ = 0;
   int64_t preemptions_ = 0;
 };

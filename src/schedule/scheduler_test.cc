@@ -106,7 +106,7 @@ TEST(Scheduler, GivesEverythingBackWhenASequenceIsRemovedInAnyPhase) {
     scheduler.remove(sequence);
 
     EXPECT_TRUE(scheduler.idle()) << "after " << steps << " steps";
-    EXPECT_LE(scheduler.page_tables().pending_edits().size(), 1u) << "but for the pad row's own entry";
+    EXPECT_LE(scheduler.page_tables(kPages)->pending_edits().size(), 1u) << "but for the pad row's own entry";
     EXPECT_TRUE(scheduler.next(Epoch(99)).empty());
   }
 }
@@ -162,7 +162,7 @@ TEST(Scheduler, APreemptedSequenceHoldsNothingAndBeginsAnew) {
   EXPECT_EQ(second.state_slot, StateSlot(0));
   EXPECT_EQ(second.penalty_slot, PenaltySlot(-1));
   EXPECT_GT(second.length(), 8);  // what was drawn stays
-  EXPECT_EQ(scheduler.pages_used(), PageCount(static_cast<int32_t>(first.pages.size())));
+  EXPECT_EQ(scheduler.pages_used(), PageCount(first.held_pages()));
   scheduler.remove(first);
   const Batch& again = scheduler.next(Epoch(epoch));
   ASSERT_EQ(again.sequences, (std::vector<Sequence*>{&second}));

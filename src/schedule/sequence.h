@@ -21,7 +21,7 @@ struct Sequence {
   int32_t computed = 0;  // tokens whose keys, values and states are cached
   bool running = false;  // holds a table row, and what goes with it
   TableRow table_row;
-  std::vector<PageId> pages;
+  std::vector<std::vector<PageId>> pages;  // by paged group, in order; as many of each
   StateSlot state_slot;
   PenaltySlot penalty_slot = PenaltySlot(-1);
   Epoch sampled_epoch;       // the step that sampled the last token; 0: none, or it is not the last any more
@@ -30,6 +30,7 @@ struct Sequence {
   int32_t preemptions = 0;   // how often it lost everything and began again
 
   int32_t length() const { return static_cast<int32_t>(tokens.size()); }
+  int32_t held_pages() const { return pages.empty() ? 0 : static_cast<int32_t>(pages.front().size()); }
   int32_t pending() const { return length() - computed; }
 };
 

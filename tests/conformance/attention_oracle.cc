@@ -80,4 +80,65 @@ KeptKv best_pages(const AttentionShape& shape, std::span<const float> q, const K
   return best;
 }
 
+namespace {
+
+// Means of `width` keys [n, D], one every half of that, rounded.
+std::vector<std::vector<double>> window_means(const KeptKv& kv, size_t size, size_t width, DType dtype) {
+  std::vector<std::vector<double>> means;
+  for (size_t first = 0; (first + width) * size <= kv.keys.size(); first += width / 2) {
+    std::vector<double>& mean = means.emplace_back(size, 0.0);
+    for (size_t t = first; t < first + width; ++t) {
+      for (size_t d = 0; d < size; ++d) mean[d] += kv.keys[t * size + d];
+    }
+    for (double& each : mean) {
+      const auto value = static_cast<float>(each / static_cast<double>(width));
+      each = with_float_type(dtype,
+                             [&]<typename T>() { return static_cast<double>(static_cast<float>(T(value))); });
+    }
+  }
+  return means;
+}
+
+double product(std::span<const float> q, const std::vector<double>& key, double scale) {
+  double sum = 0;
+  for (size_t d = 0; d < key.size(); ++d) sum += static_cast<double>(q[d]) * key[d];
+  return sum * scale;
+}
+
+}  // namespace
+
+KeptKv chosen_blocks(const AttentionShape& shape, std::span<const float> q, const KeptKv& kv, DType dtype,
+                     const BlockRule& rule) {
+  const auto size = static_cast<size_t>(shape.head_dim);
+  const size_t tokens = kv.keys.size() / size;
+  const auto fine = window_means(kv, size, 32, dtype), coarse = window_means(kv, size, 128, dtype);
+  std::vector<double> scores(fine.size(), 0.0);
+  for (size_t h = 0; h < static_cast<size_t>(shape.heads); ++h) {
+    const std::span<const float> query = q.subspan(h * size, size);
+    double total = 0;
+    for (const auto& key : coarse) total += std::exp(product(query, key, shape.scale));
+    for (size_t j = 0; j < fine.size(); ++j)
+      scores[j] += std::exp(product(query, fine[j], shape.scale)) / total;
+  }
+  const auto own = static_cast<int64_t>((tokens - 1) / 64);
+  std::vector<std::pair<double, int64_t>> ranked;  // minus the score, and the block
+  for (int64_t b = 0; b <= own; ++b) {
+    double best = 0;
+    for (int64_t j = std::max<int64_t>(0, 4 * b - 1); j <= 4 * b + 3 && j < std::ssize(scores); ++j)
+      best = std::max(best, scores[static_cast<size_t>(j)]);
+    const bool forced = b < rule.init || b >= own - rule.window;
+    ranked.emplace_back(forced ? -INFINITY : -best, b);
+  }
+  std::sort(ranked.begin(), ranked.end());
+  ranked.resize(std::min(ranked.size(), static_cast<size_t>(rule.most)));
+  KeptKv chosen;
+  for (const auto& [score, block] : ranked) {
+    const auto begin = static_cast<int64_t>(static_cast<size_t>(block) * 64 * size);
+    const auto end = static_cast<int64_t>(std::min(static_cast<size_t>(block + 1) * 64, tokens) * size);
+    chosen.keys.insert(chosen.keys.end(), kv.keys.begin() + begin, kv.keys.begin() + end);
+    chosen.values.insert(chosen.values.end(), kv.values.begin() + begin, kv.values.begin() + end);
+  }
+  return chosen;
+}
+
 }  // namespace lockstep::conformance

@@ -24,6 +24,7 @@ CacheGeometry geometry_of(const AttentionOptions& options) {
           .softmax_layers = options.layers,
           .state = options.behind_pages,
           .recurrent_layers = options.behind_pages.slots > 0 ? options.layers : 0,
+          .compressed_pages = options.blocks ? options.num_pages : 0,
           .table_rows = options.max_seqs + 1,
           .max_pages_per_seq = ceil_div(options.max_seq_len, options.page_tokens)};
 }
@@ -101,7 +102,14 @@ Result<std::unique_ptr<AttentionRig>> AttentionRig::create(const AttentionCandid
                  .work_bytes = 3 * input + (int64_t{64} << 20),
                  .staging_bytes = 2 * input,
                  .derived = options.derived};
-  rig.limits.num_groups = 1;  // states between the pages are there for their size alone
+  rig.limits.num_groups = options.blocks ? 2 : 1;  // states between the pages are there for their size alone
+  if (options.blocks) {
+    rig.limits.selection = {.kv_heads = options.kv_heads,
+                            .block_tokens = 64,
+                            .most_blocks = options.blocks->most,
+                            .dense_len = options.blocks->dense_len,
+                            .group = kCompressedPages};
+  }
   std::unique_ptr<AttentionRig> made(new AttentionRig(options, LS_TRY(Rig::create(rig))));
   made->backend_ = LS_TRY(candidate.make(made->rig_->storage()));
   LS_TRY(made->allocate(*made->backend_));
@@ -197,21 +205,40 @@ Status AttentionRig::collect(const RigStep& step) {
   return check_pads(row);
 }
 
+void AttentionRig::expect_row(const KeptKv& kept, std::span<const float> q, int32_t position,
+                              std::span<double> want, std::span<double> bound) const {
+  const AttentionShape shape{options_.heads, options_.kv_heads, options_.head_dim,
+                             1.0f / std::sqrt(static_cast<float>(options_.head_dim))};
+  const auto size = static_cast<size_t>(options_.head_dim), kv_heads = static_cast<size_t>(options_.kv_heads);
+  if (options_.top_pages > 0) {
+    const KeptKv best = best_pages(shape, q, kept, options_.page_tokens, options_.top_pages);
+    const auto tokens = static_cast<int32_t>(best.keys.size() / (kv_heads * size));
+    return attend(shape, q, best, tokens, want, bound);
+  }
+  if (!options_.blocks || position + 1 < options_.blocks->dense_len)
+    return attend(shape, q, kept, position + 1, want, bound);
+  const size_t group = static_cast<size_t>(options_.heads) / kv_heads;
+  const AttentionShape one{static_cast<int32_t>(group), 1, options_.head_dim, shape.scale};
+  for (size_t head = 0; head < kv_heads; ++head) {
+    KeptKv own;
+    for (size_t t = 0; t <= static_cast<size_t>(position); ++t) {
+      const auto at = static_cast<int64_t>((t * kv_heads + head) * size);
+      own.keys.insert(own.keys.end(), kept.keys.begin() + at, kept.keys.begin() + at + one.head_dim);
+      own.values.insert(own.values.end(), kept.values.begin() + at, kept.values.begin() + at + one.head_dim);
+    }
+    const std::span<const float> queries = q.subspan(head * group * size, group * size);
+    const KeptKv chosen = chosen_blocks(one, queries, own, options_.dtype, *options_.blocks);
+    attend(one, queries, chosen, static_cast<int32_t>(chosen.keys.size() / size),
+           want.subspan(head * group * size, group * size), bound.subspan(head * group, group));
+  }
+}
+
 Status AttentionRig::compare_row(int32_t sequence, int32_t position, int32_t layer, int64_t row) const {
   const auto heads = static_cast<size_t>(options_.heads), size = static_cast<size_t>(options_.head_dim);
   std::vector<double> want(heads * size), bound(heads);
-  const AttentionShape shape{options_.heads, options_.kv_heads, options_.head_dim,
-                             1.0f / std::sqrt(static_cast<float>(options_.head_dim))};
   const float* data = in_.data() + (int64_t{layer} * options_.max_rows + row) * width();
   const std::span<const float> q(data, heads * size);
-  const KeptKv& kept = kept_[static_cast<size_t>(sequence)][static_cast<size_t>(layer)];
-  if (options_.top_pages > 0) {
-    const KeptKv best = best_pages(shape, q, kept, options_.page_tokens, options_.top_pages);
-    const auto tokens = static_cast<int32_t>(best.keys.size()) / (options_.kv_heads * options_.head_dim);
-    attend(shape, q, best, tokens, want, bound);
-  } else {
-    attend(shape, q, kept, position + 1, want, bound);
-  }
+  expect_row(kept_[static_cast<size_t>(sequence)][static_cast<size_t>(layer)], q, position, want, bound);
   const std::span<const float> got = row_of(layer, row);
   for (size_t i = 0; i < want.size(); ++i) {
     if (std::abs(got[i] - want[i]) <= bound[i / size]) continue;

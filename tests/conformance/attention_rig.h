@@ -2,10 +2,20 @@
 // layers, and the oracle that knows what must come out.
 #pragma once
 
+#include <optional>
+
 #include "conformance/conformance.h"
 #include "conformance/rig.h"
 
 namespace lockstep::conformance {
+
+// Which blocks of 64 tokens a row may choose (kernels/block_selection).
+struct BlockRule {
+  int32_t init = 1;
+  int32_t window = 1;
+  int32_t most = 4;
+  int32_t dense_len = 0;
+};
 
 struct AttentionOptions {
   KvLayout layout;
@@ -24,6 +34,7 @@ struct AttentionOptions {
   GuardLevel level = GuardLevel::kReplay;
   std::vector<const DerivedSpec*> derived{};  // what the backend derives
   int32_t top_pages = 0;                      // > 0: a row attends to its best pages alone (sparse_pages.h)
+  std::optional<BlockRule> blocks{};          // a row attends to chosen blocks, of each kv head its own
   StateGeometry behind_pages;  // slots > 0: states of this size lie between the pages of a shared pool
 };
 
@@ -48,6 +59,11 @@ void attend(const AttentionShape& shape, std::span<const float> q, const KeptKv&
 // heads.
 KeptKv best_pages(const AttentionShape& shape, std::span<const float> q, const KeptKv& kv,
                   int32_t page_tokens, int32_t top);
+
+// The tokens that the query heads q [G, D] of one kv head choose at the last token of `kv` (of that head
+// alone, rounded to `dtype` as means are): in f64, sorted.
+KeptKv chosen_blocks(const AttentionShape& shape, std::span<const float> q, const KeptKv& kv, DType dtype,
+                     const BlockRule& rule);
 
 // Thread: one owner.
 class AttentionRig {
@@ -86,6 +102,9 @@ class AttentionRig {
   Status collect(const RigStep& step);
   Status compare_row(int32_t sequence, int32_t position, int32_t layer, int64_t row) const;
   Status check_pads(int64_t live) const;
+  // What a row must be: [H, D], and how far each head may stray.
+  void expect_row(const KeptKv& kept, std::span<const float> q, int32_t position, std::span<double> want,
+                  std::span<double> bound) const;
   std::span<const float> row_of(int32_t layer, int64_t row) const;
 
   AttentionOptions options_;

@@ -45,6 +45,8 @@ AttentionCandidate paged_candidate();
 RecurrentCandidate delta_candidate();
 // Page selection inside the graph, which derives fields on the device.
 std::vector<Case> sparse_cases();
+// Block-sparse attention, which chooses from compressed keys in a cache group of their own.
+std::vector<Case> block_cases();
 // All of the above.
 std::vector<Case> house_cases();
 

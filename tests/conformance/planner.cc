@@ -6,19 +6,20 @@
 namespace lockstep::conformance {
 namespace {
 
-std::unique_ptr<PageTables> tables_for(const StepLimits& limits) {
+std::vector<std::unique_ptr<PageTables>> tables_for(const StepLimits& limits) {
+  std::vector<std::unique_ptr<PageTables>> tables;
   for (int32_t g = 0; g < limits.num_groups; ++g) {
     const CacheGroup& group = limits.group(GroupId(g));
-    if (group.kind == GroupKind::kPaged)
-      return std::make_unique<PageTables>(group.table_rows, group.max_pages_per_seq);
+    const bool paged = group.kind == GroupKind::kPaged;
+    tables.push_back(paged ? std::make_unique<PageTables>(group.table_rows, group.max_pages_per_seq)
+                           : nullptr);
   }
-  return nullptr;
+  return tables;
 }
 
-std::vector<PageTables*> by_group(const StepLimits& limits, PageTables* tables) {
+std::vector<PageTables*> addresses(const std::vector<std::unique_ptr<PageTables>>& tables) {
   std::vector<PageTables*> all;
-  for (int32_t g = 0; g < limits.num_groups; ++g)
-    all.push_back(limits.group(GroupId(g)).kind == GroupKind::kPaged ? tables : nullptr);
+  for (const auto& each : tables) all.push_back(each.get());
   return all;
 }
 
@@ -36,7 +37,7 @@ Id take(std::vector<Id>& free) {
 Planner::Planner(const StepLimits& limits)
     : limits_(limits),
       tables_(tables_for(limits)),
-      builder_(limits, by_group(limits, tables_.get())),
+      builder_(limits, addresses(tables_)),
       validator_(limits),
       tokens_(static_cast<size_t>(limits.max_rows), TokenId(0)) {
   for (int32_t g = 0; g < limits.num_groups; ++g) {
@@ -46,6 +47,7 @@ Planner::Planner(const StepLimits& limits)
       for (int32_t slot = 1; slot < group.num_pages; ++slot) free_states_.emplace_back(slot);
       continue;
     }
+    if (paged_.get() >= 0) continue;  // pages of other groups go with those of the first
     paged_ = GroupId(g);
     for (int32_t page = 1; page < group.num_pages; page += 2) free_pages_.emplace_back(page);
     for (int32_t page = 2; page < group.num_pages; page += 2) free_pages_.emplace_back(page);
@@ -65,8 +67,10 @@ void Planner::end(int32_t sequence) {
   Member& member = members_[static_cast<size_t>(sequence)];
   LS_CHECK(member.live, "sequence ", sequence, " ends twice");
   if (paged_.get() >= 0) {
-    for (const PageId page : tables_->pages(member.row)) free_pages_.insert(free_pages_.begin(), page);
-    tables_->clear(member.row);
+    for (const PageId page : table(paged_).pages(member.row)) free_pages_.insert(free_pages_.begin(), page);
+    for (const auto& each : tables_) {
+      if (each != nullptr) each->clear(member.row);
+    }
     free_rows_.insert(free_rows_.begin(), member.row);
   }
   if (states_.get() >= 0) free_states_.insert(free_states_.begin(), member.state);
@@ -74,14 +78,21 @@ void Planner::end(int32_t sequence) {
 }
 
 std::span<const PageId> Planner::pages(int32_t sequence) const {
-  return tables_->pages(members_[static_cast<size_t>(sequence)].row);
+  return table(paged_).pages(members_[static_cast<size_t>(sequence)].row);
 }
 
 void Planner::reserve_pages(Member& member, int32_t length) {
   const int32_t page_tokens = limits_.group(paged_).page_tokens;
   const int32_t needed = ceil_div(length, page_tokens);
-  for (auto held = static_cast<int32_t>(tables_->pages(member.row).size()); held < needed; ++held)
-    tables_->append(member.row, take(free_pages_));
+  for (auto held = static_cast<int32_t>(table(paged_).pages(member.row).size()); held < needed; ++held) {
+    const PageId page = take(free_pages_);
+    for (int32_t g = 0; g < limits_.num_groups; ++g) {
+      if (tables_[static_cast<size_t>(g)] == nullptr) continue;
+      // In another group the page has another number.
+      const PageId own = g == paged_.get() ? page : PageId(limits_.group(paged_).num_pages - page.get());
+      table(GroupId(g)).append(member.row, own);
+    }
+  }
 }
 
 SequenceStep Planner::step_of(const Share& share) {
@@ -93,7 +104,9 @@ SequenceStep Planner::step_of(const Share& share) {
                     .prompt_len = TokenCount(1),
                     .state_slot = member.state,
                     .sampling = {}};
-  if (paged_.get() >= 0) step.table_rows[static_cast<size_t>(paged_.get())] = member.row;
+  for (int32_t g = 0; g < limits_.num_groups; ++g) {
+    if (tables_[static_cast<size_t>(g)] != nullptr) step.table_rows[static_cast<size_t>(g)] = member.row;
+  }
   return step;
 }
 

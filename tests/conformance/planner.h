@@ -29,7 +29,7 @@ class Planner {
   void end(int32_t sequence);
   int32_t length(int32_t sequence) const { return members_[static_cast<size_t>(sequence)].length; }
   StateSlot state_slot(int32_t sequence) const { return members_[static_cast<size_t>(sequence)].state; }
-  std::span<const PageId> pages(int32_t sequence) const;
+  std::span<const PageId> pages(int32_t sequence) const;  // of the first paged group
 
   // The step in which each share's rows follow what its sequence has; lengths grow by them.
   // Errors: as PlanBuilder::build and PlanValidator::validate.
@@ -46,11 +46,12 @@ class Planner {
   };
   SequenceStep step_of(const Share& share);
   void reserve_pages(Member& member, int32_t length);
+  PageTables& table(GroupId group) const { return *tables_[static_cast<size_t>(group.get())]; }
 
   StepLimits limits_;
-  GroupId paged_{-1};   // -1: none
-  GroupId states_{-1};  // -1: none
-  std::unique_ptr<PageTables> tables_;
+  GroupId paged_{-1};                                // the first one; -1: none
+  GroupId states_{-1};                               // -1: none
+  std::vector<std::unique_ptr<PageTables>> tables_;  // by group; null for states
   PlanBuilder builder_;
   PlanValidator validator_;
   std::vector<Member> members_;

@@ -38,6 +38,11 @@ StepLimits limits_for(const CacheGeometry& cache, int32_t max_rows, int32_t max_
                                                                .layout = id_of(cache.layout),
                                                                .dtype = std::string(name_of(cache.kv.dtype))};
   }
+  if (cache.compressed_pages > 0) {
+    limits.groups[static_cast<size_t>(kCompressedPages.get())] = limits.groups[0];
+    limits.groups[static_cast<size_t>(kCompressedPages.get())].layout = "compressed";
+    limits.num_groups = 2;
+  }
   if (cache.recurrent_layers > 0) {
     limits.groups[static_cast<size_t>(limits.num_groups++)] = {
         .kind = GroupKind::kState, .num_pages = cache.state.slots, .layout = {}, .dtype = "f32"};
@@ -69,8 +74,11 @@ Result<std::unique_ptr<Rig>> Rig::create(const RigOptions& options) {
   rig->map_.add(rig->cache_);
   rig->map_.add(rig->work_);
   rig->runner_ = LS_TRY(StepRunner::create(runner, rig->stream_, rig->map_, rig->work_));
-  if (options.limits.groups[0].kind == GroupKind::kPaged)
-    rig->runner_->set_tables({{kPages, rig->storage_.page_table()}});
+  std::vector<DeviceTable> tables;
+  if (rig->storage_.page_table()) tables.push_back({kPages, rig->storage_.page_table()});
+  if (rig->storage_.compressed_table())
+    tables.push_back({kCompressedPages, rig->storage_.compressed_table()});
+  rig->runner_->set_tables(std::move(tables));
   if (options.level == GuardLevel::kFull) {
     const GuardOptions guard{.limits = options.limits, .layers = {}};
     rig->guard_ = std::make_unique<Guard>(guard, rig->map_, rig->runner_->image().bytes());
@@ -124,17 +132,25 @@ Result<std::vector<uint8_t>> Rig::cache_bytes() {
 }
 
 Status prepare_tables(const Binder& binder, PreparedStep& step) {
-  TableUpdate& update = step.add<TableUpdate>(kConsumer, kPages);
-  update.edits = LS_TRY(binder.address(kConsumer, FieldId::table_edits, kPages));
-  update.num_edits = LS_TRY(binder.scalar_address(kConsumer, field::num_table_edits, kPages));
+  const int32_t groups = binder.plan().layout().num_groups();
+  for (const GroupId group : {kPages, kCompressedPages}) {
+    if (group.get() >= groups) continue;
+    TableUpdate& update = step.add<TableUpdate>(kConsumer, group);
+    update.edits = LS_TRY(binder.address(kConsumer, FieldId::table_edits, group));
+    update.num_edits = LS_TRY(binder.scalar_address(kConsumer, field::num_table_edits, group));
+  }
   return {};
 }
 
 Status update_tables(const PreparedStep& step, const CacheStorage& storage, const Launcher& on) {
-  const TableUpdate& update = *LS_TRY(step.get<TableUpdate>(kConsumer, kPages));
-  return table_edits(
-      on, {.edits = update.edits, .page_table = storage.page_table(), .num_edits = update.num_edits},
-      "table_edits");
+  const auto edit = [&](GroupId group, const TensorView& table) -> Status {
+    if (!table) return {};
+    const TableUpdate& update = *LS_TRY(step.get<TableUpdate>(kConsumer, group));
+    const TableEditsArgs args{.edits = update.edits, .page_table = table, .num_edits = update.num_edits};
+    return table_edits(on, args, "table_edits");
+  };
+  LS_TRY(edit(kPages, storage.page_table()));
+  return edit(kCompressedPages, storage.compressed_table());
 }
 
 void fill_numbers(uint64_t key, std::span<float> values) {

@@ -28,6 +28,9 @@ struct RigOptions {
   std::vector<const DerivedSpec*> derived;
 };
 
+// The group of compressed keys, where a cache has them.
+inline constexpr GroupId kCompressedPages{1};
+
 // The limits of a cache: groups as its geometry says, pages of one size.
 StepLimits limits_for(const CacheGeometry& cache, int32_t max_rows, int32_t max_seqs, int32_t max_seq_len);
 
@@ -71,7 +74,7 @@ class Rig {
   int64_t cache_used_;
 };
 
-// What every step does before its layers: the page table's edits. For programs.
+// What every step does before its layers: the page tables' edits. For programs.
 struct TableUpdate {
   TensorView edits;
   const int32_t* num_edits = nullptr;

@@ -22,8 +22,6 @@ class PagedBackend final : public AttentionBackend {
 
  private:
   struct Launch;
-  Status store_of_all_ranks(const Launch& launch, const AttentionTensors& tensors, const KvView& cache,
-                            const Launcher& on) const;
 
   const CacheStorage& storage_;
   ContextGroup context_;

@@ -15,7 +15,8 @@ struct AttentionSequence {
   int64_t rows;          // that are live
   int64_t cached;        // tokens before the first row: its position
 
-  [[gnu::always_inline]] static AttentionSequence at(const PagedAttentionArgs& args, int64_t s) {
+  template <typename Args>
+  [[gnu::always_inline]] static AttentionSequence at(const Args& args, int64_t s) {
     const auto* starts = static_cast<const int32_t*>(args.query_start_loc.data);
     const int64_t begin = starts[s], end = starts[s + 1], live = args.num_rows->get();
     const int64_t table_row = static_cast<const int32_t*>(args.table_rows.data)[s];
@@ -32,16 +33,26 @@ struct AttentionSequence {
 struct AttentionTile {
   AttentionSequence sequence;
   int64_t kv_head;
-  int64_t heads;  // kv heads
-  int64_t first;  // vector of each head
-  int64_t count;  // vectors of each head
+  int64_t heads;                    // kv heads
+  int64_t first;                    // vector of each head
+  int64_t count;                    // vectors of each head
+  const int32_t* chosen = nullptr;  // blocks of tokens that the vectors see, ascending; null: all
+  int64_t num_chosen = 0;
 
   // Tokens that vector i of each head sees.
   [[gnu::always_inline]] int64_t visible(int64_t i, int64_t group) const {
     return sequence.cached + (first + i) / group + 1;
   }
-  // Tokens that any vector sees.
+  // Tokens that any vector sees, were all blocks chosen.
   [[gnu::always_inline]] int64_t tokens(int64_t group) const { return visible(count - 1, group); }
+  // Blocks that the tile walks, and the first token of the i-th.
+  [[gnu::always_inline]] int64_t blocks(int64_t group) const {
+    const int64_t all = tokens(group);
+    return chosen != nullptr ? num_chosen : all <= 0 ? 0 : (all + kAttentionBlock - 1) / kAttentionBlock;
+  }
+  [[gnu::always_inline]] int64_t first_token(int64_t i) const {
+    return (chosen != nullptr ? chosen[i] : i) * kAttentionBlock;
+  }
 };
 
 // The tiles of one sequence and kv head, and what they cost.

@@ -1,0 +1,10 @@
+#include "kernels/common/simd_avx2.h"
+#include "kernels/sparse_attention/sparse_attention_body.h"
+
+namespace lockstep::avx2 {
+
+void sparse_attention(const SparseAttentionArgs& args, Worker worker) {
+  sparse_attention_body<Simd>(args, worker);
+}
+
+}  // namespace lockstep::avx2
