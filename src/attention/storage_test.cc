@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <set>
 #include <vector>
 
 #include "kernels/table.h"
@@ -21,6 +22,13 @@ CacheGeometry geometry_of(const KvLayout& layout, DType dtype, int32_t softmax_l
       .recurrent_layers = recurrent_layers,
       .table_rows = 3,
       .max_pages_per_seq = 5};
+}
+
+// Pages that compressed keys can have.
+CacheGeometry with_compressed(CacheGeometry geometry) {
+  geometry.kv.page_tokens = 128;
+  geometry.compressed_pages = 4;
+  return geometry;
 }
 
 // Every layout with layers of both kinds in several proportions, and of one kind only.
@@ -281,6 +289,60 @@ TEST(CacheStorage, SaysThatItsArenaIsTooSmall) {
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.status().message(),
             "arena cache: kv cache [4608] u8 needs 4608 bytes; 0 of 2097152 are left");
+}
+
+TEST(CacheStorage, GivesCompressedKeysBytesOfTheirOwn) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const CacheGeometry geometry = with_compressed(geometry_of(KvLayout{}, dtype, 2, 1));
+    const Cache cache = Cache::of(geometry);
+    EXPECT_EQ(cache.arena.used(), CacheStorage::footprint(geometry).value());
+    std::set<const void*> elements;
+    const auto add = [&](const TensorView& keys) {
+      for (int64_t i = 0; i < keys.elements(); ++i) {
+        const int64_t d = i % 16, row = i / 16 % keys.dim(2), rest = i / 16 / keys.dim(2);
+        const int64_t at = rest / 2 * keys.stride(0) + rest % 2 * keys.stride(1) + row * keys.stride(2) + d;
+        EXPECT_TRUE(elements.insert(static_cast<char*>(keys.data) + at * size_of(dtype)).second);
+      }
+    };
+    for (int32_t layer = 0; layer < 2; ++layer) {
+      const CompressedView& view = cache.storage.compressed(layer);
+      EXPECT_EQ(view.k1.shape, (Shape{4, 2, 8, 16}));
+      EXPECT_EQ(view.k2.shape, (Shape{4, 2, 2, 16}));
+      add(view.k1);
+      add(view.k2);
+    }
+    EXPECT_EQ(elements.size(), 2u * 4 * 2 * (8 + 2) * 16);
+    EXPECT_EQ(cache.storage.compressed_table().shape, (Shape{3, 5}));
+  }
+}
+
+TEST(CacheStorage, MovesWholePagesOfCompressedKeys) {
+  const Cache cache = Cache::of(with_compressed(geometry_of(KvLayout{}, DType::kF32, 2, 0)));
+  const auto page_of = [&](int32_t layer, int64_t page) {
+    return cache.storage.compressed(layer).k1.as<float>() + page * (8 + 2) * 2 * 16;
+  };
+  for (int32_t layer = 0; layer < 2; ++layer) {
+    for (int64_t i = 0; i < 4 * 320; ++i) page_of(layer, 0)[i] = static_cast<float>(layer * 5000 + i);
+  }
+  std::vector<int32_t> copies = {3, 1};
+  const int32_t count = 1;
+  Stream stream(1);
+  const Launcher on{kernel_table(Isa::kReference), stream};
+  ASSERT_TRUE(cache.storage.copy_compressed(on, view(copies, {1, 2}), &count).ok());
+  for (int32_t layer = 0; layer < 2; ++layer) {
+    for (int64_t page = 0; page < 4; ++page) {
+      const int64_t from = page == 1 ? 3 : page;
+      for (int64_t i = 0; i < 320; ++i)
+        ASSERT_EQ(page_of(layer, page)[i], static_cast<float>(layer * 5000 + from * 320 + i)) << page;
+    }
+  }
+}
+
+TEST(CacheStorage, RefusesCompressedKeysOfPagesThatHoldNoWholeBlocks) {
+  CacheGeometry geometry = with_compressed(geometry_of(KvLayout{}, DType::kF32, 1, 0));
+  geometry.kv.page_tokens = 96;
+  EXPECT_EQ(CacheStorage::footprint(geometry).status().message(),
+            "compressed keys: pages have 96 tokens; expected a multiple of 64; choose another --page-size");
 }
 
 }  // namespace

@@ -136,5 +136,29 @@ TEST_F(DerivedTest, KeepTheirRuleWhoeverMadeThem) {
             "step 7: P3 select_pages: kv_indptr[2] is 1048576; expected in [0, 1048576)");
 }
 
+// Lists of blocks: two of three entries, one of none, one of two.
+TEST_F(DerivedTest, ThatAscendDoSoWithinEachPiece) {
+  DerivedSpec blocks = kIndptr;
+  blocks.name = "selected_blocks";
+  blocks.rule = DerivedRule::kAscending;
+  blocks.range = [](const StepLimits&, const StepPlan&) { return DerivedSpec::Range{0, 100}; };
+  blocks.piece_end = [](const StepLimits&, const StepPlan&, int64_t piece) {
+    return 10 * static_cast<int32_t>(piece) + 10;
+  };
+  const std::vector<int32_t> starts = {0, 3, 6, 6, 8};
+  const auto said = [&](const std::vector<int32_t>& values) {
+    return check_derived(blocks, limits(), plan(7, 9),
+                         {.consumer = "derived", .moment = Moment::kCommit, .values = values, .of = starts})
+        .message();
+  };
+  EXPECT_EQ(said({0, 1, 9, 0, 5, 19, 3, 39}), "");
+  EXPECT_EQ(said({0, 1, 9, 0, 5, 5, 3, 39}),
+            "step 7: P3 derived: selected_blocks[5] is 5; expected more than 5, the entry before");
+  EXPECT_EQ(said({0, 1, 10, 0, 5, 19, 3, 39}),
+            "step 7: P3 derived: selected_blocks[2] is 10; expected below 10, inside its sequence");
+  EXPECT_EQ(said({0, 1, 9, 0, 5, 19, -3, 39}),
+            "step 7: P3 derived: selected_blocks[6] is -3; expected in [0, 100)");
+}
+
 }  // namespace
 }  // namespace lockstep

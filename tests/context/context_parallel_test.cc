@@ -22,6 +22,7 @@ constexpr double kRelativeError = 1e-4;
 struct Case {
   std::string name;
   std::string folder;
+  bool sparse = false;  // its softmax layers choose their keys
 };
 std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
 
@@ -30,6 +31,7 @@ std::vector<Case> cases() {
   return {{"qwen3", root + "/tests/golden/qwen3"},
           {"qwen3_moe", root + "/tests/golden/qwen3_moe"},
           {"qwen3_next", root + "/tests/golden/qwen3_next"},
+          {"qwen3_sparse", root + "/tests/golden/qwen3", true},
           {"storyteller", root + "/models/storyteller"}};
 }
 
@@ -39,6 +41,12 @@ class ContextParallel : public ::testing::TestWithParam<Case> {
     auto model = load_model({.path = GetParam().folder, .dtype = ComputeDType::kFloat32, .threads = 2});
     ASSERT_TRUE(model.ok()) << model.status().message();
     model_ = std::move(model).value();
+    // Prompts and sequences of 150 tokens and more choose: up to 4 blocks, of them 2 by score.
+    if (GetParam().sparse) {
+      model_->spec.softmax.sparse =
+          SparseSpec{.init_blocks = 0, .top_blocks = 3, .window_blocks = 1, .dense_len = 150};
+      model_->local.softmax.sparse = model_->spec.softmax.sparse;
+    }
     recurrent_ = model_->spec.recurrent_layers() > 0;
   }
 

@@ -12,7 +12,6 @@
 namespace lockstep::testing {
 namespace {
 
-constexpr int32_t kPagesEach = ContextRanks::kLongest / ContextRanks::kPageTokens;
 constexpr std::chrono::seconds kPatience(60);
 
 }  // namespace
@@ -22,14 +21,14 @@ StepLimits ContextRanks::limits_for(int32_t ranks) const {
                     .max_seqs = 8 * kSequences,
                     .max_logits_rows = kSequences,
                     .max_seq_len = kLongest,
-                    .max_edits = kSequences * kPagesEach + 1,
+                    .max_edits = kSequences * pages_each() + 1,
                     .max_copies = 1,
                     .vocab_size = model_.spec.vocab,
                     .penalty_slots = kSequences,
                     .cp_ranks = ranks};
   set_cache_groups(model_.spec, DType::kF32, {},
-                   {.page_tokens = kPageTokens,
-                    .num_pages = kSequences * kPagesEach + 1,
+                   {.page_tokens = page_tokens_,
+                    .num_pages = kSequences * pages_each() + 1,
                     .state_slots = kSequences + 1,
                     .table_rows = kSequences + 1,
                     .max_seq_len = kLongest},
@@ -39,9 +38,10 @@ StepLimits ContextRanks::limits_for(int32_t ranks) const {
 
 ContextRanks::ContextRanks(const Model& model, int32_t ranks, GuardLevel guard)
     : model_(model),
+      page_tokens_(model.spec.softmax.sparse ? 64 : 16),
       limits_(limits_for(ranks)),
-      tables_(kSequences + 1, kPagesEach),
-      builder_(limits_, {&tables_, nullptr}),
+      tables_(kSequences + 1, pages_each()),
+      builder_(limits_, {&tables_, nullptr, &tables_}),
       meshes_(static_cast<size_t>(ranks)),
       executors_(static_cast<size_t>(ranks)),
       plans_(static_cast<size_t>(ranks)),
@@ -85,7 +85,7 @@ void ContextRanks::add(std::vector<TokenId> prompt, const SamplingFacts& samplin
   const auto s = static_cast<int32_t>(sequences_.size());
   const bool penalties = sampling.repetition_penalty != 1.0f || sampling.presence_penalty != 0.0f;
   const auto length = static_cast<int32_t>(prompt.size());
-  for (int32_t p = 0; p < kPagesEach; ++p)
+  for (int32_t p = 0; p < pages_each(); ++p)
     tables_.append(TableRow(s + 1), PageId(1 + s + p * kSequences));  // far apart
   sequences_.push_back({.tokens = std::move(prompt),
                         .prompt_len = length,
@@ -104,8 +104,8 @@ Status ContextRanks::plan() {
          .last_token_source = TokenSource::literal(),
          .computed = TokenCount(fed.computed),
          .prompt_len = TokenCount(fed.prompt_len),
-         .table_rows = {TableRow(s + 1)},
-         .state_slot = StateSlot(model_.spec.recurrent_layers() > 0 ? s + 1 : 0),
+         .table_rows = {TableRow(s + 1), TableRow(0), TableRow(s + 1)},
+         .state_slot = StateSlot(limits_.num_groups > kStateGroup.get() ? s + 1 : 0),
          .penalty_slot = fed.penalty,
          .wants_logits = fed.rows > 0 && fed.computed + fed.rows == static_cast<int32_t>(fed.tokens.size()),
          .sampling = fed.sampling});
@@ -159,17 +159,18 @@ std::vector<float> ContextRanks::caches(size_t rank) const {
     const KvView& kv = storage.kv(layer);
     for (size_t s = 0; s < sequences_.size(); ++s) {
       for (int32_t position = 0; position < sequences_[s].computed; ++position) {
-        const PageId page = tables_.pages(TableRow(s + 1))[static_cast<size_t>(position / kPageTokens)];
+        const PageId page = tables_.pages(TableRow(s + 1))[static_cast<size_t>(position / page_tokens_)];
         for (const KvPlane* plane : {&kv.k, &kv.v}) {
           for (int64_t i = 0; i < int64_t{kv.heads} * kv.head_dim; ++i) {
             const int64_t at =
-                plane->offset(page.get(), i / kv.head_dim, position % kPageTokens, i % kv.head_dim);
+                plane->offset(page.get(), i / kv.head_dim, position % page_tokens_, i % kv.head_dim);
             all.push_back(static_cast<const float*>(plane->data)[at]);
           }
         }
       }
     }
   }
+  read_compressed(storage, all);
   for (int32_t layer = 0; layer < storage.geometry().recurrent_layers; ++layer) {
     for (const TensorView* states : {&storage.state(layer).conv, &storage.state(layer).memory}) {
       const int64_t size = states->elements() / states->dim(0);
@@ -180,6 +181,26 @@ std::vector<float> ContextRanks::caches(size_t rank) const {
     }
   }
   return all;
+}
+
+// Rows 1, 2, ... of a sequence are its complete windows of 32 and of 128 tokens.
+void ContextRanks::read_compressed(const CacheStorage& storage, std::vector<float>& all) const {
+  if (storage.geometry().compressed_pages == 0) return;
+  for (int32_t layer = 0; layer < storage.geometry().softmax_layers; ++layer) {
+    for (const TensorView* keys : {&storage.compressed(layer).k1, &storage.compressed(layer).k2}) {
+      const int64_t per_page = keys->dim(2), stride = page_tokens_ / per_page, width = keys->dim(3);
+      for (size_t s = 0; s < sequences_.size(); ++s) {
+        for (int64_t row = 1; (row + 1) * stride <= sequences_[s].computed; ++row) {
+          const PageId page = tables_.pages(TableRow(s + 1))[static_cast<size_t>(row / per_page)];
+          for (int64_t head = 0; head < keys->dim(1); ++head) {
+            const float* values = keys->as<const float>() + page.get() * keys->stride(0) +
+                                  head * keys->stride(1) + row % per_page * keys->stride(2);
+            all.insert(all.end(), values, values + width);
+          }
+        }
+      }
+    }
+  }
 }
 
 }  // namespace lockstep::testing

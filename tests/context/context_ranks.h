@@ -27,7 +27,6 @@ class ContextRanks {
  public:
   static constexpr int32_t kSequences = 8;
   static constexpr int32_t kLongest = 512;
-  static constexpr int32_t kPageTokens = 16;
 
   // `ranks` of one: the run that the others are compared with.
   ContextRanks(const Model& model, int32_t ranks, GuardLevel guard = GuardLevel::kReplay);
@@ -46,7 +45,7 @@ class ContextRanks {
   // Of the last step, on one rank: logits [logits rows, V] and what was drawn.
   std::vector<float> logits(size_t rank) const;
   const StepResult& result(size_t rank) const { return results_[rank]; }
-  // Keys, values and states of all sequences, as a rank holds them.
+  // Keys, compressed ones too, values and states of all sequences, as a rank holds them.
   std::vector<float> caches(size_t rank) const;
 
  private:
@@ -55,8 +54,11 @@ class ContextRanks {
   StepLimits limits_for(int32_t ranks) const;
   void create(int32_t ranks, GuardLevel guard);
   Status plan();
+  int32_t pages_each() const { return kLongest / page_tokens_; }
+  void read_compressed(const CacheStorage& storage, std::vector<float>& all) const;
 
   const Model& model_;
+  int32_t page_tokens_;  // blocks of sparse layers take pages of whole blocks
   StepLimits limits_;
   PageTables tables_;
   PlanBuilder builder_;
