@@ -1,8 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <map>
 #include <set>
-#include <tuple>
 
 #include "kernels/sparse_attention/sparse_case.h"
 
@@ -59,7 +57,12 @@ class Naive {
   }
   // scale q · mean of `size` keys from `first` on.
   double product(size_t s, const float* q, int64_t kv_head, int64_t first, int64_t size) const {
-    std::vector<double>& mean = means_[{s, kv_head, first, size}];
+    const int64_t windows = batch_.sequences[s].tokens() / 16 + 1;
+    const int64_t heads = batch_.shape.kv_heads, sizes = size == 32 ? 0 : 1;
+    means_.resize(batch_.sequences.size());
+    means_[s].resize(static_cast<size_t>(2 * heads * windows));
+    std::vector<double>& mean =
+        means_[s][static_cast<size_t>((sizes * heads + kv_head) * windows + first / 16)];
     for (int64_t d = std::ssize(mean); d < batch_.shape.head_dim; ++d) {
       double sum = 0;
       for (int64_t token = first; token < first + size; ++token) sum += key(s, token, kv_head, d);
@@ -98,7 +101,7 @@ class Naive {
   const AttentionBatch& batch_;
   DType dtype_;
   SelectionRule rule_;
-  mutable std::map<std::tuple<size_t, int64_t, int64_t, int64_t>, std::vector<double>> means_;
+  mutable std::vector<std::vector<std::vector<double>>> means_;  // by sequence; by size, head and window
 };
 
 struct RandomCase {
@@ -120,14 +123,14 @@ RandomCase random_case(uint32_t seed) {
   std::vector<SequenceShape> sequences;
   for (int32_t s = pick(1, 3); s > 0; --s) {
     sequences.push_back({.rows = pick(1, 4),
-                         .cached = pick(0, 1) * pick(0, 200) + pick(0, 900),
+                         .cached = pick(0, 1) * pick(0, 200) + pick(0, 500),
                          .seed = static_cast<uint32_t>(random())});
   }
   made.batch = AttentionBatch::make(shape, std::move(sequences));
   made.rule = {.init_blocks = pick(0, 2),
                .window_blocks = pick(1, 2),
                .most_blocks = 0,
-               .dense_len = pick(0, 3) == 0 ? pick(1, 900) : 0};
+               .dense_len = pick(0, 3) == 0 ? pick(1, 500) : 0};
   made.rule.most_blocks = made.rule.init_blocks + made.rule.window_blocks + 1 + pick(0, 4);
   made.placement = {.layout = KvLayout{},
                     .dtype = pick(0, 1) == 0 ? DType::kF32 : DType::kBF16,
@@ -147,19 +150,26 @@ RandomCase random_case(uint32_t seed) {
   return made;
 }
 
+// The oracle, and of the others each in its turn.
+std::vector<const KernelTable*> tables_for(uint32_t i) {
+  std::vector<const KernelTable*> tables = runnable_tables();
+  if (tables.size() > 2) tables = {tables[0], tables[1 + i % (tables.size() - 1)]};
+  return tables;
+}
+
 TEST(SelectBlocks, ChoosesWhatTheDefinitionDoesOnAThousandRandomCases) {
   constexpr uint32_t kSeed = 9000;
   int64_t lists = 0, scored = 0, tied = 0, near = 0;
-  Stream stream(2);
+  Stream stream(1);
   for (uint32_t i = 0; i < 1000; ++i) {
     const RandomCase made = random_case(kSeed + i);
     const Naive naive(made.batch, made.placement.dtype, made.rule);
     std::vector<int32_t> first_counts, first_starts, first_blocks;
-    for (const KernelTable* table : runnable_tables()) {
+    for (const KernelTable* table : tables_for(i)) {
       SparseCase placed(made.batch, made.placement, made.rule, made.prompts);
       const Launcher on{*table, stream};
       ASSERT_TRUE(placed.dense().store(on).ok() && placed.compress(on).ok() && placed.select(on).ok());
-      if (table != runnable_tables().front()) {
+      if (table->name != "reference") {
         ASSERT_TRUE(placed.counts() == first_counts && placed.starts() == first_starts &&
                     placed.blocks() == first_blocks)
             << table->name << " chooses otherwise, seed " << kSeed + i;

@@ -35,20 +35,21 @@ TEST(SparseAttention, HasTheBitsOfDenseAttentionWhereEveryBlockIsChosen) {
     if (table == runnable_tables().front()) continue;  // the oracle is as slow as plain
     for (const HeadShape& shape : {HeadShape{16, 1, 64}, HeadShape{6, 2, 80}, HeadShape{80, 1, 16}}) {
       const AttentionBatch batch = ragged(shape);
-      for (const DType dtype : {DType::kF32, DType::kBF16}) {
-        for (const char* layout : {"apart/token", "interleaved/shuffled8/shared"}) {
-          const Placement placement{
-              .layout = parse_kv_layout(layout).value(), .dtype = dtype, .pad_rows = 3, .pad_sequences = 2};
-          AttentionCase dense(batch, placement);
-          const std::vector<float> want = dense.run(*table, stream);
-          for (const bool listed : {false, true}) {
-            SparseCase placed(batch, placement, {.most_blocks = 8});
-            placed.set_lists(all_blocks(batch, listed));
-            ASSERT_TRUE(placed.dense().store({*table, stream}).ok());
-            std::vector<float> out;
-            ASSERT_TRUE(sparse_attention({*table, stream}, placed.attend_args(out, 2), "test").ok());
-            EXPECT_TRUE(same_bits(out, want)) << table->name << " " << layout << " " << listed;
-          }
+      for (const bool plain : {true, false}) {
+        const char* layout = plain ? "apart/token" : "interleaved/shuffled8/shared";
+        const Placement placement{.layout = parse_kv_layout(layout).value(),
+                                  .dtype = plain ? DType::kF32 : DType::kBF16,
+                                  .pad_rows = 3,
+                                  .pad_sequences = 2};
+        AttentionCase dense(batch, placement);
+        const std::vector<float> want = dense.run(*table, stream);
+        for (const bool listed : {false, true}) {
+          SparseCase placed(batch, placement, {.most_blocks = 8});
+          placed.set_lists(all_blocks(batch, listed));
+          ASSERT_TRUE(placed.dense().store({*table, stream}).ok());
+          std::vector<float> out;
+          ASSERT_TRUE(sparse_attention({*table, stream}, placed.attend_args(out, 2), "test").ok());
+          EXPECT_TRUE(same_bits(out, want)) << table->name << " " << layout << " " << listed;
         }
       }
     }
@@ -106,6 +107,7 @@ TEST(SparseAttention, AttendsToItsListsInEveryLayout) {
     const std::vector<float> first = run(*table, KvLayout{});
     for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(first[i], want[i], 2e-5) << table->name << " " << i;
     for (size_t i = want.size() - 5 * 6 * 48; i < want.size(); ++i) ASSERT_EQ(first[i], 0.0f);
+    if (table->name == "reference") continue;
     for (const KvLayout& layout : all_kv_layouts())
       EXPECT_TRUE(same_bits(run(*table, layout), first)) << table->name << " " << layout;
   }
