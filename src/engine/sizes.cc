@@ -46,12 +46,24 @@ int64_t bytes_per_page(const DecoderSpec& spec, DType dtype, int32_t page_tokens
          (int64_t{2} * page_tokens + (spec.softmax.sparse ? page_tokens / 16 + page_tokens / 64 : 0));
 }
 
-// Compressed keys are rows per 16 and 64 tokens of a page.
+// What the kernels of block-sparse attention are made for, and pages that compressed keys can have.
 Status check_sparse(const EngineConfig& config, const DecoderSpec& spec) {
-  if (!spec.softmax.sparse || config.page_size % spec.softmax.sparse->block == 0) return {};
+  if (!spec.softmax.sparse) return {};
+  const SparseSpec& sparse = *spec.softmax.sparse;
+  if (sparse.block != 64 || sparse.kernel != 32 || sparse.stride != 16) {
+    return error(Code::kUnimplemented, "engine: ", spec.family, " has blocks of ", sparse.block,
+                 " keys, windows of ", sparse.kernel, " every ", sparse.stride,
+                 "; expected 64, 32 and 16, which is what block-sparse attention is made for");
+  }
+  if (sparse.init_blocks < 0 || sparse.window_blocks < 1 || sparse.top_blocks < sparse.init_blocks + 1) {
+    return error(Code::kInvalidArgument, "engine: ", spec.family, " chooses ", sparse.top_blocks,
+                 " blocks beside ", sparse.window_blocks, " of a window, of them the first ",
+                 sparse.init_blocks,
+                 "; expected a window of at least 1, and room for the first ones and the row's own");
+  }
+  if (config.page_size % sparse.block == 0) return {};
   return error(Code::kInvalidArgument, "engine: --page-size is ", config.page_size,
-               "; expected a multiple of ", spec.softmax.sparse->block, ", the tokens of a block of ",
-               spec.family);
+               "; expected a multiple of ", sparse.block, ", the tokens of a block of ", spec.family);
 }
 
 Status choose_pages(EngineConfig& config, const DecoderSpec& spec, DType cache_dtype) {

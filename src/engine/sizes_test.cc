@@ -87,6 +87,37 @@ TEST(EngineSizes, AModelWithoutRecurrentLayersHasOneGroup) {
   EXPECT_EQ(sizes_of(small(), "qwen3-0.6b").limits.num_groups, 1);
 }
 
+TEST(EngineSizes, CompressedKeysHaveAGroupOfTheirOwn) {
+  DecoderSpec spec = spec_of("tiny-next-2048");
+  spec.softmax.sparse = SparseSpec{.top_blocks = 4, .window_blocks = 2, .dense_len = 300};
+  EngineConfig config = small();
+  Result<EngineSizes> dense = size_engine(config, spec_of("tiny-next-2048"), DType::kBF16, 1000);
+  Result<EngineSizes> sparse = size_engine(config, spec, DType::kBF16, 1000);
+  ASSERT_TRUE(dense.ok() && sparse.ok()) << sparse.status().message();
+  const StepLimits& limits = sparse->limits;
+  EXPECT_EQ(limits.num_groups, 3);
+  EXPECT_EQ(limits.groups[2].kind, GroupKind::kPaged);
+  EXPECT_EQ(limits.groups[2].num_pages, 41);
+  EXPECT_EQ(limits.groups[2].page_tokens, 64);
+  EXPECT_EQ(limits.groups[2].layout, "compressed");
+  EXPECT_EQ(limits.selection.group, kCompressedGroup);
+  EXPECT_EQ(limits.selection.most_blocks, 6);
+  EXPECT_EQ(limits.selection.dense_len, 300);
+  // 5 rows a page, of every layer and head, and a second page table.
+  const int64_t layers = spec.count(Mixer::kSoftmax), tables = 65 * 16 * 4;
+  const int64_t rows = 41 * 5 * int64_t{spec.softmax.kv_heads} * spec.softmax.head_dim * 2;
+  EXPECT_EQ(sparse->memory.cache - dense->memory.cache, layers * rows + tables);
+
+  config.page_size = 96;
+  EXPECT_EQ(size_engine(config, spec, DType::kBF16, 1000).status().message(),
+            "engine: --page-size is 96; expected a multiple of 64, the tokens of a block of qwen3_next");
+  spec.softmax.sparse->block = 32;
+  EXPECT_EQ(
+      size_engine(config, spec, DType::kBF16, 1000).status().message(),
+      "engine: qwen3_next has blocks of 32 keys, windows of 32 every 16; expected 64, 32 and 16, which is "
+      "what block-sparse attention is made for");
+}
+
 TEST(EngineSizes, AreTheSameForEveryRankAndNeedNoneToBeStarted) {
   const DecoderSpec whole = spec_of("tiny-next-2048");
   const int64_t alone = sizes_of(small()).memory.cache;
