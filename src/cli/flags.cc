@@ -114,6 +114,15 @@ void add_rank_flags(CLI::App& command, EngineConfig& c) {
                          "Whole experts to the tp * dp ranks; else each expert is cut into tp parts"));
 }
 
+// Of other ways to compute.
+void add_mode_flags(CLI::App& command, EngineConfig& c) {
+  command
+      .add_flag("--dense-as-sparse", c.model.dense_as_sparse,
+                "Block-sparse layers choose their keys whatever the length of the prompt")
+      ->group("Engine");
+  command.add_flag("--enforce-eager", c.enforce_eager, "No padding, no graphs")->group("Engine");
+}
+
 }  // namespace
 
 void add_engine_flags(CLI::App& command, EngineFlags& flags) {
@@ -158,9 +167,7 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
                         "Decode steps are padded to these and replayed; default: 1, 2, 4, 8, 16, ...")
             ->delimiter(',')
             ->type_name(kListType));
-  group(command.add_flag("--dense-as-sparse", c.model.dense_as_sparse,
-                         "Block-sparse layers choose their keys whatever the length of the prompt"));
-  group(command.add_flag("--enforce-eager", c.enforce_eager, "No padding, no graphs"));
+  add_mode_flags(command, c);
   group(command
             .add_option("--record-dir", c.record_dir,
                         "Folder for the record that a fault leaves, and SIGUSR1; empty: none")
