@@ -1,6 +1,6 @@
 // Block-sparse attention (InfLLM-V2): keys are compressed into a cache group of their own, a kernel in the
 // graph chooses each row's blocks from them, another attends to those. Which rows choose follows from the
-// request's prompt and the row's position alone (docs/decisions/0018).
+// request's prompt and the row's position alone (docs/decisions/0019).
 #pragma once
 
 #include "attention/attention_backend.h"
