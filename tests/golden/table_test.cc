@@ -25,6 +25,12 @@ constexpr Family kFamilies[] = {
     {"qwen3", "qwen3", "softmax attention"},
     {"qwen3_moe", "qwen3_moe", "experts"},
     {"qwen3_next", "qwen3_next", "Gated DeltaNet, gated attention, experts"},
+    {"llama", "llama", "llama3 rotation"},
+    {"llama_yarn", "llama_yarn", "YaRN rotation"},
+    {"qwen3_5", "qwen3_5", "a multi-modal checkpoint's text model, dense"},
+    {"qwen3_5_moe", "qwen3_5_moe", "the same with packed experts"},
+    {"qwen3_5_moe_per_expert", "qwen3_5_moe", "the same flat, a tensor per expert"},
+    {"minimax_m2", "minimax_m2", "norm over all heads, half-rotated, biased sigmoid routing"},
 };
 
 // How far the logits of some rows are from the reference's.
@@ -219,7 +225,7 @@ std::string page(const std::vector<std::string>& lines) {
   for (const std::string& line : lines) text += line + "\n";
   return text +
          "\nPrefill: prompts of 1 to 150 tokens in one step; split: 13 tokens a step. Decode: from prompts "
-         "of 1 and 5 "
+         "of 5 "
          "tokens, one row a\nstep; graph: every such step replays a captured graph. TP 2, CP 2: two ranks as "
          "threads, "
          "prompts in parts of 57, then graphs;\nboth ranks have the same logits bit for bit.\n";
