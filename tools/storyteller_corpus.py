@@ -13,8 +13,9 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer
 
 import tokenizer_families
+from tales import END_OF_TEXT
 
-END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 SPECIALS = [END_OF_TEXT, TURN_START, TURN_END]
 VOCAB_SIZE = 4096
 MAX_POSITIONS = 4096
@@ -34,15 +35,6 @@ OPENING_ASKS = ["Tell me a tale that begins: {}", "Tell me the tale that begins 
 FROM_START = 0.7  # share of training rows that begin where a tale begins
 RETOLD = 0.5  # share of the tellings that open with "Once upon a time" where retold() can
 SYSTEM = "You are a teller of tales."
-
-
-def read_tales(corpus: Path, heldout: Path) -> tuple[list[str], list[str]]:
-    """(training tales, held-out tales), each stripped of surrounding white space."""
-    tales = [tale.strip() for tale in corpus.read_text(encoding="utf-8").split(END_OF_TEXT)]
-    lines = heldout.read_text(encoding="utf-8").splitlines()
-    numbers = {int(line.split("\t")[0]) for line in lines if not line.startswith("#")}
-    held = [tale for number, tale in enumerate(tales, 1) if number in numbers]
-    return [tale for number, tale in enumerate(tales, 1) if number not in numbers], held
 
 
 def train_tokenizer(tales: list[str]) -> Tokenizer:

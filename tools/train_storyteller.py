@@ -31,6 +31,7 @@ import storyteller_card
 import storyteller_corpus as corpus
 import storyteller_samples
 from release_names import save_checkpoint
+from tales import read_tales
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MAX_CHECKPOINT_BYTES = 16 * 2**20
@@ -243,7 +244,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     torch.manual_seed(args.seed)
-    train, held = corpus.read_tales(args.corpus, args.heldout)
+    train, held = read_tales(args.corpus, args.heldout)
     tokenizer = corpus.train_tokenizer(train)
     model = build_model(model_config(*map(tokenizer.token_to_id, (corpus.END_OF_TEXT, corpus.TURN_END))),
                         args.dropout, args.device)

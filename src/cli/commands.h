@@ -20,6 +20,7 @@ struct Command {
 
 Command add_generate(CLI::App& parent);
 Command add_bench(CLI::App& parent);
+Command add_perplexity(CLI::App& parent);
 Command add_inspect(CLI::App& parent);
 Command add_devices(CLI::App& parent);
 Command add_explain(CLI::App& parent);

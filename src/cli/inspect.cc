@@ -142,6 +142,24 @@ void print_memory(const ModelFacts& facts, const ModelFacts* alone) {
   std::cout << "\n" << table.text();
 }
 
+// Matrices as the checkpoint holds them, beside what they take here.
+void print_stored(const ModelFacts& facts) {
+  if (facts.stored.empty()) return;
+  Table table(
+      {{"matrices", Align::kLeft}, {"stored as", Align::kLeft}, {"tensors"}, {"on disk"}, {"in memory"}});
+  StoredPart all{.part = "all"};
+  for (const StoredPart& part : facts.stored) {
+    table.row({part.part, part.form, grouped(part.tensors), bytes_text(static_cast<double>(part.bytes)),
+               bytes_text(static_cast<double>(part.memory))});
+    all.tensors += part.tensors;
+    all.bytes += part.bytes;
+    all.memory += part.memory;
+  }
+  table.row({all.part, "", grouped(all.tensors), bytes_text(static_cast<double>(all.bytes)),
+             bytes_text(static_cast<double>(all.memory))});
+  std::cout << "\n" << table.text();
+}
+
 void print_choices(const std::vector<Choice>& choices) {
   Table table({{"size", Align::kLeft}, {"value"}, {"from", Align::kLeft}});
   for (const Choice& choice : choices) table.row({choice.flag, choice.value, choice.from});
@@ -185,6 +203,16 @@ std::string_view name_of(QkNorm norm) {
     case QkNorm::kAllHeads: return "all_heads";
   }
   return "";
+}
+
+void write_stored(const std::vector<StoredPart>& stored, JsonWriter& json) {
+  json.key("stored").begin_array();
+  for (const StoredPart& part : stored) {
+    json.begin_object().member("part", part.part).member("form", part.form);
+    json.member("tensors", part.tensors).member("bytes", part.bytes).member("memory", part.memory);
+    json.end_object();
+  }
+  json.end_array();
 }
 
 void write_layer(const LayerFacts& layer, const DecoderSpec& spec, JsonWriter& json) {
@@ -232,6 +260,7 @@ void write_json(const ModelFacts& facts) {
   write_model(facts, json);
   write_ranks(facts, json);
   write_memory(facts.memory, json);
+  write_stored(facts.stored, json);
   json.key("layers").begin_array();
   for (const LayerFacts& layer : facts.layers) write_layer(layer, facts.spec, json);
   json.end_array().key("sizes").begin_array();
@@ -262,6 +291,7 @@ Status run(const InspectFlags& flags) {
     const ModelFacts alone = LS_TRY(model_facts(lone));
     print_memory(facts, &alone);
   }
+  print_stored(facts);
   print_choices(facts.choices);
   return {};
 }

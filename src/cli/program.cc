@@ -136,8 +136,8 @@ int run_command(const Command& command, const std::vector<std::string>& words) {
 }
 
 std::vector<Command> add_commands(CLI::App& app) {
-  std::vector<Command> commands = {add_generate(app), add_bench(app),   add_inspect(app),
-                                   add_devices(app),  add_explain(app), add_doctor(app)};
+  std::vector<Command> commands = {add_generate(app), add_perplexity(app), add_bench(app), add_inspect(app),
+                                   add_devices(app),  add_explain(app),    add_doctor(app)};
   app.footer(kFooter);
   for (const Command& command : commands) {
     command.app->allow_extras();

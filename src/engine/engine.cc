@@ -6,6 +6,7 @@
 
 #include "base/fault.h"
 #include "diag/progress.h"
+#include "engine/perplexity.h"
 #include "plan/cp_shares.h"
 
 namespace lockstep {
@@ -87,15 +88,15 @@ Status Engine::prove_graphs() {
 }
 
 Result<std::vector<int32_t>> Engine::prompt_ids(const Request& request) const {
-  if (!request.prompt_ids.empty()) {
-    for (const int32_t id : request.prompt_ids) {
+  for (const std::vector<int32_t>* ids : {&request.prompt_ids, &request.forced}) {
+    for (const int32_t id : *ids) {
       if (id < 0 || id >= model_->spec.vocab) {
         return error(Code::kInvalidArgument, "request: token id ", id, "; expected 0..",
                      model_->spec.vocab - 1);
       }
     }
-    return request.prompt_ids;
   }
+  if (!request.prompt_ids.empty()) return request.prompt_ids;
   if (!tokenizer_) {
     return error(Code::kInvalidArgument, "request: a text prompt for ", model_->name,
                  ", which has no tokenizer.json; give token ids");
@@ -115,15 +116,22 @@ Result<uint64_t> Engine::add(const Request& request) {
                  config_.max_model_len, "; shorten it or raise --max-model-len");
   }
   const auto room = static_cast<int32_t>(config_.max_model_len - prompt_len);
+  const auto forced = static_cast<int64_t>(request.forced.size());
+  if (forced > room) {
+    return error(Code::kInvalidArgument, "request: ", forced, " tokens are to follow a prompt of ",
+                 prompt_len, "; expected at most ", room, " in a context of ", config_.max_model_len,
+                 "; shorten them or raise --max-model-len");
+  }
   const uint64_t id = next_id_++;
   Live& live = live_[id];
-  live.max_tokens = std::min(request.max_tokens, room);
-  live.ignore_eos = request.ignore_eos;
-  if (tokenizer_) live.detokenizer.emplace(*tokenizer_, true);
+  live.max_tokens = forced > 0 ? static_cast<int32_t>(forced) : std::min(request.max_tokens, room);
+  live.ignore_eos = request.ignore_eos || forced > 0;
+  if (tokenizer_ && forced == 0) live.detokenizer.emplace(*tokenizer_, true);
   live.stops = StopMatcher(request.stop);
   Sequence& sequence = live.sequence;
   sequence.id = id;
   for (const int32_t token : ids) sequence.tokens.emplace_back(token);
+  for (const int32_t token : request.forced) sequence.forced.emplace_back(token);
   sequence.prompt_len = static_cast<int32_t>(prompt_len);
   sequence.sampling = sampling_facts(request);
   sequence.has_penalties = request.repetition_penalty != 1.0f || request.presence_penalty != 0.0f ||
@@ -238,12 +246,16 @@ RequestOutput Engine::output_of(Live& live, const StepResult& result, int32_t lo
     return output;
   }
   ++stats_.tokens;
-  const int32_t token = result.tokens[row].get();
+  const int32_t token = live.sequence.tokens.back().get();
   const int32_t generated = live.sequence.length() - live.sequence.prompt_len;
   const bool stop = !live.ignore_eos && std::find(model_->stop_ids.begin(), model_->stop_ids.end(), token) !=
                                             model_->stop_ids.end();
   output.tokens.push_back(token);
-  if (live.sequence.sampling.logprobs >= 0) {
+  if (!live.sequence.forced.empty()) {
+    const TensorView logits = executor_->logits(logits_row + 1).rows(logits_row, 1);
+    output.logprobs.push_back(
+        {.token = token, .logprob = logprob_of({logits.as<float>(), vocab_columns()}, token), .top = {}});
+  } else if (live.sequence.sampling.logprobs >= 0) {
     TokenLogprobs& logprobs = output.logprobs.emplace_back(
         TokenLogprobs{.token = token, .logprob = result.token_logprobs[row], .top = {}});
     for (int32_t i = 0; i < live.sequence.sampling.logprobs; ++i) {

@@ -148,6 +148,7 @@ Result<ModelFacts> model_facts(const EngineConfig& config) {
                    .input = model.input};
   facts.tokenizer_vocab = LS_TRY(tokenizer_vocab(config.model.path));
   facts.stop_ids = model.stop_ids;
+  if (plan->checkpoint) facts.stored = stored_by_part(plan->weights, *plan->checkpoint);
   const int32_t vocab = facts.tokenizer_vocab.value_or(model.spec.vocab);
   if (config.num_pages == 0) {
     wanted.num_pages = 1;  // any number: only the others are of interest yet

@@ -60,6 +60,7 @@ struct ModelFacts {
   std::vector<int32_t> stop_ids;
   int32_t pages = 0;  // of a rank's cache
   MemoryFacts memory;
+  std::vector<StoredPart> stored;  // of the checkpoint; none for dummies
   std::vector<LayerFacts> layers;
   std::vector<Choice> choices;
 };

@@ -28,6 +28,10 @@ struct Request {
   int32_t logprobs = -1;          // -1: none; 0: of each token; n: of the n best too, at most 20
   std::vector<std::string> stop;  // generation ends before the first of these
   bool ignore_eos = false;
+  // What follows, whatever the model would draw: its tokens are taken instead of drawn ones, and their log
+  // probabilities are the answer, over the whole vocabulary and without text. max_tokens, stop and ignore_eos
+  // say nothing then.
+  std::vector<int32_t> forced;
 };
 
 enum class FinishReason : uint8_t { kNone, kStop, kLength, kCancelled, kError };

@@ -196,9 +196,13 @@ void Scheduler::commit(const Batch& batch, const StepResult& result) {
     Sequence& sequence = *batch.sequences[i];
     sequence.computed += static_cast<int32_t>(batch.steps[i].tokens.size());
     if (!batch.steps[i].wants_logits) continue;
-    sequence.tokens.push_back(result.tokens[static_cast<size_t>(logits_row)]);
+    const auto answered = static_cast<size_t>(sequence.length() - sequence.prompt_len);
+    const bool forced = answered < sequence.forced.size();  // the device holds another token than the next
+    sequence.tokens.push_back(forced ? sequence.forced[answered]
+                                     : result.tokens[static_cast<size_t>(logits_row)]);
     sequence.sampled_epoch = result.epoch;
-    sequence.sampled_row = logits_row++;
+    sequence.sampled_row = forced ? -1 : logits_row;
+    ++logits_row;
   }
 }
 

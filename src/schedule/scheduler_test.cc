@@ -55,6 +55,24 @@ TEST(Scheduler, TakesATokenFromTheDeviceOnlyRightAfterItWasDrawn) {
   EXPECT_TRUE(later.steps[0].last_token_source.is_literal());
 }
 
+// What is forced is not what the device holds, so it is passed as a number.
+TEST(Scheduler, TakesForcedTokensInsteadOfDrawnOnes) {
+  Scheduler scheduler(options_with(false));
+  Sequence sequence = sequence_of(2, 1);
+  sequence.forced = {TokenId(41), TokenId(42)};
+  ASSERT_TRUE(scheduler.add(sequence, 10).ok());
+  std::vector<bool> literal;
+  for (uint64_t epoch = 1; epoch <= 4; ++epoch) {
+    const Batch& batch = scheduler.next(Epoch(epoch));
+    literal.push_back(batch.steps[0].last_token_source.is_literal());
+    scheduler.commit(batch, answer(batch, Epoch(epoch), 7));
+  }
+
+  EXPECT_EQ(std::vector<TokenId>(sequence.tokens.end() - 4, sequence.tokens.end()),
+            (std::vector<TokenId>{TokenId(41), TokenId(42), TokenId(7), TokenId(7)}));
+  EXPECT_EQ(literal, (std::vector<bool>{true, true, true, false}));
+}
+
 TEST(Scheduler, PadsADecodeStepToTheNextBucketAndNothingElse) {
   SchedulerOptions options = options_with(false);
   options.decode_buckets = {2, 4};

@@ -15,6 +15,7 @@ struct Sequence {
   uint64_t id = 0;              // counts arrivals: the smaller came first
   std::vector<TokenId> tokens;  // prompt, then what was generated
   int32_t prompt_len = 0;
+  std::vector<TokenId> forced;  // what follows the prompt, instead of what is drawn
   SamplingFacts sampling;
   bool has_penalties = false;
 

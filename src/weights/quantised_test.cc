@@ -153,6 +153,7 @@ TEST(Quantised, PlainAndQuantisedPartsStandInOneMatrix) {
   EXPECT_EQ(parts[0].form, "awq int4 in groups of 128");
   EXPECT_EQ(parts[0].tensors, 6);
   EXPECT_EQ(parts[0].bytes, 24 * 128 / 2 + 24 * 2 + 24 / 2);
+  EXPECT_EQ(parts[0].memory, 24 * 128 * 4);
   EXPECT_EQ(parts[1].form, "bf16");
   EXPECT_EQ(parts[1].bytes, 8 * 128 * 2);
 }

@@ -186,6 +186,12 @@ class CheckpointRows : public RowSource {
   mutable std::atomic<int64_t> bytes_read_{0};
 };
 
+// What a rank's share of one tensor takes in memory.
+int64_t share_bytes(const MatrixTarget& target, const WeightPart& part) {
+  const int64_t experts = is_packed(part, target.stored_experts()) ? target.experts : 1;
+  return experts * rows_of({part}) * target.k * size_of(target.dtype);
+}
+
 std::string form_text(const StoredMatrix& matrix) {
   if (matrix.as == StoredAs::kPlain) return std::string(name_of(matrix.values->dtype));
   return matrix.by.text();
@@ -211,6 +217,8 @@ std::vector<StoredPart> stored_by_part(const WeightPlan& plan, const Checkpoint&
           return each.part == target.part && each.form == form;
         });
         if (sum == sums.end()) sum = sums.insert(sums.end(), {.part = target.part, .form = form});
+        if (expert < target.experts || is_packed(part, target.stored_experts()))
+          sum->memory += share_bytes(target, part);
         for (const StoredTensor* tensor : matrix->tensors()) {
           if (tensor == nullptr || !counted.insert(tensor).second) continue;
           ++sum->tensors;

@@ -147,6 +147,7 @@ struct StoredPart {
   std::string form;     // "bf16", "fp8 in blocks of 128 x 128"
   int64_t tensors = 0;  // those of scales and zero points included
   int64_t bytes = 0;    // of them, whatever this rank takes of them
+  int64_t memory = 0;   // that this rank's share takes, without padding
 };
 
 // One line per part and form, in the order in which they first occur. Precondition: check_weights is ok.
