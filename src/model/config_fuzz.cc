@@ -1,5 +1,5 @@
 // Any bytes as a config.json: refused with a sentence, or read into a spec whose numbers can be computed
-// with.
+// with, and into what it says about quantised matrices.
 #include <cstddef>
 #include <cstdint>
 
@@ -35,6 +35,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     LS_CHECK(!json.status().message().empty());
     return 0;
   }
+  const Result<Quantisation> quantisation = read_quantisation(*json);
+  LS_CHECK(quantisation.ok() || quantisation.status().message().starts_with("config.json"),
+           quantisation.status().message());
   const Result<DecoderSpec> spec = read_decoder_spec(*json);
   if (spec.ok()) {
     check_spec(*spec);
