@@ -118,7 +118,7 @@ constexpr const char* kFooter =
     "once,\n"
     "from what stands before it in the first window that has it. Natural logarithms over the whole "
     "vocabulary.\n"
-    "The numbers do not depend on --max-num-seqs, --threads, --chunk-size or --page-size.\n"
+    "The numbers do not depend on --max-num-seqs, --threads, --page-size or --graph-sizes.\n"
     "\n"
     "Examples:\n"
     "  lockstep perplexity --file tales.txt\n"
