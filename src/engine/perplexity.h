@@ -44,13 +44,12 @@ struct Perplexity {
 };
 
 // Runs the windows through the engine, several at a time: the context as a prompt, the rest one token per
-// step, as in generation, each given as the text has it. By the identity rule the numbers are those of one
-// prefill. Where `replicas` has several ranks, their leaders call it together and each runs its share of the
-// windows. Errors: kInvalidArgument for fewer than two tokens, or a window or stride that does not fit; of
-// the first
+// step, as in generation, each given as the text has it. What is found does not depend on what else runs in a
+// step. Where `replicas` has several ranks, their leaders call it together and each runs its share.
+// Errors: kInvalidArgument for fewer than two tokens, or a window or stride that does not fit; of the first
 //         window that failed.
-// Cost:   about the tokens of the text as decode steps, and as many rows of prefill at a stride of half a
-//         window.
+// Cost:   about the tokens of the text as decode steps of several rows, and at a stride of half a window as
+//         many rows of prefill.
 Result<Perplexity> perplexity(Engine& engine, Communicator& replicas, std::span<const int32_t> text,
                               const PerplexityOptions& options);
 
