@@ -114,8 +114,10 @@ class BlockReader {
       words.column = at_.row;
       words.columns = at_.rows;
     }
-    block_.words.resize(static_cast<size_t>(words.rows * words.columns));
-    LS_TRY(read_rectangle(*matrix_.values, words, block_.words.data()));
+    block_.raw_words.resize(static_cast<size_t>(words.rows * words.columns));
+    block_.words.resize(block_.raw_words.size());
+    LS_TRY(read_rectangle(*matrix_.values, words, block_.raw_words.data()));
+    turn_words(words.rows, words.columns);
     LS_TRY(read_groups());
     LS_TRY(read_scales({.base = at_.expert * matrix_.groups * matrix_.rows,
                         .stride = matrix_.rows,
@@ -124,6 +126,21 @@ class BlockReader {
                         .column = at_.row,
                         .columns = at_.rows}));
     return read_zeros();
+  }
+
+  // Words of one output, or of eight, come to lie side by side: read down a column of the tensor, whose rows
+  // are a power of two apart, they would be in the cache's way. Squares of a line each way.
+  void turn_words(int64_t rows, int64_t columns) {
+    constexpr int64_t kLine = 16;
+    for (int64_t top = 0; top < rows; top += kLine) {
+      for (int64_t left = 0; left < columns; left += kLine) {
+        for (int64_t c = left; c < std::min(left + kLine, columns); ++c) {
+          for (int64_t r = top; r < std::min(top + kLine, rows); ++r)
+            block_.words[static_cast<size_t>(c * rows + r)] =
+                block_.raw_words[static_cast<size_t>(r * columns + c)];
+        }
+      }
+    }
   }
 
   // Which of the groups the columns are of, and the columns as runs of one group each.
@@ -231,12 +248,11 @@ struct Tile {
 // Rows 8w..8w+7 of the matrix, w counted from the block's first word.
 void unpack_awq(const QuantisedBlock& block, int64_t word, Tile& tile) {
   const int64_t columns = block.at.columns;
-  const int64_t words = static_cast<int64_t>(block.words.size()) / columns;
+  const uint32_t* words = block.words.data() + word * columns;
   for (int64_t column = 0; column < columns; column += kPerWord) {
     std::array<uint64_t, 8> bytes{};
     const int64_t count = std::min(kPerWord, columns - column);
-    for (int64_t i = 0; i < count; ++i)
-      bytes[static_cast<size_t>(i)] = spread(block.words[static_cast<size_t>((column + i) * words + word)]);
+    for (int64_t i = 0; i < count; ++i) bytes[static_cast<size_t>(i)] = spread(words[column + i]);
     transpose(bytes);
     for (size_t i = 0; i < bytes.size(); ++i)
       std::memcpy(tile.row(kAwqOrder[i]) + column, &bytes[i], sizeof(uint64_t));
@@ -245,11 +261,11 @@ void unpack_awq(const QuantisedBlock& block, int64_t word, Tile& tile) {
 
 // `count` rows from row `first` of the block on.
 void unpack_gptq(const QuantisedBlock& block, int64_t first, int64_t count, Tile& tile) {
-  const int64_t rows = block.at.rows;
-  const int64_t words = static_cast<int64_t>(block.words.size()) / rows;
-  for (int64_t word = 0; word < words; ++word) {
-    for (int64_t i = 0; i < count; ++i) {
-      const uint64_t bytes = spread(block.words[static_cast<size_t>(word * rows + first + i)]);
+  const int64_t words = static_cast<int64_t>(block.words.size()) / block.at.rows;
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t* of_row = block.words.data() + (first + i) * words;
+    for (int64_t word = 0; word < words; ++word) {
+      const uint64_t bytes = spread(of_row[word]);
       std::memcpy(tile.row(i) + word * kPerWord, &bytes, sizeof(uint64_t));
     }
   }

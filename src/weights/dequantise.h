@@ -37,12 +37,13 @@ struct QuantisedBlock {
   };
   StoredMatrix matrix;
   BlockPlace at;
-  std::vector<uint8_t> codes;   // fp8: [rows, columns]
-  std::vector<uint32_t> words;  // awq: [columns, words of rows]; gptq: [words of columns, rows]
-  std::vector<float> scales;    // fp8: [blocks of rows, blocks of columns]; int4: [groups, rows]
-  std::vector<uint8_t> zeros;   // int4: [groups, rows]
-  std::vector<Run> runs;        // of all columns
-  std::vector<char> staging;    // of whatever is read to be converted
+  std::vector<uint8_t> codes;       // fp8: [rows, columns]
+  std::vector<uint32_t> raw_words;  // awq: [columns, words of rows]; gptq: [words of columns, rows]
+  std::vector<uint32_t> words;      // the same, turned
+  std::vector<float> scales;        // fp8: [blocks of rows, blocks of columns]; int4: [groups, rows]
+  std::vector<uint8_t> zeros;       // int4: [groups, rows]
+  std::vector<Run> runs;            // of all columns
+  std::vector<char> staging;        // of whatever is read to be converted
 };
 
 // The value of each of the 256 codes of FP8 E4M3 ("fn": no infinities, 448 the largest, 0x7F and 0xFF NaN).

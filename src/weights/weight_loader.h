@@ -162,7 +162,7 @@ std::optional<DType> exact_dtype_of(const WeightPlan& plan, const Checkpoint& ch
 //         file that shrinks or changes meanwhile, or scales and groups that read_block refuses. On an error
 //         the targets are untouched or dangling: drop them.
 // Cost:   one pass over the bytes that the plan names and no others; `threads` threads with 1 MiB of staging
-//         each, and 12 for the codes of a quantised matrix. What is cut is read run by run.
+//         each, and 16 for the codes of a quantised matrix. What is cut is read run by run.
 Result<LoadedWeights> load_weights(const WeightPlan& plan, const Checkpoint& checkpoint,
                                    const LoadOptions& options);
 

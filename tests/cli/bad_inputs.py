@@ -91,6 +91,8 @@ def model_cases(new):
     yield "heads no multiple of kv heads", new().config(num_key_value_heads=5), ["num_key_value_heads", "5"]
     yield "more choices than experts", new().config(num_experts_per_tok=9), ["num_experts_per_tok", "9"]
     yield "unknown activation", new().config(hidden_act="gelu"), ["hidden_act", "gelu"]
+    yield "unknown quantisation", new().config(quantization_config={"quant_method": "exl2"}), ["exl2", "awq"]
+    yield "codes of 8 bits", new().config(quantization_config={"quant_method": "gptq", "bits": 8}), ["bits", "8"]
     yield "number beyond 64 bits", new().write("config.json", b'{"model_type": 1e999}'), ["config.json"]
     yield "nested too deep", new().write("config.json", b"[" * 100000), ["config.json"]
 
@@ -124,6 +126,10 @@ def weight_cases(new):
     def missing(header):
         header["model.unheard_of.weight"] = header.pop(first_matrix(header))
 
+    def codes(header):
+        name = first_matrix(header)
+        header[name.replace(".weight", ".qweight")] = header.pop(name)
+
     def duplicate(header):
         name = first_matrix(header)
         return "{" + json.dumps(name) + ": " + json.dumps(header[name]) + ", " + json.dumps(header)[1:]
@@ -133,6 +139,7 @@ def weight_cases(new):
     yield "wrong shape", new().header(wrong_shape), ["shape"]
     yield "wrong dtype", new().header(wrong_dtype), ["i16"]
     yield "missing tensor", new().header(missing), ["proj.weight"]
+    yield "codes that the config does not explain", new().header(codes), ["qweight", "quantization_config"]
     yield "duplicate tensor", new().header(duplicate), ["proj.weight"]
     index = {"metadata": {"total_size": 1}, "weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}
     yield "missing shard", new().remove("model.safetensors").write(
