@@ -16,7 +16,7 @@ import tempfile
 
 TABLE_WINDOWS = ['--window', '1024', '--stride', '512']
 SHORT_WINDOWS = ['--window', '128', '--stride', '64', '--tokens', '2000']
-KNOWN_TABLE_TOKENS = 50000
+KNOWN_TABLE_TOKENS = 20000
 BF16, ROUNDED = ['--dtype', 'bfloat16'], ['fp8', 'awq', 'gptq']
 FORMS = {'fp32': ['--dtype', 'float32'], 'bf16': BF16, 'fp8': BF16, 'awq': BF16, 'gptq': BF16}
 STORED = {'fp32': 'bf16', 'bf16': 'bf16', 'fp8': 'fp8 in blocks of 128 x 128', 'awq': 'awq int4 in groups of 128',
