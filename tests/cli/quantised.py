@@ -15,12 +15,13 @@ import sys
 import tempfile
 
 TABLE_WINDOWS = ['--window', '1024', '--stride', '512']
-SHORT_WINDOWS = ['--window', '128', '--stride', '64', '--tokens', '2000']
+SHORT_WINDOWS = ['--window', '128', '--stride', '64', '--tokens', '1500', '--max-num-seqs', '16', '--graph-sizes', '16',
+                 '--threads', '1']
 KNOWN_TABLE_TOKENS = 20000
 BF16, ROUNDED = ['--dtype', 'bfloat16'], ['fp8', 'awq', 'gptq']
 FORMS = {'fp32': ['--dtype', 'float32'], 'bf16': BF16, 'fp8': BF16, 'awq': BF16, 'gptq': BF16}
-STORED = {'fp32': 'bf16', 'bf16': 'bf16', 'fp8': 'fp8 in blocks of 128 x 128', 'awq': 'awq int4 in groups of 128',
-          'gptq': 'gptq int4 in groups of 128'}
+STORED = {'bf16': ('bf16', 16), 'fp8': ('fp8 in blocks of 128 x 128', 8), 'awq': ('awq int4 in groups of 128', 4),
+          'gptq': ('gptq int4 in groups of 128', 4)}  # and bits of a weight
 NAMES = {'fp32': 'as it is, products in fp32', 'bf16': 'as it is, products in bf16', 'fp8': 'FP8, blocks of 128 x 128',
          'awq': 'AWQ int4, groups of 128', 'gptq': 'GPTQ int4, groups of 128'}
 
@@ -68,20 +69,19 @@ def table(run):
 def check(run):
     known = {form: run.nats(form, 'known', SHORT_WINDOWS) for form in FORMS}
     print({form: round(value, 5) for form, value in known.items()})
-    for worse, better, least, most in (('bf16', 'fp32', -0.002, 0.002), ('fp8', 'fp32', 0, 0.02),
+    for worse, better, least, most in (('bf16', 'fp32', -0.002, 0.002), ('fp8', 'bf16', 0, 0.02),
                                        ('awq', 'fp8', 0, 0.1), ('gptq', 'fp8', 0, 0.1)):
         lost = known[worse] - known[better]
         assert least <= lost <= most, f'{worse} loses {lost} nats to {better}; expected {least} to {most}'
     new = {form: run.nats(form, 'new', SHORT_WINDOWS) for form in ('fp32', 'gptq')}
     print({form: round(value, 5) for form, value in new.items()})
     assert abs(new['gptq'] - new['fp32']) < 0.1, new
-    for form, expected in STORED.items():
+    for form, (expected, width) in STORED.items():
         parts = {part['part']: part for part in run.stored(form)}
         assert parts['experts']['form'] == expected, parts
         assert parts['router']['form'] == 'bf16', parts
-        width = {'fp32': 16, 'bf16': 16, 'fp8': 8}.get(form, 4)
         bits = 8 * parts['experts']['bytes'] / (8 * 3 * 8 * 64 * 256)
-        assert width <= bits < width * 1.1, (form, bits)
+        assert width <= bits < width * 1.2, (form, bits)  # scales and groups beside the codes
 
 
 def main(arguments):
