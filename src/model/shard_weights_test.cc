@@ -313,6 +313,13 @@ constexpr GoldenCase kGoldenCases[] = {
     {"qwen3_moe", {.dp = 12, .expert_parallel = true}},  // one expert each
     {"qwen3_next", {.tp = 2}},
     {"qwen3_next", {.dp = 3, .expert_parallel = true}},
+    {"llama", {.tp = 2}},
+    {"qwen3_5", {.tp = 2}},
+    {"qwen3_5_moe", {.tp = 2}},  // packed experts
+    {"qwen3_5_moe", {.tp = 2, .dp = 5, .expert_parallel = true}},
+    {"minimax_m2", {.tp = 2}},
+    {"minimax_m2", {.tp = 6}},  // two key heads: each on three ranks
+    {"minimax_m2", {.tp = 2, .expert_parallel = true}},
 };
 
 TEST(ShardWeights, AreTogetherTheWholeModel) {

@@ -48,6 +48,25 @@ TEST(Tokenizer, NormalizesTextButNotRawTokens) {
   EXPECT_EQ(tokenizer.encode("e\u0301!", {}).value(), (Ids{302}));
 }
 
+// Merges stay within pieces, and each family cuts otherwise: at every digit or after three, between a letter
+// and a mark that no NFC joins to it, between a small letter and a capital.
+TEST(Tokenizer, CutsAsTheFamilyOfItsPatternDoes) {
+  struct Case {
+    KnownPattern pattern;
+    Ids ids;
+  };
+  for (const Case& c : {Case{KnownPattern::kQwen, {'1', '2', '3', 'x', 0xCC, 0x81, 260}},
+                        Case{KnownPattern::kQwen35, {'1', '2', '3', 259, 260}},
+                        Case{KnownPattern::kLlama3, {257, 'x', 0xCC, 0x81, 260}},
+                        Case{KnownPattern::kMiniMax, {257, 259, 'b', 'C'}}}) {
+    const Tokenizer tokenizer =
+        made({.pattern = std::string(text_of(c.pattern)),
+              .merges = {{"1", "2"}, {"12", "3"}, {"x", "\xCC"}, {"x\xCC", "\x81"}, {"b", "C"}},
+              .nfc = true});
+    EXPECT_EQ(tokenizer.encode("123x\u0301bC", {}).value(), c.ids) << text_of(c.pattern);
+  }
+}
+
 TEST(Tokenizer, FindsAddedTokensBeforeSplitting) {
   const Tokenizer tokenizer = made(kSample);
 

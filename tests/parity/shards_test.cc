@@ -128,7 +128,9 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"qwen3_next", {.tp = 1, .dp = 3, .expert_parallel = true}},
                       Case{"qwen3_next", {.tp = 1, .dp = 3, .expert_parallel = true}, true},
                       Case{"storyteller", {.tp = 2, .dp = 2, .expert_parallel = true}},
-                      Case{"qwen3_next", {.tp = 2}, false, true},
+                      Case{"minimax_m2", {.tp = 2}}, Case{"minimax_m2", {.tp = 6}, true},
+                      Case{"minimax_m2", {.tp = 2, .expert_parallel = true}, false, true},
+                      Case{"qwen3_5_moe", {.tp = 2}}, Case{"qwen3_next", {.tp = 2}, false, true},
                       Case{"qwen3_moe", {.tp = 4, .expert_parallel = true}, true, true},
                       Case{"qwen3_moe", {.tp = 2, .dp = 2, .expert_parallel = true}, false, true}),
     [](const auto& instance) { return name_of(instance.param); });

@@ -80,6 +80,11 @@ Result<RopeSpec> read_rope(const Json& config, int32_t head_dim) {
   if (!scaling) return rope;
   rope.scaling = LS_TRY(read_scaling(*scaling, rope));
   if (rope.scaling == RopeSpec::Scaling::kNone) return rope;
+  // Of YaRN as other models have it: left unread, they would turn heads by other angles without a word.
+  for (const char* key : {"mscale", "mscale_all_dim", "truncate"}) {
+    if (const std::optional<Json> unread = scaling->find(key))
+      return error(Code::kUnimplemented, unread->where(), " is given; expected none, as in Llama and Qwen");
+  }
   rope.factor = LS_TRY(scaling->number("factor", 1.0, 1e6));
   rope.low_freq_factor = LS_TRY(scaling->number_or("low_freq_factor", 1.0, 1e-3, 1e6));
   rope.high_freq_factor = LS_TRY(scaling->number_or("high_freq_factor", 4.0, 1e-3, 1e6));
