@@ -1,4 +1,4 @@
-// Decoding one token of block-sparse attention, as the context grows, beside dense attention.
+// Decoding one token of block-sparse attention on one thread, as the context grows, beside dense attention.
 //   kernels_bench --benchmark_filter=sparse
 #include <benchmark/benchmark.h>
 
@@ -14,7 +14,7 @@ const Roofs& roofs(Stream& stream) {
   return measured;
 }
 
-// The heads of MiniCPM-SALA, 96 blocks of 64 keys; bf16.
+// The heads of MiniCPM-SALA, 96 blocks of 64 keys; bf16. One layer.
 constexpr HeadShape kShape{.heads = 32, .kv_heads = 2, .head_dim = 128};
 constexpr SelectionRule kRule{.init_blocks = 1, .window_blocks = 32, .most_blocks = 96, .dense_len = 0};
 
@@ -30,7 +30,7 @@ void decode(benchmark::State& state) {
   const int64_t tokens = state.range(0);
   const AttentionBatch batch = AttentionBatch::make(kShape, {{.rows = 1, .cached = tokens - 1}});
   SparseCase placed(batch, {.dtype = DType::kBF16, .page_tokens = 64}, kRule);
-  Stream stream(detect_cpu().cpus);
+  Stream stream(1);
   const Launcher on{kernel_table(detect_cpu().best), stream};
   LS_CHECK(placed.dense().store(on).ok() && placed.compress(on).ok() && placed.select(on).ok());
   std::vector<float> out, dense_out(static_cast<size_t>(kShape.heads * kShape.head_dim));
