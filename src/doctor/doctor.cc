@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "conformance/conformance.h"
 #include "faults/entry.h"
+#include "faults/twins.h"
 
 namespace lockstep {
 namespace {
@@ -36,7 +37,8 @@ Examination examine(const faults::Entry& entry) {
       .got = entry.wrong()};
   result.why = faults::unmet(expect, result.got);
   result.named = result.why.empty();
-  const Status twin = entry.twin();
+  const faults::Twin in_full = faults::twin_in_full(entry);
+  const Status twin = in_full != nullptr ? in_full() : entry.twin();
   result.twin_ok = twin.ok();
   if (!twin.ok()) result.why = concat("the right twin was accused: ", twin.message());
   result.seconds = static_cast<double>(now_ns() - start) * 1e-9;

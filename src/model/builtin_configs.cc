@@ -79,6 +79,18 @@ constexpr BuiltinConfig kConfigs[] = {
       "linear_conv_kernel_dim": 4, "full_attention_interval": 4, "rope_parameters": {"rope_type": "default",
       "rope_theta": 10000000, "partial_rotary_factor": 0.25}, "tie_word_embeddings": true,
       "dtype": "bfloat16"})"},
+    {"tiny-qwen3-moe", R"({"model_type": "qwen3_moe", "hidden_size": 256, "intermediate_size": 256,
+      "moe_intermediate_size": 64, "num_experts": 8, "num_experts_per_tok": 2, "norm_topk_prob": true,
+      "decoder_sparse_step": 1, "mlp_only_layers": [], "num_hidden_layers": 2, "num_attention_heads": 32,
+      "num_key_value_heads": 4, "head_dim": 128, "vocab_size": 512, "max_position_embeddings": 4096,
+      "rms_norm_eps": 1e-6, "rope_theta": 1000000, "tie_word_embeddings": false, "torch_dtype": "bfloat16"})"},
+    {"tiny-qwen3.5-moe", R"({"model_type": "qwen3_5_moe_text", "hidden_size": 256, "num_hidden_layers": 4,
+      "num_attention_heads": 16, "num_key_value_heads": 2, "head_dim": 256, "vocab_size": 512,
+      "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "linear_num_key_heads": 4, "linear_num_value_heads": 8,
+      "linear_key_head_dim": 128, "linear_value_head_dim": 128, "linear_conv_kernel_dim": 4, "num_experts": 8,
+      "num_experts_per_tok": 2, "moe_intermediate_size": 64, "shared_expert_intermediate_size": 64,
+      "full_attention_interval": 4, "rope_parameters": {"rope_type": "default", "rope_theta": 10000000,
+      "partial_rotary_factor": 0.25}, "tie_word_embeddings": false, "dtype": "bfloat16"})"},
 };
 
 }  // namespace

@@ -26,7 +26,9 @@ TEST(DecoderSpec, CountsTheParametersOfTheBuiltInConfigs) {
                            {"qwen3.5-35b-a3b", 34'660'610'688, 2'946'429'568},
                            {"minimax-m2", 228'689'764'864, 10'415'956'480},
                            {"tiny-minimax-m2", 28'361'280, 18'399'808},
-                           {"tiny-qwen3.5", 52'611'040, 52'611'040}}) {
+                           {"tiny-qwen3.5", 52'611'040, 52'611'040},
+                           {"tiny-qwen3-moe", 5'773'056, 5'052'160},
+                           {"tiny-qwen3.5-moe", 8'634'544, 7'323'824}}) {
     const BuiltinConfig* config = find_builtin_config(size.name);
     ASSERT_NE(config, nullptr) << size.name;
     const Result<DecoderSpec> spec = read_decoder_spec(parse_json(config->json, {}, size.name).value());
@@ -34,7 +36,7 @@ TEST(DecoderSpec, CountsTheParametersOfTheBuiltInConfigs) {
     EXPECT_EQ(spec->parameters(), size.parameters) << size.name;
     EXPECT_EQ(spec->active_parameters(), size.active) << size.name;
   }
-  EXPECT_EQ(builtin_configs().size(), 12u);
+  EXPECT_EQ(builtin_configs().size(), 14u);
   EXPECT_EQ(find_builtin_config("qwen3"), nullptr);
 }
 

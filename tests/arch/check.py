@@ -12,7 +12,7 @@ from cpp_scan import Scan, without_comments
 FOLDERS = ('src', 'tests', 'include', 'bench', 'examples', 'tools', 'docs', 'cmake', 'web')
 SEES_STEP_PLAN = {'plan', 'contract', 'schedule', 'runtime', 'guard', 'engine', 'explain', 'doctor'}
 DOORS = {'cli', 'serve', 'python'}  # they hold an engine, whose headers know the plan
-GALLERIES = ('faults/entry.h', 'conformance/conformance.h')  # of tests/: what the doctor runs
+GALLERIES = ('faults/entry.h', 'faults/twins.h', 'conformance/conformance.h')  # of tests/: what the doctor runs
 REGISTRIES = ('src/device/registry.cc', 'src/kernels/table.cc', 'src/comm/registry.cc')
 DEVICE = re.compile(r'CUDA|HIP|ROCM|SYCL|METAL|ASCEND|__AVX|__SSE|__FMA__|__F16C__|__ARM_|__aarch64__')
 FILE_LINES, FUNCTION_LINES, KERNEL_LINES, BUDGETS = 400, 60, 120, 10

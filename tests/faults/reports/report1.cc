@@ -8,12 +8,14 @@
 #include "attention/paged/paged_backend.h"
 #include "conformance/attention_cases.h"
 #include "faults/entries.h"
+#include "faults/reports/vendor.h"
 #include "plan/step_plan.h"
 
 namespace lockstep::faults {
 namespace {
 
 using conformance::AttentionCandidate;
+using conformance::AttentionOptions;
 using conformance::AttentionRig;
 using conformance::Mode;
 
@@ -86,32 +88,24 @@ AttentionCandidate vendor(const ConsumerSpec& spec) {
           }};
 }
 
-// Prompt, then decode from 95 tokens to `length`.
-Status decode(const ConsumerSpec& spec, Mode mode, int32_t length) {
-  const auto rig = LS_TRY(AttentionRig::create(vendor(spec), {.page_tokens = kPageTokens,
-                                                              .heads = 2,
-                                                              .kv_heads = 1,
-                                                              .head_dim = 16,
-                                                              .layers = 2,
-                                                              .num_pages = 24,
-                                                              .max_rows = 96,
-                                                              .max_seq_len = 1536,
-                                                              .threads = 1}));
-  const int32_t one[] = {rig->begin()};
-  LS_TRY(rig->step(conformance::prefill_step(one[0], 94)));
-  for (int32_t tokens = 95; tokens <= length; ++tokens)
-    LS_TRY(rig->decode(one, 1, mode, tokens % 100 == 0 || tokens > 890));
-  return {};
-}
+constexpr AttentionOptions kShape{.page_tokens = kPageTokens,
+                                  .heads = 2,
+                                  .kv_heads = 1,
+                                  .head_dim = 16,
+                                  .layers = 2,
+                                  .num_pages = 24,
+                                  .max_rows = 96,
+                                  .max_seq_len = 1536,
+                                  .threads = 1};
 
-Status wrong() { return decode(kQuiet, Mode::kGraph, 900); }
+Status wrong() { return decode_by_vendor({.honest = false, .mode = Mode::kGraph, .length = 900}, kShape); }
 
 Status twin() {
-  const Status refused = decode(kHonest, Mode::kGraph, 96);
+  const Status refused = decode_by_vendor({.honest = true, .mode = Mode::kGraph, .length = 96}, kShape);
   if (refused.code() != Code::kUnimplemented ||
       refused.message().find("vendor_attention reads seq_lens on the host") == std::string::npos)
     return error(Code::kInternal, "the capture said \"", refused.message(), "\"; expected a refusal");
-  LS_TRY(decode(kHonest, Mode::kEager, 900));
+  LS_TRY(decode_by_vendor({.honest = true, .mode = Mode::kEager, .length = 900}, kShape));
   for (const conformance::Case& each : attention_graph_cases(conformance::paged_candidate())) {
     if (each.id.ends_with("length_frozen_by_capture")) return each.run();
   }
@@ -119,6 +113,15 @@ Status twin() {
 }
 
 }  // namespace
+
+Status decode_by_vendor(const VendorRun& run, const AttentionOptions& shape) {
+  const auto rig = LS_TRY(AttentionRig::create(vendor(run.honest ? kHonest : kQuiet), shape));
+  const int32_t one[] = {rig->begin()};
+  LS_TRY(rig->step(conformance::prefill_step(one[0], 94)));
+  for (int32_t tokens = 95; tokens <= run.length; ++tokens)
+    LS_TRY(rig->decode(one, 1, run.mode, tokens % 100 == 0 || tokens > 890));
+  return {};
+}
 
 const Entry kReport1 = {
     .id = "report/1",
