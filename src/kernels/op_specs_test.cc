@@ -43,6 +43,7 @@ void for_each_spec(Check&& check) {
   check(kStoreGatheredKvSpec, members_of<StoreKvArgs>(), sizeof(StoreKvArgs));
   check(kCausalConvPartSpec, members_of<CausalConvArgs>(), sizeof(CausalConvArgs));
   check(kGatedDeltaPartSpec, members_of<GatedDeltaArgs>(), sizeof(GatedDeltaArgs));
+  check(kLightningPartSpec, members_of<LightningArgs>(), sizeof(LightningArgs));
 }
 
 int64_t alignment_of(const OpArg& arg) { return arg.kind == ArgKind::kValue ? std::min(arg.bytes, 8) : 8; }

@@ -9,6 +9,7 @@
 #include "kernels/gated_delta/gated_delta_kernels.h"
 #include "kernels/gated_norm/gated_norm_kernels.h"
 #include "kernels/kv_cache/kv_cache_kernels.h"
+#include "kernels/lightning/lightning_kernels.h"
 #include "kernels/linear/linear_kernels.h"
 #include "kernels/moe/moe_kernels.h"
 #include "kernels/paged_attention/paged_attention_kernels.h"
@@ -50,6 +51,7 @@ constexpr KernelTable reference_table() {
   table.causal_conv = reference::causal_conv;
   table.causal_conv_state = reference::causal_conv_state;
   table.gated_delta = reference::gated_delta;
+  table.lightning = reference::lightning;
   table.gated_norm = reference::gated_norm;
   table.gather_rows = reference::gather_rows;
   table.resolve_tokens = reference::resolve_tokens;
@@ -86,6 +88,7 @@ constexpr KernelTable avx2_table() {
   table.gated_delta = avx2::gated_delta;
   table.causal_conv = avx2::causal_conv;
   table.causal_conv_state = avx2::causal_conv_state;
+  table.lightning = avx2::lightning;
   table.gated_norm = avx2::gated_norm;
   table.sample = avx2::sample;
   return table;
@@ -116,6 +119,7 @@ constexpr KernelTable avx512_table() {
   table.gated_delta = avx512::gated_delta;
   table.causal_conv = avx512::causal_conv;
   table.causal_conv_state = avx512::causal_conv_state;
+  table.lightning = avx512::lightning;
   table.gated_norm = avx512::gated_norm;
   table.sample = avx512::sample;
   return table;

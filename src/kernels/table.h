@@ -18,6 +18,7 @@
 #include "kernels/gated_delta/gated_delta.h"
 #include "kernels/gated_norm/gated_norm.h"
 #include "kernels/kv_cache/kv_cache.h"
+#include "kernels/lightning/lightning.h"
 #include "kernels/linear/linear.h"
 #include "kernels/moe/moe.h"
 #include "kernels/paged_attention/paged_attention.h"
@@ -60,6 +61,7 @@ struct KernelTable {
   Kernel<CausalConvArgs> causal_conv = nullptr;
   Kernel<CausalConvArgs> causal_conv_state = nullptr;  // writes the new states after every row was read
   Kernel<GatedDeltaArgs> gated_delta = nullptr;
+  Kernel<LightningArgs> lightning = nullptr;
   Kernel<GatedNormArgs> gated_norm = nullptr;
   Kernel<GatherRowsArgs> gather_rows = nullptr;
   Kernel<ResolveTokensArgs> resolve_tokens = nullptr;

@@ -38,6 +38,7 @@ constexpr void for_each_kernel(Visit&& visit) {
   visit(kCausalConvSpec, &KernelTable::causal_conv);
   visit(kCausalConvStateSpec, &KernelTable::causal_conv_state);
   visit(kGatedDeltaSpec, &KernelTable::gated_delta);
+  visit(kLightningSpec, &KernelTable::lightning);
   visit(kGatedNormSpec, &KernelTable::gated_norm);
   visit(kGatherRowsSpec, &KernelTable::gather_rows);
   visit(kResolveTokensSpec, &KernelTable::resolve_tokens);
@@ -47,7 +48,7 @@ constexpr void for_each_kernel(Visit&& visit) {
   visit(kPlanStructureSpec, &KernelTable::plan_structure);
 }
 
-inline constexpr size_t kKernels = 34;
+inline constexpr size_t kKernels = 35;
 static_assert(sizeof(KernelTable) == sizeof(std::string_view) + kKernels * sizeof(void (*)()),
               "for_each_kernel names every member of KernelTable");
 

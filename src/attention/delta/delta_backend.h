@@ -4,7 +4,7 @@
 #pragma once
 
 #include "attention/attention_backend.h"
-#include "attention/context/context_group.h"
+#include "attention/recurrent/recurrent_launch.h"
 
 namespace lockstep {
 
@@ -21,11 +21,8 @@ class DeltaBackend final : public RecurrentBackend {
              const Launcher& on) const override;
 
  private:
-  struct Launch;
   struct Args;
-  Args args(const Launch& launch, const DeltaTensors& tensors, const StateView& state) const;
-  Status run_half(const Launch& launch, const Args& args, bool late, const Launcher& on) const;
-  Status run_in_turn(const Launch& launch, const Args& args, const Launcher& on) const;
+  Args args(const RecurrentLaunch& launch, const DeltaTensors& tensors, const StateView& state) const;
 
   const CacheStorage& storage_;
   ContextGroup context_;

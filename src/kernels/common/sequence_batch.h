@@ -47,4 +47,20 @@ struct SequenceBatch {
   }
 };
 
+// Ragged lengths around the chunk, an empty sequence, one without a state to begin with, one that writes
+// nowhere, and one that reads and writes different slots.
+inline SequenceBatch awkward_batch() {
+  return SequenceBatch({{.rows = 1, .read_slot = 1, .write_slots = {1}},
+                        {.rows = 3, .read_slot = 2, .write_slots = {2}},
+                        {.rows = 0, .read_slot = 3},
+                        {.rows = 64, .read_slot = 4, .has_state = false, .write_slots = {4}},
+                        {.rows = 65, .read_slot = 5, .write_slots = {6}},
+                        {.rows = 150, .read_slot = 7, .write_slots = {7}},
+                        {.rows = 4, .read_slot = 8},
+                        {.rows = 1, .read_slot = 9, .has_state = false, .write_slots = {9}},
+                        {.rows = 63, .read_slot = 10, .write_slots = {10}},
+                        {.rows = 1, .read_slot = 11}},
+                       7);
+}
+
 }  // namespace lockstep::testing

@@ -4,6 +4,7 @@
 
 #include "base/status.h"
 #include "base/units.h"
+#include "device/thread_pool.h"
 #include "tensor/tensor.h"
 
 namespace lockstep {
@@ -42,6 +43,21 @@ struct SequenceRows {
 [[gnu::always_inline]] inline SequenceRows rows_of(const TensorView& query_start_loc, int64_t sequence) {
   const auto* starts = static_cast<const int32_t*>(query_start_loc.data);
   return {starts[sequence], starts[sequence + 1]};
+}
+
+// Calls run(sequence, head) for every head whose first row falls into `share` of all rows of all heads, so
+// that long and short sequences balance over the workers.
+template <typename Run>
+[[gnu::always_inline]] inline void for_own_heads(const TensorView& query_start_loc, int64_t sequences,
+                                                 int64_t heads, Worker::Range share, Run&& run) {
+  for (int64_t s = 0; s < sequences; ++s) {
+    const SequenceRows own = rows_of(query_start_loc, s);
+    const int64_t count = own.end - own.begin;
+    for (int64_t h = 0; count > 0 && h < heads; ++h) {
+      const int64_t first = own.begin * heads + h * count;
+      if (first >= share.begin && first < share.end) run(s, h);
+    }
+  }
 }
 
 }  // namespace lockstep

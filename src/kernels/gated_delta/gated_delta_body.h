@@ -72,8 +72,6 @@ void delta_head(const GatedDeltaArgs& args, int64_t sequence, int64_t value_head
   chunks.run(own.begin, own.end, from, delta_slot(args, write_slot, value_head));
 }
 
-// A worker takes the heads whose first row falls into its share of all rows of all heads, so that long and
-// short sequences balance.
 template <typename V>
 void gated_delta_body(const GatedDeltaArgs& args, Worker worker) {
   const int64_t heads = args.v.dim(1);
@@ -81,16 +79,9 @@ void gated_delta_body(const GatedDeltaArgs& args, Worker worker) {
   const int64_t live = live_rows(args.num_rows, rows);
   char* scratch = static_cast<char*>(args.workspace.data) +
                   worker.index * gated_delta_scratch(args.q.dim(2), args.v.dim(2)).bytes;
-  const Worker::Range share = worker.share(live * heads);
   const int64_t sequences = live_seqs(args.num_seqs, args.state_read_slot.dim(0));
-  for (int64_t s = 0; s < sequences; ++s) {
-    const SequenceRows own = rows_of(args.query_start_loc, s);
-    const int64_t count = own.end - own.begin;
-    for (int64_t h = 0; count > 0 && h < heads; ++h) {
-      const int64_t first = own.begin * heads + h * count;
-      if (first >= share.begin && first < share.end) delta_head<V>(args, s, h, scratch);
-    }
-  }
+  for_own_heads(args.query_start_loc, sequences, heads, worker.share(live * heads),
+                [&](int64_t sequence, int64_t head) { delta_head<V>(args, sequence, head, scratch); });
   const Worker::Range pads = worker.share((rows - live) * heads);
   for (int64_t pad = pads.begin; pad < pads.end; ++pad) {
     zero_row<V>(static_cast<float*>(args.out.data) + (live + pad / heads) * args.out.stride(0) +

@@ -43,22 +43,6 @@ bool same_bytes(const float* a, const float* b, int64_t count) {
   return std::memcmp(a, b, static_cast<size_t>(count) * sizeof(float)) == 0;
 }
 
-// Ragged lengths around the chunk, an empty sequence, one without a state to begin with, one that writes
-// nowhere, and one that reads and writes different slots.
-SequenceBatch awkward_batch() {
-  return SequenceBatch({{.rows = 1, .read_slot = 1, .write_slots = {1}},
-                        {.rows = 3, .read_slot = 2, .write_slots = {2}},
-                        {.rows = 0, .read_slot = 3},
-                        {.rows = 64, .read_slot = 4, .has_state = false, .write_slots = {4}},
-                        {.rows = 65, .read_slot = 5, .write_slots = {6}},
-                        {.rows = 150, .read_slot = 7, .write_slots = {7}},
-                        {.rows = 4, .read_slot = 8},
-                        {.rows = 1, .read_slot = 9, .has_state = false, .write_slots = {9}},
-                        {.rows = 63, .read_slot = 10, .write_slots = {10}},
-                        {.rows = 1, .read_slot = 11}},
-                       7);
-}
-
 TEST(GatedDelta, UpdatesAStateByHand) {
   // k = (0.6, 0.8), beta = 1/2, decay = 1/2: (1, 2) decays to (0.5, 1) and predicts 1.1 where v is 2.1, so
   // half of what is missing goes in: (0.8, 1.4). q = (1, 0) / sqrt 2.

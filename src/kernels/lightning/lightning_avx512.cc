@@ -1,0 +1,8 @@
+#include "kernels/common/simd_avx512.h"
+#include "kernels/lightning/lightning_body.h"
+
+namespace lockstep::avx512 {
+
+void lightning(const LightningArgs& args, Worker worker) { lightning_body<Simd>(args, worker); }
+
+}  // namespace lockstep::avx512
