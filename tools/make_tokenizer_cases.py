@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Makes small tokenizers of three families and what the tokenizers package encodes with them: tests/golden/tokenizer/.
+"""Makes small tokenizers of four families and what the tokenizers package encodes with them: tests/golden/tokenizer/.
 
     python3 tools/make_tokenizer_cases.py
 
-Writes {qwen,llama3,minimax}/tokenizer.json, each learnt from data/grimm.txt with that family's regular expression,
-normalizer, post-processor and kinds of added tokens, and cases.json: one object whose "cases" list has, a line each,
+Writes {qwen,llama3,minimax,minicpm}/tokenizer.json, each learnt from data/grimm.txt with that family's regular
+expression, normalizer, post-processor and kinds of added tokens, and cases.json: one object whose "cases" list has, a
+line each,
 
-    {"text": "...", "ids": {"qwen": [...], "llama3": [...], "minimax": [...]},
+    {"text": "...", "ids": {"qwen": [...], "llama3": [...], "minimax": [...], "minicpm": [...]},
      "decoded": {"qwen": "..."}, "with_special": {"llama3": [...]}}
 
 "ids" is encode(text, add_special_tokens=False); "decoded" is decode(ids, skip_special_tokens=False) for the families
@@ -34,6 +35,7 @@ from tokenizer_strings import HAND_WRITTEN, mixed
 REPOSITORY = Path(__file__).resolve().parent.parent
 BASE_VOCABULARY = 1500
 FUZZED = 3200
+OWN_FUZZED = 300  # with the added tokens of the family that came last, so that the others' texts stay
 FROM_TALES = 120
 WITH_SPECIAL = 60  # how many of the first cases also say what encoding with special tokens gives
 LOST_MERGE_EVERY = 25  # llama3: each such merge is taken out, its token stays
@@ -62,6 +64,7 @@ ADDED = {
     "llama3": special("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
     "minimax": special("]~!b[", "]~b]", "[e~[") + plain("<think>", "</think>", "<minimax:tool_call>") + [
         AddedToken("<pad>", lstrip=True, rstrip=True, normalized=True, special=True)],
+    "minicpm": special("<|im_end|>", "<|im_start|>", "<|fim_prefix|>") + plain("<|tool_call|>"),
 }
 
 
@@ -72,7 +75,10 @@ def lose_merges(model: dict) -> None:
 
 def make_tokenizer(family: str, tales: list[str]) -> dict:
     """The contents of tokenizer.json for a family."""
-    tokenizer = tokenizer_families.train(family, tales, BASE_VOCABULARY)
+    train = tokenizer_families.train
+    over_characters = family == "minicpm"
+    tokenizer = tokenizer_families.train_characters(tales, BASE_VOCABULARY) if over_characters else train(
+        family, tales, BASE_VOCABULARY)
     tokenizer.add_tokens(ADDED[family])
     if family == "llama3":
         begin = "<|begin_of_text|>"
@@ -104,16 +110,18 @@ def case(text: str, readers: dict[str, Tokenizer], with_special: bool) -> dict:
 
 
 def strings(tales: list[str], seed: int) -> list[str]:
-    """All texts, without repetition: hand-written, from the tales, mixed."""
+    """All texts, without repetition: hand-written, from the tales, mixed; then mixed with minicpm's added tokens."""
     rng = random.Random(seed)
-    added = [token.content for tokens in ADDED.values() for token in tokens]
+    own = [token.content for token in ADDED["minicpm"]] + ["<s>", "</s>", "<unk>", "\u2581"]
+    added = [token.content for family, tokens in ADDED.items() for token in tokens if family != "minicpm"]
     texts = list(HAND_WRITTEN)
     for _ in range(FROM_TALES):
         tale = rng.choice(tales)
         begin = rng.randrange(len(tale))
         texts.append(tale[begin:begin + rng.randrange(20, 160)])
     texts += [mixed(rng, added) for _ in range(FUZZED * 11 // 10)]
-    return list(dict.fromkeys(texts))[:len(HAND_WRITTEN) + FROM_TALES + FUZZED]
+    texts = list(dict.fromkeys(texts))[:len(HAND_WRITTEN) + FROM_TALES + FUZZED]
+    return list(dict.fromkeys(texts + [mixed(rng, own) for _ in range(OWN_FUZZED)]))
 
 
 def main() -> None:
@@ -124,7 +132,7 @@ def main() -> None:
     args = parser.parse_args()
     tales = [tale.strip() for tale in args.corpus.read_text(encoding="utf-8").split("<|endoftext|>")]
     readers = {}
-    for family in tokenizer_families.PATTERNS:
+    for family in ADDED:
         path = args.out / family / "tokenizer.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(make_tokenizer(family, tales), ensure_ascii=False, indent=None, separators=(",", ":"))

@@ -1,8 +1,10 @@
-"""Byte-level BPE tokenizers as the model families write them down.
+"""BPE tokenizers as the model families write them down: byte-level ones, and SentencePiece's over characters.
 
 Shared by make_tokenizer_cases.py and the training of the storyteller. `PATTERNS` holds the regular expression that each
 family's tokenizer.json carries in its `Split` pre-tokenizer, character for character.
 """
+
+import json
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -48,3 +50,26 @@ def train(family: str, texts: list[str], vocab_size: int) -> Tokenizer:
     if tokenizer.get_vocab_size() != vocab_size:
         raise ValueError(f"{family}: learnt {tokenizer.get_vocab_size()} tokens; expected {vocab_size}")
     return tokenizer
+
+
+def train_characters(texts: list[str], vocab_size: int) -> Tokenizer:
+    """A tokenizer over characters, as SentencePiece models become one (MiniCPM, Llama 2): spaces are U+2581, one is put
+    before every text, the whole text is one piece, and characters without a token fall back to the tokens of bytes.
+
+    `vocab_size` tokens in all: <unk>, <s>, </s>, 256 bytes, characters and merges; the first three are added tokens.
+    """
+    controls, of_bytes = ["<unk>", "<s>", "</s>"], [f"<0x{byte:02X}>" for byte in range(256)]
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    # Only while learning: no token of SentencePiece's has a space inside.
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="never", split=True)
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=controls + of_bytes, show_progress=False))
+    tokenizer.decoder = decoders.Sequence([
+        decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s>:1 $B:1", special_tokens=[("<s>", controls.index("<s>"))])
+    written = json.loads(tokenizer.to_str())
+    written["pre_tokenizer"] = None
+    written["added_tokens"] = written["added_tokens"][:len(controls)]
+    return Tokenizer.from_str(json.dumps(written))

@@ -126,7 +126,7 @@ Result<uint64_t> Engine::add(const Request& request) {
   Live& live = live_[id];
   live.max_tokens = forced > 0 ? static_cast<int32_t>(forced) : std::min(request.max_tokens, room);
   live.ignore_eos = request.ignore_eos || forced > 0;
-  if (tokenizer_ && forced == 0) live.detokenizer.emplace(*tokenizer_, true);
+  if (tokenizer_ && forced == 0) live.detokenizer.emplace(*tokenizer_, true, Detokenizer::Text::kGoesOn);
   live.stops = StopMatcher(request.stop);
   Sequence& sequence = live.sequence;
   sequence.id = id;

@@ -11,7 +11,10 @@ Result<std::string> Detokenizer::push(int32_t id) {
     return error(Code::kInvalidArgument, "detokenizer: id ", id, " names no token; expected an id in 0..",
                  tokenizer_.vocab_size() - 1);
   if (skip_special_ && tokenizer_.is_special(id)) return std::string();
-  held_ += tokenizer_.token_bytes(id);
+  std::string_view bytes = tokenizer_.token_bytes(id);
+  if (at_start_ && bytes.starts_with(' ')) bytes.remove_prefix(1);
+  at_start_ = at_start_ && tokenizer_.token_bytes(id).empty();
+  held_ += bytes;
   // A character that the end cuts begins at one of the last three bytes, with a lead byte.
   size_t cut = held_.size();
   for (size_t back = 1; back <= 3 && back <= held_.size(); ++back) {
@@ -30,6 +33,7 @@ std::string Detokenizer::flush() {
   std::string text;
   append_lossy_utf8(text, held_);
   held_.clear();
+  at_start_ = strips_;
   return text;
 }
 

@@ -54,6 +54,21 @@ TEST(Detokenizer, RefusesAnIdThatNamesNoToken) {
   EXPECT_EQ(stream.push(0xAC).value(), "€") << "the stream goes on where it was";
 }
 
+TEST(Detokenizer, KeepsTheFirstSpaceOfATextThatGoesOn) {
+  const Tokenizer spaced =
+      Tokenizer::load(concat(LOCKSTEP_SOURCE_DIR, "/tests/golden/tokenizer/minicpm/tokenizer.json")).value();
+  const std::vector<int32_t> ids = spaced.encode("the fox", {.add_special_tokens = false}).value();
+  Detokenizer begins(spaced, true), goes_on(spaced, true, Detokenizer::Text::kGoesOn);
+  std::string first, later;
+  for (const int32_t id : ids) first += begins.push(id).value();
+  for (const int32_t id : ids) later += goes_on.push(id).value();
+
+  EXPECT_EQ(first, "the fox");
+  EXPECT_EQ(later, " the fox");
+  EXPECT_EQ(begins.flush(), "");
+  EXPECT_EQ(begins.push(ids[0]).value().substr(0, 1), "t") << "the stream is as new";
+}
+
 TEST(Detokenizer, SaysTogetherWhatDecodeSaysAtOnce) {
   const uint32_t seed = 11;
   std::mt19937 random(seed);

@@ -3,7 +3,6 @@
 #include <deque>
 
 #include "json/utf8.h"
-#include "text/split/unicode.h"
 #include "text/tokenizer_state.h"
 
 namespace lockstep {
@@ -32,7 +31,7 @@ class Encoder {
   // Text between raw tokens.
   Status encode_raw(std::string_view text, bool skip_special) {
     std::string storage;
-    const std::string_view normal = state_.nfc ? normalize_nfc(text, storage) : text;
+    const std::string_view normal = normalized(state_, text, storage);
     for (const auto& section : state_.normalized_tokens.cut(normal, skip_special)) {
       if (section.id >= 0) {
         ids_.push_back(section.id);
@@ -45,6 +44,7 @@ class Encoder {
 
   // Text without tokens.
   Status encode_plain(std::string_view text) {
+    if (state_.characters) return encode_characters(text);
     std::deque<std::string> storage;
     const auto pieces = LS_TRY(state_.pre_tokenizer.split(text, storage));
     for (const std::string_view piece : pieces) LS_TRY(encode_piece(piece));
@@ -60,6 +60,14 @@ class Encoder {
     }
     const Status merged = state_.bpe.encode(piece, scratch_, ids_);
     return merged.ok() ? merged : error(merged.code(), state_.who, ": ", merged.message());
+  }
+
+  // All of a text is one piece.
+  Status encode_characters(std::string_view text) {
+    const Status split = state_.characters->split(text, state_.vocabulary, state_.of_model, scratch_.ids);
+    if (!split.ok()) return error(split.code(), state_.who, ": ", split.message());
+    state_.bpe.encode_symbols(scratch_.ids, scratch_, ids_);
+    return {};
   }
 
   const TokenizerState& state_;
@@ -106,8 +114,10 @@ Result<std::string> Tokenizer::decode(std::span<const int32_t> ids, bool skip_sp
                    vocab_size() - 1);
     if (!skip_special || !is_special(id)) bytes += token_bytes(id);
   }
+  std::string_view kept = bytes;
+  if (state_->strip_space && kept.starts_with(' ')) kept.remove_prefix(1);
   std::string text;
-  append_lossy_utf8(text, bytes);
+  append_lossy_utf8(text, kept);
   return text;
 }
 
@@ -122,6 +132,8 @@ bool Tokenizer::contains(int32_t id) const { return state_->vocabulary.contains(
 std::optional<int32_t> Tokenizer::id_of(std::string_view content) const {
   return state_->vocabulary.find(content);
 }
+
+bool Tokenizer::strips_space() const { return state_->strip_space; }
 
 bool Tokenizer::is_special(int32_t id) const {
   return contains(id) && state_->special[static_cast<size_t>(id)];

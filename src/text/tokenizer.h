@@ -1,4 +1,4 @@
-// Text to token ids and back, as the `tokenizers` crate does it for byte-level BPE.
+// Text to token ids and back, as the `tokenizers` crate does it for BPE of bytes and of characters.
 //
 //   const Tokenizer tokenizer = LS_TRY(Tokenizer::load("model/tokenizer.json"));
 //   const std::vector<int32_t> ids = LS_TRY(tokenizer.encode("Once upon a time", {}));
@@ -37,9 +37,11 @@ struct TokenizerState;
 
 // A tokenizer.json. Copying is cheap.
 //
-// Reads:   model BPE without dropout, prefixes and suffixes; normalizers NFC; pre-tokenizers that end in
-//          ByteLevel (split/pre_tokenizer.h); post-processors ByteLevel and TemplateProcessing; decoder
-//          ByteLevel. `truncation` and `padding` are not applied: lengths are the engine's business.
+// Reads:   model BPE without dropout, prefixes and suffixes; normalizers NFC, Prepend and Replace;
+//          pre-tokenizers that end in ByteLevel (split/pre_tokenizer.h), or none where the model falls back
+//          to bytes (SentencePiece's); post-processors ByteLevel and TemplateProcessing; decoder ByteLevel,
+//          or Replace, ByteFallback, Fuse and Strip in a row. `truncation` and `padding` are not applied:
+//          lengths are the engine's business.
 // Errors:  kUnimplemented for what it cannot do, kInvalidArgument for a file or text that breaks a rule,
 //          kResourceExhausted beyond a limit.
 // Thread:  any number of users.
@@ -58,7 +60,7 @@ class Tokenizer {
   // Cost:    O(n log n) at worst, about 0.1 us per byte of prose.
   Result<std::vector<int32_t>> encode(std::string_view text, const EncodeOptions& options) const;
 
-  // The text of `ids`; what is not UTF-8 reads as U+FFFD.
+  // The text of `ids`; what is not UTF-8 reads as U+FFFD. Without its first space where strips_space().
   // Errors:  kInvalidArgument for an id that names no token.
   Result<std::string> decode(std::span<const int32_t> ids, bool skip_special) const;
 
@@ -72,6 +74,8 @@ class Tokenizer {
   // The id of a token as the file spells it, added or not.
   std::optional<int32_t> id_of(std::string_view content) const;
   bool is_special(int32_t id) const;
+  // Whether encoding puts a space before a text, which decoding takes away again.
+  bool strips_space() const;
 
  private:
   explicit Tokenizer(std::shared_ptr<const TokenizerState> state) : state_(std::move(state)) {}

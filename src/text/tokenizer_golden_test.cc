@@ -70,7 +70,7 @@ TEST_P(TokenizerGolden, DecodesToTheSameTextAtOnceAndInAStream) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, TokenizerGolden, testing::Values("qwen", "llama3", "minimax"),
+INSTANTIATE_TEST_SUITE_P(Families, TokenizerGolden, testing::Values("qwen", "llama3", "minimax", "minicpm"),
                          [](const auto& family) { return std::string(family.param); });
 
 }  // namespace

@@ -1,13 +1,12 @@
 #include <algorithm>
 
 #include "json/utf8.h"
-#include "text/split/unicode.h"
 #include "text/tokenizer_state.h"
 
 namespace lockstep {
 namespace {
 
-constexpr std::string_view kKind = "byte-level BPE, the one kind that this engine has";
+constexpr std::string_view kKind = "BPE of bytes, or of characters with byte_fallback";
 
 Status unimplemented(const Json& value, std::string_view expectation) {
   return {Code::kUnimplemented, value.refuse(expectation).message()};
@@ -109,8 +108,8 @@ Result<AddedToken> read_added_token(const Json& entry) {
 
 Status add_token(const AddedToken& token, const Json& entry, TokenizerState& state) {
   std::string storage;
-  const bool compose = token.normalized && state.nfc;
-  const std::string_view pattern = compose ? normalize_nfc(token.content, storage) : token.content;
+  const std::string_view pattern =
+      token.normalized ? normalized(state, token.content, storage) : token.content;
   if (pattern.empty() || pattern.size() > AddedTokenMatcher::kMaxContentBytes)
     return error(Code::kInvalidArgument, entry.where(), ".content has ", pattern.size(),
                  " bytes; expected 1..", AddedTokenMatcher::kMaxContentBytes);
@@ -137,18 +136,6 @@ Status read_added_tokens(const Json& file, TokenizerState& state) {
 
 // --- normalizer, post-processor, decoder
 // --------------------------------------------------------------------
-
-Status read_normalizer(const Json& normalizer, TokenizerState& state) {
-  const Json type = LS_TRY(type_of(normalizer));
-  if (is(type, "Sequence")) {
-    const Json steps = LS_TRY(normalizer.array("normalizers"));
-    for (const Json& step : steps) LS_TRY(read_normalizer(step, state));
-    return {};
-  }
-  if (!is(type, "NFC")) return unimplemented(type, "NFC or Sequence, the ones that this engine has");
-  state.nfc = true;
-  return {};
-}
 
 // Appends the ids of a special token that the template names.
 Status append_special(const Json& post, const Json& item, std::vector<int32_t>& out,
@@ -205,6 +192,52 @@ Status read_decoder(const Json& decoder) {
   return is(type, "ByteLevel") ? Status() : unimplemented(type, "ByteLevel, the one that this engine has");
 }
 
+// Of tokens that are characters: what spells a space becomes one, bytes join, and maybe the first space goes.
+Status read_character_decoder(const Json& decoder, TokenizerState& state) {
+  const Json steps = LS_TRY(decoder.array("decoders"));
+  constexpr std::string_view kSteps[] = {"Replace", "ByteFallback", "Fuse", "Strip"};
+  constexpr std::string_view kExpected = "Replace, ByteFallback, Fuse and maybe Strip of one space, in a row";
+  for (size_t i = 0; i < std::max<size_t>(steps.size(), 3); ++i) {
+    if (i >= steps.size() || i >= std::size(kSteps)) return unimplemented(steps, kExpected);
+    const Json type = LS_TRY(type_of(steps[i]));
+    if (!is(type, kSteps[i])) return unimplemented(type, kExpected);
+  }
+  const Json space = LS_TRY(steps[0].object("pattern"));
+  const std::string from = LS_TRY(space.string("String")), to = LS_TRY(steps[0].string("content"));
+  if (from != "\u2581" || to != " ") return unimplemented(steps[0], "U+2581 replaced by a space");
+  if (steps.size() < 4) return {};
+  const std::string stripped = LS_TRY(steps[3].string("content"));
+  const int64_t start = LS_TRY(steps[3].integer("start", 0, 1)),
+                stop = LS_TRY(steps[3].integer("stop", 0, 0));
+  if (stripped != " ") return unimplemented(steps[3], kExpected);
+  state.strip_space = start + stop > 0;
+  return {};
+}
+
+// How texts are cut into pieces and put together again.
+Status read_pieces(const Json& file, const TokenizerLimits& limits, TokenizerState& state) {
+  const auto pre_tokenizer = file.find("pre_tokenizer");
+  const Json model = LS_TRY(file.object("model"));
+  const bool fallback = LS_TRY(model.boolean_or("byte_fallback", false));
+  if (!pre_tokenizer && !fallback)
+    return error(Code::kUnimplemented, file.where(), " has no pre_tokenizer; expected ", kKind);
+  if (pre_tokenizer) state.pre_tokenizer = LS_TRY(PreTokenizer::parse(*pre_tokenizer, limits.regex));
+  const auto decoder = file.find("decoder");
+  if (!decoder) return error(Code::kUnimplemented, file.where(), " has no decoder; expected ", kKind);
+  if (pre_tokenizer) return read_decoder(*decoder);
+  state.vocabulary = Vocabulary(Spelling::kCharacters);
+  return read_character_decoder(*decoder, state);
+}
+
+Status read_characters(const Json& model, TokenizerState& state) {
+  const std::string unknown = LS_TRY(model.string_or("unk_token", ""));
+  const bool fuse = LS_TRY(model.boolean_or("fuse_unk", false));
+  const auto id = unknown.empty() ? std::nullopt : state.vocabulary.find(unknown);
+  if (!unknown.empty() && !id) return model.find("unk_token")->refuse("a token of model.vocab");
+  state.characters.emplace(state.vocabulary, id.value_or(-1), fuse);
+  return {};
+}
+
 }  // namespace
 
 Result<TokenizerState> read_tokenizer(const Json& file, std::string_view who, const TokenizerLimits& limits) {
@@ -213,15 +246,11 @@ Result<TokenizerState> read_tokenizer(const Json& file, std::string_view who, co
   state.limits = limits;
   const Json model = LS_TRY(file.object("model"));
   LS_TRY(check_model_options(model));
-  const auto pre_tokenizer = file.find("pre_tokenizer");
-  if (!pre_tokenizer)
-    return error(Code::kUnimplemented, file.where(), " has no pre_tokenizer; expected ", kKind);
-  state.pre_tokenizer = LS_TRY(PreTokenizer::parse(*pre_tokenizer, limits.regex));
-  const auto decoder = file.find("decoder");
-  if (!decoder) return error(Code::kUnimplemented, file.where(), " has no decoder; expected ", kKind);
-  LS_TRY(read_decoder(*decoder));
-  if (const auto normalizer = file.find("normalizer")) LS_TRY(read_normalizer(*normalizer, state));
+  LS_TRY(read_pieces(file, limits, state));
+  if (const auto normalizer = file.find("normalizer"))
+    state.normalizer = LS_TRY(Normalizer::parse(*normalizer));
   LS_TRY(read_model(model, state));
+  if (!file.find("pre_tokenizer")) LS_TRY(read_characters(model, state));
   LS_TRY(read_added_tokens(file, state));
   state.special.resize(static_cast<size_t>(state.vocabulary.size()));
   state.of_model.resize(static_cast<size_t>(state.vocabulary.size()));

@@ -32,20 +32,19 @@ TEST(TokenizerFile, IsTakenAsItIs) { EXPECT_TRUE(load_with("NFC", "NFC").ok()); 
 TEST(TokenizerFile, OfAnotherKindIsUnimplemented) {
   expect_refusal(
       R"("BPE")", R"("Unigram")", Code::kUnimplemented,
-      "t.json: model.type is \"Unigram\"; expected byte-level BPE, the one kind that this engine has");
+      "t.json: model.type is \"Unigram\"; expected BPE of bytes, or of characters with byte_fallback");
   expect_refusal(R"("pre_tokenizer":)", R"("was_pre_tokenizer":)", Code::kUnimplemented,
-                 "t.json: the document has no pre_tokenizer; expected byte-level BPE, the one kind that this "
-                 "engine has");
-  expect_refusal(
-      R"("decoder":)", R"("was_decoder":)", Code::kUnimplemented,
-      "t.json: the document has no decoder; expected byte-level BPE, the one kind that this engine "
-      "has");
+                 "t.json: the document has no pre_tokenizer; expected BPE of bytes, or of characters "
+                 "with byte_fallback");
+  expect_refusal(R"("decoder":)", R"("was_decoder":)", Code::kUnimplemented,
+                 "t.json: the document has no decoder; expected BPE of bytes, or of characters with "
+                 "byte_fallback");
   expect_refusal(
       R"("decoder":{"type":"ByteLevel"})", R"("decoder":{"type":"ByteFallback"})", Code::kUnimplemented,
       "t.json: decoder.type is \"ByteFallback\"; expected ByteLevel, the one that this engine has");
-  expect_refusal(
-      "NFC", "NFKC", Code::kUnimplemented,
-      "t.json: normalizer.type is \"NFKC\"; expected NFC or Sequence, the ones that this engine has");
+  expect_refusal("NFC", "NFKC", Code::kUnimplemented,
+                 "t.json: normalizer.type is \"NFKC\"; expected NFC, Prepend, Replace or Sequence, the ones "
+                 "that this engine has");
   expect_refusal("TemplateProcessing", "BertProcessing", Code::kUnimplemented,
                  "t.json: post_processor.type is \"BertProcessing\"; expected ByteLevel, at most one "
                  "TemplateProcessing, or a Sequence of them");
@@ -54,10 +53,9 @@ TEST(TokenizerFile, OfAnotherKindIsUnimplemented) {
 TEST(TokenizerFile, WithOptionsThatChangeMergingIsUnimplemented) {
   expect_refusal(R"("ignore_merges":false)", R"("dropout":0.1)", Code::kUnimplemented,
                  "t.json: model.dropout is 0.1; expected no dropout");
-  expect_refusal(
-      R"("ignore_merges":false)", R"("end_of_word_suffix":"</w>")", Code::kUnimplemented,
-      "t.json: model.end_of_word_suffix is \"</w>\"; expected byte-level BPE, the one kind that this "
-      "engine has");
+  expect_refusal(R"("ignore_merges":false)", R"("end_of_word_suffix":"</w>")", Code::kUnimplemented,
+                 "t.json: model.end_of_word_suffix is \"</w>\"; expected BPE of bytes, or of characters "
+                 "with byte_fallback");
   EXPECT_TRUE(load_with(R"("ignore_merges":false)", R"("dropout":null,"end_of_word_suffix":"")").ok());
 }
 

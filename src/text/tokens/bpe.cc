@@ -81,22 +81,29 @@ void Bpe::merge_all(Scratch& scratch) const {
   }
 }
 
-Status Bpe::encode(std::string_view piece, Scratch& scratch, std::vector<int32_t>& out) const {
-  const auto size = static_cast<int32_t>(piece.size());
-  scratch.symbols.resize(piece.size());
+void Bpe::encode_symbols(std::span<const int32_t> ids, Scratch& scratch, std::vector<int32_t>& out) const {
+  const auto size = static_cast<int32_t>(ids.size());
+  scratch.symbols.resize(ids.size());
   scratch.heap.clear();
-  for (int32_t i = 0; i < size; ++i) {
-    const auto byte = static_cast<unsigned char>(piece[static_cast<size_t>(i)]);
-    if (byte_ids_[byte] < 0)
-      return error(Code::kInvalidArgument, "the text has byte ", static_cast<int>(byte),
-                   ", for which the vocabulary has no token; expected text that the vocabulary can spell");
-    scratch.symbols[static_cast<size_t>(i)] = {byte_ids_[byte], i - 1, i + 1 < size ? i + 1 : -1};
-  }
+  for (int32_t i = 0; i < size; ++i)
+    scratch.symbols[static_cast<size_t>(i)] = {ids[static_cast<size_t>(i)], i - 1, i + 1 < size ? i + 1 : -1};
   for (int32_t i = 0; i < size; ++i) push_pair(scratch, i);
   std::make_heap(scratch.heap.begin(), scratch.heap.end(), std::greater<>());
   merge_all(scratch);
   for (int32_t i = 0; i >= 0 && i < size; i = scratch.symbols[static_cast<size_t>(i)].next)
     out.push_back(scratch.symbols[static_cast<size_t>(i)].id);
+}
+
+Status Bpe::encode(std::string_view piece, Scratch& scratch, std::vector<int32_t>& out) const {
+  scratch.ids.clear();
+  for (const char c : piece) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte_ids_[byte] < 0)
+      return error(Code::kInvalidArgument, "the text has byte ", static_cast<int>(byte),
+                   ", for which the vocabulary has no token; expected text that the vocabulary can spell");
+    scratch.ids.push_back(byte_ids_[byte]);
+  }
+  encode_symbols(scratch.ids, scratch, out);
   return {};
 }
 

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,7 @@ class Bpe {
     };
     std::vector<Symbol> symbols;
     std::vector<uint64_t> heap;
+    std::vector<int32_t> ids;  // the symbols that a piece begins with
   };
 
   // Reads the 256 tokens of single bytes. A vocabulary may lack some; texts with those bytes are refused.
@@ -42,6 +44,8 @@ class Bpe {
   // Errors:  kInvalidArgument for a byte that no token spells.
   // Cost:    O(n log n) in the bytes of the piece.
   Status encode(std::string_view piece, Scratch& scratch, std::vector<int32_t>& out) const;
+  // Appends what the symbols `ids` merge to. Cost: O(n log n).
+  void encode_symbols(std::span<const int32_t> ids, Scratch& scratch, std::vector<int32_t>& out) const;
 
  private:
   static constexpr uint32_t kNoRank = UINT32_MAX;

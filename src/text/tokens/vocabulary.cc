@@ -26,7 +26,30 @@ constexpr auto kByteOfChar = [] {
   return table;
 }();
 
-std::string decoded(std::string_view content) {
+std::optional<uint8_t> hex_digit(char c) {
+  if (c >= '0' && c <= '9') return static_cast<uint8_t>(c - '0');
+  if (c >= 'A' && c <= 'F') return static_cast<uint8_t>(c - 'A' + 10);
+  if (c >= 'a' && c <= 'f') return static_cast<uint8_t>(c - 'a' + 10);
+  return std::nullopt;
+}
+
+// "<0x0A>", or U+2581 in place of spaces.
+std::string decoded_characters(std::string_view content) {
+  constexpr std::string_view kSpace = "\u2581";
+  if (content.size() == 6 && content.starts_with("<0x") && content.ends_with('>')) {
+    const auto high = hex_digit(content[3]), low = hex_digit(content[4]);
+    if (high && low) return std::string(1, static_cast<char>(*high * 16 + *low));
+  }
+  std::string bytes;
+  for (size_t at = 0; at < content.size();) {
+    const bool space = content.substr(at).starts_with(kSpace);
+    bytes.push_back(space ? ' ' : content[at]);
+    at += space ? kSpace.size() : 1;
+  }
+  return bytes;
+}
+
+std::string decoded_alphabet(std::string_view content) {
   std::string bytes;
   for (size_t at = 0; at < content.size();) {
     const Utf8Char next = decode_utf8(content, at);
@@ -71,7 +94,8 @@ Status Vocabulary::add(std::string_view text, int64_t id, std::string_view who) 
   if (narrow >= size()) by_id_.resize(static_cast<size_t>(narrow) + 1);
   Token& token = by_id_[static_cast<size_t>(narrow)];
   token.content = pool_.emplace_back(text);
-  std::string bytes = decoded(text);
+  std::string bytes =
+      spelling_ == Spelling::kByteAlphabet ? decoded_alphabet(text) : decoded_characters(text);
   token.bytes = bytes == text ? token.content : pool_.emplace_back(std::move(bytes));
   token.used = true;
   by_content_.emplace(token.content, narrow);

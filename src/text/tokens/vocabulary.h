@@ -22,9 +22,17 @@ std::optional<uint8_t> byte_of_char(char32_t code);
 // Appends bytes spelt in the alphabet.
 void append_spelling(std::string& out, std::string_view bytes);
 
+// How a tokenizer.json spells what its tokens stand for.
+enum class Spelling : uint8_t {
+  kByteAlphabet,  // every byte a character of the alphabet above
+  kCharacters,    // as it is, U+2581 for a space, "<0x0A>" for a single byte
+};
+
 // All tokens of one tokenizer, added ones included. Ids may have holes.
 class Vocabulary {
  public:
+  explicit Vocabulary(Spelling spelling = Spelling::kByteAlphabet) : spelling_(spelling) {}
+
   static constexpr int32_t kMaxIds = 1 << 21;  // bounds what a file's largest id can make us allocate
   static constexpr size_t kMaxTokenBytes = 4096;
 
@@ -36,7 +44,7 @@ class Vocabulary {
   int32_t size() const { return static_cast<int32_t>(by_id_.size()); }  // the highest id + 1
   bool contains(int32_t id) const { return id >= 0 && id < size() && by_id_[id].used; }
   std::optional<int32_t> find(std::string_view content) const;
-  // What the token stands for in a text; empty for holes. As the `tokenizers` crate decodes: spelt in the
+  // What the token stands for in a text; empty for holes. As the `tokenizers` crate decodes: in the byte
   // alphabet when every character is of it, else as it is, added or not.
   std::string_view bytes(int32_t id) const;
   // As the file spells it.
@@ -48,6 +56,7 @@ class Vocabulary {
     std::string_view bytes;
     bool used = false;
   };
+  Spelling spelling_;
   std::deque<std::string> pool_;  // what the views point into; elements never move
   std::vector<Token> by_id_;
   std::unordered_map<std::string_view, int32_t> by_content_;
