@@ -22,6 +22,12 @@ std::string mixer_text(const DecoderSpec& spec, Mixer mixer) {
     return concat("delta, ", d.key_heads, " keys of ", d.key_dim, ", ", d.value_heads, " values of ",
                   d.value_dim, ", conv ", d.conv_width);
   }
+  if (mixer == Mixer::kLightning) {
+    const LightningMixerSpec& l = spec.lightning;
+    return concat("lightning, ", l.heads, " heads over ", l.kv_heads, " of ", l.head_dim,
+                  l.rope.dims < l.head_dim ? concat(", ", l.rope.dims, " rotated") : "",
+                  l.output_gate != OutputGate::kNone ? ", gated" : "");
+  }
   const SoftmaxMixerSpec& s = spec.softmax;
   return concat("softmax, ", s.heads, " heads over ", s.kv_heads, " of ", s.head_dim,
                 s.rope.dims < s.head_dim ? concat(", ", s.rope.dims, " rotated") : "",
@@ -89,6 +95,10 @@ std::vector<Held> held(const DecoderSpec& local, const DecoderSpec& whole) {
   if (whole.count(Mixer::kDelta) > 0) {
     all.push_back({"delta key heads", local.delta.key_heads, whole.delta.key_heads});
     all.push_back({"delta value heads", local.delta.value_heads, whole.delta.value_heads});
+  }
+  if (whole.count(Mixer::kLightning) > 0) {
+    all.push_back({"lightning heads", local.lightning.heads, whole.lightning.heads});
+    all.push_back({"lightning key and value heads", local.lightning.kv_heads, whole.lightning.kv_heads});
   }
   if (whole.count(Mlp::kDense) > 0) all.push_back({"dense width", local.dense_width, whole.dense_width});
   if (whole.count(Mlp::kMoe) > 0) {
@@ -215,19 +225,27 @@ void write_stored(const std::vector<StoredPart>& stored, JsonWriter& json) {
   json.end_array();
 }
 
+void write_mixer(Mixer mixer, const DecoderSpec& spec, JsonWriter& json) {
+  if (mixer == Mixer::kSoftmax) {
+    const SoftmaxMixerSpec& s = spec.softmax;
+    json.member("mixer", "softmax").member("heads", s.heads).member("kv_heads", s.kv_heads);
+    json.member("head_dim", s.head_dim).member("rotary_dims", s.rope.dims);
+    json.member("qk_norm", name_of(s.qk_norm)).member("output_gate", s.output_gate != OutputGate::kNone);
+  } else if (mixer == Mixer::kDelta) {
+    const DeltaMixerSpec& d = spec.delta;
+    json.member("mixer", "delta").member("key_heads", d.key_heads).member("value_heads", d.value_heads);
+    json.member("key_dim", d.key_dim).member("value_dim", d.value_dim).member("conv_width", d.conv_width);
+  } else {
+    const LightningMixerSpec& l = spec.lightning;
+    json.member("mixer", "lightning").member("heads", l.heads).member("kv_heads", l.kv_heads);
+    json.member("head_dim", l.head_dim).member("rotary_dims", l.rope.dims).member("qk_norm", l.qk_norm);
+    json.member("output_norm", l.output_norm).member("output_gate", l.output_gate != OutputGate::kNone);
+  }
+}
+
 void write_layer(const LayerFacts& layer, const DecoderSpec& spec, JsonWriter& json) {
   json.begin_object().member("index", layer.index);
-  json.member("mixer", layer.mixer == Mixer::kSoftmax ? "softmax" : "delta");
-  if (layer.mixer == Mixer::kSoftmax) {
-    const SoftmaxMixerSpec& s = spec.softmax;
-    json.member("heads", s.heads).member("kv_heads", s.kv_heads).member("head_dim", s.head_dim);
-    json.member("rotary_dims", s.rope.dims).member("qk_norm", name_of(s.qk_norm));
-    json.member("output_gate", s.output_gate != OutputGate::kNone);
-  } else {
-    const DeltaMixerSpec& d = spec.delta;
-    json.member("key_heads", d.key_heads).member("value_heads", d.value_heads);
-    json.member("key_dim", d.key_dim).member("value_dim", d.value_dim).member("conv_width", d.conv_width);
-  }
+  write_mixer(layer.mixer, spec, json);
   json.member("mlp", layer.mlp == Mlp::kDense ? "dense" : "moe");
   if (layer.mlp == Mlp::kDense) {
     json.member("mlp_width", spec.dense_width);

@@ -41,6 +41,7 @@ class CostList {
 
   std::vector<OpCost> make() {
     const double softmax = spec_.count(Mixer::kSoftmax), delta = spec_.count(Mixer::kDelta);
+    const double lightning = spec_.count(Mixer::kLightning);
     const double dense = spec_.count(Mlp::kDense), moe = spec_.count(Mlp::kMoe);
     const double width = spec_.width;
     costs_.push_back({.op = "embedding",
@@ -49,6 +50,7 @@ class CostList {
                       .weights = true});
     if (softmax > 0) add_softmax(softmax);
     if (delta > 0) add_delta(delta);
+    if (lightning > 0) add_lightning(lightning);
     if (dense > 0) {
       add_product("gate_up", dense, 2.0 * spec_.dense_width, width, sums_.rows);
       add_product("down", dense, width, spec_.dense_width, sums_.rows);
@@ -99,6 +101,19 @@ class CostList {
                       .written = layers * sums_.sequences * state * 4,
                       .flop = layers * 6 * sums_.rows * state});
     add_product("out_proj", layers, spec_.width, values, sums_.rows);
+  }
+
+  void add_lightning(double layers) {
+    const LightningMixerSpec& l = spec_.lightning;
+    const double queries = l.query_width();
+    const double state = queries * l.head_dim;  // elements
+    add_product("in_proj", layers, l.projected_width(), spec_.width, sums_.rows);
+    costs_.push_back({.op = "lightning",
+                      .stage = "lightning",
+                      .read = layers * sums_.continued * state * 4,
+                      .written = layers * sums_.sequences * state * 4,
+                      .flop = layers * 5 * sums_.rows * state});
+    add_product("out_proj", layers, spec_.width, queries, sums_.rows);
   }
 
   void add_moe(double layers) {

@@ -27,6 +27,7 @@ std::vector<Wanted> wanted(const DecoderSpec& spec, const ActivationLimits& limi
       spec.moe.shared_width > 0 ? spec.width : 0;  // the shared expert's output, as moe_block says
   const int64_t mixed = std::max({queries, int64_t{d.value_width()}, shared});
   const int64_t mlp = std::max(spec.dense_width, spec.moe.shared_width);
+  const int64_t squares = s.qk_norm == QkNorm::kAllHeads ? 2 : l.output_norm ? 1 : 0;
   const int64_t peers = limits.expert_replicas > 1 ? limits.expert_replicas * rows : 0;
   const int64_t part_rows = limits.tp > 1 ? limits.logits_rows : 0;
   using A = Activations;
@@ -36,7 +37,7 @@ std::vector<Wanted> wanted(const DecoderSpec& spec, const ActivationLimits& limi
           {&A::branch, "branch", DType::kF32, {rows, spec.width}},
           {&A::normed, "normed", DType::kF32, {rows, spec.width}},
           {&A::projected, "projected", DType::kF32, {rows, projected}},
-          {&A::squares, "squares", DType::kF32, {rows, s.qk_norm == QkNorm::kAllHeads ? 2 : 0}},
+          {&A::squares, "squares", DType::kF32, {rows, squares}},
           {&A::mixed, "mixed", DType::kF32, {rows, mixed}},
           {&A::convolved, "convolved", DType::kF32, {rows, d.conv_channels()}},
           {&A::gate_up, "gate_up", DType::kF32, {rows, 2 * mlp}},

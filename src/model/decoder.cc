@@ -9,6 +9,7 @@
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rows/rows.h"
 #include "model/blocks/shared_rows.h"
+#include "model/decays.h"
 #include "model/rope.h"
 #include "model/state_geometry.h"
 
@@ -81,7 +82,8 @@ struct Decoder::Launch {
 int64_t Decoder::footprint(const DecoderSpec& spec, const DecoderOptions& options,
                            const AttentionBackend& attention, const RecurrentBackend& recurrent) {
   return activation_footprint(spec, with_workspace(spec, options, attention, recurrent)) +
-         Arena::footprint(DType::kF32, {spec.rope().dims / 2});
+         Arena::footprint(DType::kF32, {spec.rope().dims / 2}) +
+         Arena::footprint(DType::kF32, {spec.lightning.heads});
 }
 
 Result<Decoder> Decoder::create(const DecoderSpec& spec, const DecoderWeights& weights,
@@ -94,6 +96,9 @@ Result<Decoder> Decoder::create(const DecoderSpec& spec, const DecoderWeights& w
   decoder.inv_freq_ =
       LS_TRY(arena.allocate("inv_freq", DType::kF32, {static_cast<int64_t>(frequencies.size())}));
   std::copy(frequencies.begin(), frequencies.end(), decoder.inv_freq_.as<float>());
+  const std::vector<float> decays = lightning_decays(spec.lightning);
+  decoder.decay_ = LS_TRY(arena.allocate("decay", DType::kF32, {static_cast<int64_t>(decays.size())}));
+  std::copy(decays.begin(), decays.end(), decoder.decay_.as<float>());
   return decoder;
 }
 
@@ -122,7 +127,8 @@ Status Decoder::run(const PreparedStep& step, const TensorView& sampled, const L
                              .num_rows = launch.num_rows,
                              .input = options_.input,
                              .on = on,
-                             .mesh = options_.mesh};
+                             .mesh = options_.mesh,
+                             .decay = decay_};
   LS_TRY(embed(launch, sampled, context));
   LS_TRY(layers(launch, context));
   return head(launch, context);
@@ -169,7 +175,7 @@ Status Decoder::layers(const Launch& launch, const BlockContext& context) const 
                    .epsilon = spec_.norm_epsilon,
                    .flavour = spec_.norm,
                    .x_scale = spec_.multipliers.branch};
-  int32_t softmax_layer = 0, delta_layer = 0;
+  int32_t softmax_layer = 0, recurrent_layer = 0;
   for (size_t i = 0; i < spec_.layers.size(); ++i) {
     context.on.stream.set_layer(static_cast<int32_t>(i));
     const LayerWeights& weights = weights_.layers[i];
@@ -177,10 +183,14 @@ Status Decoder::layers(const Launch& launch, const BlockContext& context) const 
     LS_TRY(rms_norm(context.on, norm, "input_norm"));
     norm.x = act.branch;
     norm.residual = act.hidden;
-    if (spec_.layers[i].mixer == Mixer::kSoftmax) {
-      LS_TRY(softmax_block(context, weights.softmax, attention_, softmax_layer++));
-    } else {
-      LS_TRY(delta_block(context, weights.delta, recurrent_, delta_layer++));
+    switch (spec_.layers[i].mixer) {
+      case Mixer::kSoftmax:
+        LS_TRY(softmax_block(context, weights.softmax, attention_, softmax_layer++));
+        break;
+      case Mixer::kDelta: LS_TRY(delta_block(context, weights.delta, recurrent_, recurrent_layer++)); break;
+      case Mixer::kLightning:
+        LS_TRY(lightning_block(context, weights.lightning, recurrent_, recurrent_layer++));
+        break;
     }
     norm.weight = weights.post_norm;
     LS_TRY(rms_norm(context.on, norm, "post_norm"));

@@ -59,6 +59,7 @@ class Decoder {
   const RecurrentBackend& recurrent_;
   Activations act_;
   TensorView inv_freq_;  // [rotary dims / 2]
+  TensorView decay_;     // [heads] of the lightning layers
 };
 
 }  // namespace lockstep

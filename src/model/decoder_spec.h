@@ -110,7 +110,9 @@ struct LightningMixerSpec {
   int32_t heads = 0;     // H
   int32_t kv_heads = 0;  // K, divides H
   int32_t head_dim = 0;  // D
-  HeldRange held;        // heads of this rank: a head's decay follows from its number in the model
+  // Heads of the whole model, and the first of this rank among them: a head's decay follows from its number.
+  int32_t model_heads = 0;
+  int32_t first_head = 0;
   RopeSpec rope;
   bool qk_norm = false;      // a plain RMSNorm over each head's D elements of q and k, before the rotation
   bool output_norm = false;  // a plain RMSNorm over all heads of the model

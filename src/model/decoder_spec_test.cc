@@ -36,7 +36,7 @@ TEST(DecoderSpec, CountsTheParametersOfTheBuiltInConfigs) {
     EXPECT_EQ(spec->parameters(), size.parameters) << size.name;
     EXPECT_EQ(spec->active_parameters(), size.active) << size.name;
   }
-  EXPECT_EQ(builtin_configs().size(), 14u);
+  EXPECT_EQ(builtin_configs().size(), 16u);
   EXPECT_EQ(find_builtin_config("qwen3"), nullptr);
 }
 

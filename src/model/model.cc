@@ -137,7 +137,9 @@ Result<std::unique_ptr<ModelPlan>> plan_model(const ModelOptions& options) {
   if (options.format == LoadFormat::kSafetensors) {
     plan->checkpoint = LS_TRY(Checkpoint::open(options.path));
     adopt_names(*plan->checkpoint, model.spec.naming);
+    adopt_norms(*plan->checkpoint, model.spec);
     model.local.naming = model.spec.naming;
+    model.local.softmax.qk_norm = model.spec.softmax.qk_norm;
   }
 
   const ComputeDType configured = LS_TRY(configured_dtype(config));

@@ -168,8 +168,8 @@ TEST(Model, SaysWhatToGiveWhenThereIsNoFolder) {
       refused.status().message(),
       "model: /nowhere/model is not a folder; expected one with config.json and safetensors files, or with "
       "--load-format dummy one of qwen3-0.6b, qwen3-8b, qwen3-30b-a3b, qwen3-next-cut-cpu, "
-      "qwen3-next-cut-gpu, tiny-next-2048, llama-3.1-8b, qwen3.5-9b, qwen3.5-35b-a3b, minimax-m2, "
-      "tiny-minimax-m2, tiny-qwen3.5, tiny-qwen3-moe, tiny-qwen3.5-moe");
+      "qwen3-next-cut-gpu, tiny-next-2048, llama-3.1-8b, qwen3.5-9b, qwen3.5-35b-a3b, minicpm-sala, "
+      "tiny-sala, minimax-m2, tiny-minimax-m2, tiny-qwen3.5, tiny-qwen3-moe, tiny-qwen3.5-moe");
 }
 
 TEST(Model, LoadsWeightsThatStayWhereTheyAre) {

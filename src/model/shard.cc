@@ -28,6 +28,10 @@ std::optional<Misfit> misfit_of(const DecoderSpec& whole, int32_t tp, bool exper
   }
   if (whole.count(Mixer::kDelta) > 0 && !cut(whole.delta.key_heads))
     return Misfit{"linear_num_key_heads", whole.delta.key_heads};
+  if (whole.count(Mixer::kLightning) > 0) {
+    if (!cut(whole.lightning.heads)) return Misfit{"lightning_nh", whole.lightning.heads};
+    if (!cut(whole.lightning.kv_heads)) return Misfit{"lightning_nkv", whole.lightning.kv_heads};
+  }
   if (whole.count(Mlp::kDense) > 0 && !cut(whole.dense_width))
     return Misfit{"intermediate_size", whole.dense_width};
   if (whole.count(Mlp::kMoe) > 0) {
@@ -114,6 +118,9 @@ Result<DecoderSpec> shard(const DecoderSpec& whole, const ShardSpec& place) {
   local.softmax.counted_kv_heads = place.tp_rank % copies == 0 ? local.softmax.kv_heads : 0;
   local.delta.key_heads /= place.tp;
   local.delta.value_heads /= place.tp;
+  local.lightning.heads /= place.tp;
+  local.lightning.kv_heads /= place.tp;
+  local.lightning.first_head = place.tp_rank * local.lightning.heads;
   local.dense_width /= place.tp;
   local.moe.shared_width /= place.tp;
   if (place.expert_parallel) {

@@ -73,6 +73,7 @@ class WeightList {
   }
   void softmax(const std::string& layer, SoftmaxWeights& into);
   void delta(const std::string& layer, DeltaWeights& into);
+  void lightning(const std::string& layer, LightningWeights& into);
   std::vector<WeightPart> delta_projections(const std::string& prefix) const;
   void vocabulary(PackedWeight& into, const std::string& name, std::string part);
   void mlp(const std::string& prefix, int64_t width, MlpWeights& into, const std::string& part);
@@ -108,6 +109,25 @@ void WeightList::softmax(const std::string& layer, SoftmaxWeights& into) {
     norm_share(into.q_norm, p + "q_norm.weight", queries, share(queries));
     norm_share(into.k_norm, p + "k_norm.weight", keys, held);
   }
+}
+
+void WeightList::lightning(const std::string& layer, LightningWeights& into) {
+  const LightningMixerSpec& l = spec_.lightning;
+  const std::string p = layer + "self_attn.";
+  const int64_t queries = l.query_width(), keys = l.key_width();
+  std::vector<WeightPart> parts = {cut_rows(p + "q_proj.weight", queries, {share(queries)}),
+                                   cut_rows(p + "k_proj.weight", keys, {share(keys)}),
+                                   cut_rows(p + "v_proj.weight", keys, {share(keys)})};
+  if (l.output_gate != OutputGate::kNone)
+    parts.push_back(cut_rows(p + "z_proj.weight", queries, {share(queries)}));
+  matrix(into.in, p + "in_proj", spec_.width, std::move(parts), "lightning");
+  partial(into.out, p + "o_proj", queries, share(queries),
+          {{.name = p + "o_proj.weight", .rows = spec_.width}}, "lightning");
+  if (l.qk_norm) {
+    norm(into.q_norm, p + "q_norm.weight", l.head_dim);
+    norm(into.k_norm, p + "k_norm.weight", l.head_dim);
+  }
+  if (l.output_norm) norm_share(into.norm, p + "o_norm.weight", queries, share(queries));
 }
 
 // Rows of a projection whose rows are grouped by key head, each group [parts[0] | parts[1] | ...]: picks part
@@ -270,6 +290,15 @@ void adopt_names(const Checkpoint& checkpoint, WeightNaming& naming) {
   }
 }
 
+void adopt_norms(const Checkpoint& checkpoint, DecoderSpec& spec) {
+  if (spec.count(Mixer::kLightning) == 0) return;
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    const std::string name = concat(spec.naming.prefix, "layers.", i, ".self_attn.q_norm.weight");
+    if (spec.layers[i].mixer == Mixer::kSoftmax && checkpoint.contains(name))
+      spec.softmax.qk_norm = QkNorm::kPerHead;
+  }
+}
+
 WeightPlan list_weights(const DecoderSpec& spec, const ShardSpec& place, DType dtype,
                         DecoderWeights& weights) {
   WeightPlan plan;
@@ -289,10 +318,10 @@ WeightPlan list_weights(const DecoderSpec& spec, const ShardSpec& place, DType d
     LayerWeights& into = weights.layers[i];
     list.norm(into.input_norm, layer + "input_layernorm.weight", spec.width);
     list.norm(into.post_norm, layer + "post_attention_layernorm.weight", spec.width);
-    if (spec.layers[i].mixer == Mixer::kSoftmax) {
-      list.softmax(layer, into.softmax);
-    } else {
-      list.delta(layer, into.delta);
+    switch (spec.layers[i].mixer) {
+      case Mixer::kSoftmax: list.softmax(layer, into.softmax); break;
+      case Mixer::kDelta: list.delta(layer, into.delta); break;
+      case Mixer::kLightning: list.lightning(layer, into.lightning); break;
     }
     if (spec.layers[i].mlp == Mlp::kDense) {
       list.mlp(layer + "mlp.", spec.dense_width, into.dense, "mlp");

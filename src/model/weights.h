@@ -28,6 +28,14 @@ struct DeltaWeights {
   TensorView norm;     // [Dv]
 };
 
+struct LightningWeights {
+  PackedWeight in;    // [q | k | v | gate, E]
+  PackedWeight out;   // [E, H * D]
+  TensorView q_norm;  // [D]; null without
+  TensorView k_norm;  // [D]
+  TensorView norm;    // [H * D]; null without
+};
+
 struct MlpWeights {
   PackedWeight gate_up;  // [2F, E]
   PackedWeight down;     // [E, F]
@@ -46,6 +54,7 @@ struct LayerWeights {
   TensorView post_norm;   // [E]
   SoftmaxWeights softmax;
   DeltaWeights delta;
+  LightningWeights lightning;
   MlpWeights dense;
   MoeWeights moe;
 };
@@ -61,6 +70,10 @@ struct DecoderWeights {
 // "model.language_model.", "language_model.model." and "model." it has, where its router and experts lie, and
 // how an expert spells its matrices. What the header does not show stays as it is.
 void adopt_names(const Checkpoint& checkpoint, WeightNaming& naming);
+
+// And what a config does not say: softmax layers have norms on their heads where the checkpoint has them.
+// Only for families with lightning layers, whose releases differ in this.
+void adopt_norms(const Checkpoint& checkpoint, DecoderSpec& spec);
 
 // Lists every weight of `whole`, to be loaded into `weights` as matrices of `dtype`: of each the rows,
 // columns and experts that the shard at `place` has. `weights` must stay where it is until they are loaded.

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 
-#include "attention/delta/delta_backend.h"
 #include "attention/paged/paged_backend.h"
 #include "attention/sparse/sparse_backend.h"
 #include "base/clock.h"
 #include "base/math.h"
 #include "contract/selected_blocks.h"
+#include "model/recurrent_backends.h"
 #include "model/state_geometry.h"
 
 namespace lockstep {
@@ -150,11 +150,11 @@ Result<ExecutorMemory> Executor::memory(const DecoderSpec& spec, DType cache_dty
                                         const ExecutorOptions& options) {
   const CacheStorage none;
   const std::unique_ptr<AttentionBackend> attention = make_attention(spec, none, options);
-  const DeltaBackend recurrent(none, context_of(options));
+  const std::unique_ptr<RecurrentBackend> recurrent = recurrent_backend(spec, none, context_of(options));
   return ExecutorMemory{
       .cache = LS_TRY(CacheStorage::footprint(cache_geometry(spec, cache_dtype, options))),
       .activations =
-          Decoder::footprint(spec, decoder_options(MatmulInput::kF32, options), *attention, recurrent) +
+          Decoder::footprint(spec, decoder_options(MatmulInput::kF32, options), *attention, *recurrent) +
           Sampler::footprint(sampler_limits(spec, options)) + StepRunner::footprint(runner_options(options))};
 }
 
@@ -166,7 +166,7 @@ Executor::Executor(const Model& model, const ExecutorOptions& options, CacheStor
       work_arena_(std::move(work)),
       storage_(std::move(storage)),
       attention_(make_attention(model.local, storage_, options)),
-      recurrent_(std::make_unique<DeltaBackend>(storage_, context_of(options))),
+      recurrent_(recurrent_backend(model.local, storage_, context_of(options))),
       stream_(options.threads, options.pace) {}
 
 Result<std::unique_ptr<Executor>> Executor::create(const Model& model, const ExecutorOptions& options) {

@@ -31,8 +31,10 @@ struct AttentionCandidate {
   std::string name;  // "paged"
   std::function<Result<std::unique_ptr<AttentionBackend>>(const CacheStorage& storage)> make;
 };
+enum class RecurrentKind : uint8_t { kDelta, kLightning };
 struct RecurrentCandidate {
   std::string name;
+  RecurrentKind kind = RecurrentKind::kDelta;
   std::function<Result<std::unique_ptr<RecurrentBackend>>(const CacheStorage& storage)> make;
 };
 
@@ -43,6 +45,7 @@ std::vector<Case> recurrent_cases(const RecurrentCandidate& candidate);
 // The house's own.
 AttentionCandidate paged_candidate();
 RecurrentCandidate delta_candidate();
+RecurrentCandidate lightning_candidate();
 // Page selection inside the graph, which derives fields on the device.
 std::vector<Case> sparse_cases();
 // Block-sparse attention, which chooses from compressed keys in a cache group of their own.

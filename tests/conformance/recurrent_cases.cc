@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "attention/delta/delta_backend.h"
+#include "attention/lightning/lightning_backend.h"
 #include "conformance/graph_cases.h"
 #include "conformance/recurrent_rig.h"
 
@@ -56,6 +57,7 @@ std::vector<Case> shapes(const RecurrentCandidate& candidate) {
                      }});
   }
   for (const int32_t width : {2, 3, 4, 8}) {
+    if (candidate.kind != RecurrentKind::kDelta) break;  // the others do not convolve
     cases.push_back({concat("window_", width), [=] {
                        RecurrentOptions options = kTiny;
                        options.conv_width = width;
@@ -91,8 +93,8 @@ Status canaries(const RecurrentCandidate& candidate) {
     LS_TRY(rig->step({.shares = {{b, rows}, {a, 1}}, .bucket = bucket_of(rows == 1 ? 4 : 8, 4)}));
     const std::vector<uint8_t> after = LS_TRY(rig->rig().cache_bytes());
     const StateView& state = rig->rig().storage().state(0);
-    const int64_t slot_bytes = state.conv.stride(0) * 4;
-    const int64_t layer_bytes = slot_bytes * state.conv.dim(0);
+    const int64_t slot_bytes = state.memory.stride(0) * 4;
+    const int64_t layer_bytes = slot_bytes * state.memory.dim(0);
     for (size_t i = 0; i < before.size(); ++i) {
       const auto slot = static_cast<int32_t>(static_cast<int64_t>(i) % layer_bytes / slot_bytes);
       const bool may =
@@ -114,6 +116,30 @@ Status wide_strides(const RecurrentCandidate& candidate) {
                  " elements; expected more than 2^31");
   }
   return mixed_batches(*rig, Poison::kNan);
+}
+
+// The bits of a prompt that is computed at once, in pieces, and row by row. Only lightning attention promises
+// so much.
+Status cuts(const RecurrentCandidate& candidate) {
+  constexpr int32_t kRows = 100;
+  constexpr size_t kRow = 4 * 64;
+  const auto whole = LS_TRY(RecurrentRig::create(candidate, {}));
+  const int32_t a = whole->begin();
+  LS_TRY(whole->step({.shares = {{a, kRows}}, .bucket = bucket_of(kRows, 1)}));
+  for (const int32_t piece : {1, 7, 64, 65}) {
+    const auto cut = LS_TRY(RecurrentRig::create(candidate, {}));
+    if (cut->begin() != a) return error(Code::kInternal, "rig: sequences are not counted from the same one");
+    for (int32_t begin = 0; begin < kRows; begin += piece) {
+      const int32_t rows = std::min(piece, kRows - begin);
+      LS_TRY(cut->step({.shares = {{a, rows}}, .bucket = bucket_of(rows + begin % 3, 1 + begin % 3)}));
+      const float* want = whole->out().data() + static_cast<size_t>(begin) * kRow;
+      if (std::memcmp(cut->out().data(), want, static_cast<size_t>(rows) * kRow * sizeof(float)) == 0)
+        continue;
+      return error(Code::kInternal, "rows from ", begin, " on have other bits in pieces of ", piece,
+                   " rows; expected the same wherever a prompt is cut");
+    }
+  }
+  return {};
 }
 
 // A row's bits follow from its own sequence, whoever shares the batch.
@@ -145,11 +171,20 @@ RecurrentCandidate delta_candidate() {
           }};
 }
 
+RecurrentCandidate lightning_candidate() {
+  return {.name = "lightning",
+          .kind = RecurrentKind::kLightning,
+          .make = [](const CacheStorage& storage) -> Result<std::unique_ptr<RecurrentBackend>> {
+            return std::unique_ptr<RecurrentBackend>(std::make_unique<LightningBackend>(storage));
+          }};
+}
+
 std::vector<Case> recurrent_cases(const RecurrentCandidate& candidate) {
   std::vector<Case> cases = shapes(candidate);
   cases.push_back({"poison", [=] { return poison(candidate); }});
   cases.push_back({"guarded", [=] { return run_mixed(candidate, {.level = GuardLevel::kFull}); }});
   cases.push_back({"batch_mates", [=] { return batch_mates(candidate); }});
+  if (candidate.kind == RecurrentKind::kLightning) cases.push_back({"cuts", [=] { return cuts(candidate); }});
   cases.push_back({"canaries", [=] { return canaries(candidate); }});
   cases.push_back({"wide_strides", [=] { return wide_strides(candidate); }});
   for (Case& each : graph_cases<RecurrentRig>(candidate, kTiny)) cases.push_back(std::move(each));

@@ -35,10 +35,35 @@ std::vector<double> convolve(const RecurrentOptions& options, const DeltaWeights
   return out;
 }
 
+void advance_lightning(const RecurrentOptions& options, const DeltaWeights& weights, const DeltaRow& row,
+                       DeltaState& state, std::span<double> out) {
+  const auto keys = static_cast<size_t>(options.key_dim), values = static_cast<size_t>(options.value_dim);
+  const auto heads = static_cast<size_t>(options.value_heads);
+  const size_t group = heads / static_cast<size_t>(options.key_heads);
+  const double scale = 1 / std::sqrt(static_cast<double>(keys));
+  state.memory.resize(heads * keys * values);
+  for (size_t h = 0; h < heads; ++h) {
+    const auto q = row.x.subspan(h * keys, keys);
+    const auto k = row.x.subspan(static_cast<size_t>(options.keys()) + h / group * keys, keys);
+    const auto v = row.x.subspan(static_cast<size_t>(options.values()) + h / group * values, values);
+    double* memory = state.memory.data() + h * keys * values;
+    for (size_t e = 0; e < values; ++e) {
+      double sum = 0;
+      for (size_t d = 0; d < keys; ++d) {
+        double& at = memory[d * values + e];
+        at = at * weights.a_log[h] + static_cast<double>(k[d]) * v[e];
+        sum += at * q[d] * scale;
+      }
+      out[h * values + e] = sum;
+    }
+  }
+}
+
 }  // namespace
 
 void advance(const RecurrentOptions& options, const DeltaWeights& weights, const DeltaRow& row,
              DeltaState& state, std::span<double> out) {
+  if (options.lightning()) return advance_lightning(options, weights, row, state, out);
   const auto keys = static_cast<size_t>(options.key_dim), values = static_cast<size_t>(options.value_dim);
   const auto key_heads = static_cast<size_t>(options.key_heads);
   const auto value_heads = static_cast<size_t>(options.value_heads);

@@ -19,8 +19,8 @@ constexpr ConsumerSpec kRig{.name = "rig", .ops = {}, .fields = {}};
 // With a gap, pages of a softmax layer that nobody uses keep the states apart.
 CacheGeometry geometry_of(const RecurrentOptions& options) {
   CacheGeometry cache{.state = {.slots = options.slots,
-                                .conv_channels = options.channels(),
-                                .conv_width = options.conv_width,
+                                .conv_channels = options.lightning() ? 0 : options.channels(),
+                                .conv_width = options.lightning() ? 1 : options.conv_width,
                                 .value_heads = options.value_heads,
                                 .key_dim = options.key_dim,
                                 .value_dim = options.value_dim},
@@ -57,27 +57,9 @@ class RecurrentRig::Program final : public StepProgram {
 
   Status enqueue(const PreparedStep& step, const Launcher& on) const override {
     const int64_t rows = LS_TRY(step.get<Rows>(kRig))->count;
-    const RecurrentOptions& options = rig_.options_;
-    const int64_t most = options.max_rows, channels = options.channels(), heads = options.value_heads;
-    for (int32_t layer = 0; layer < options.layers; ++layer) {
+    for (int32_t layer = 0; layer < rig_.options_.layers; ++layer) {
       on.stream.set_layer(layer);
-      const TensorView input =
-          rig_.input_.reshaped({options.layers * most, rig_.width()}).rows(layer * most, rows);
-      const TensorView output =
-          rig_.output_.reshaped({options.layers * most, heads, options.value_dim}).rows(layer * most, rows);
-      LS_TRY(backend_.run(
-          step,
-          DeltaTensors{.qkv = input.columns(0, channels),
-                       .b = input.columns(channels, heads),
-                       .a = input.columns(channels + heads, heads),
-                       .conv = rig_.conv_.reshaped({options.layers * channels, options.conv_width})
-                                   .rows(layer * channels, channels),
-                       .a_log = rig_.a_log_.reshaped({options.layers * heads}).rows(layer * heads, heads),
-                       .dt_bias = rig_.dt_bias_.reshaped({options.layers * heads}).rows(layer * heads, heads),
-                       .mixed = rig_.mixed_.rows(0, rows),
-                       .out = output,
-                       .workspace = rig_.workspace_},
-          layer, on));
+      LS_TRY(backend_.run(step, rig_.tensors(layer, rows), layer, on));
     }
     on.stream.set_layer(-1);
     return {};
@@ -92,10 +74,39 @@ RecurrentRig::RecurrentRig(const RecurrentOptions& options, std::unique_ptr<Rig>
     : options_(options), rig_(std::move(rig)) {}
 RecurrentRig::~RecurrentRig() = default;
 
+RecurrentTensors RecurrentRig::tensors(int32_t layer, int64_t rows) const {
+  const RecurrentOptions& o = options_;
+  const int64_t most = o.max_rows, channels = o.channels(), heads = o.value_heads;
+  const TensorView input = input_.reshaped({o.layers * most, width()}).rows(layer * most, rows);
+  const TensorView output = output_.reshaped({o.layers * most, heads, o.value_dim}).rows(layer * most, rows);
+  const TensorView a_log = a_log_.reshaped({o.layers * heads}).rows(layer * heads, heads);
+  if (o.lightning()) {
+    return LightningTensors{.q = input.heads(0, heads, o.key_dim, o.key_dim),
+                            .k = input.heads(o.keys(), o.key_heads, o.key_dim, o.key_dim),
+                            .v = input.heads(o.values(), o.key_heads, o.value_dim, o.value_dim),
+                            .decay = a_log,
+                            .out = output,
+                            .workspace = workspace_,
+                            .scale = 1.0f / std::sqrt(static_cast<float>(o.key_dim))};
+  }
+  return DeltaTensors{
+      .qkv = input.columns(0, channels),
+      .b = input.columns(channels, heads),
+      .a = input.columns(channels + heads, heads),
+      .conv = conv_.reshaped({o.layers * channels, o.conv_width}).rows(layer * channels, channels),
+      .a_log = a_log,
+      .dt_bias = dt_bias_.reshaped({o.layers * heads}).rows(layer * heads, heads),
+      .mixed = mixed_.rows(0, rows),
+      .out = output,
+      .workspace = workspace_};
+}
+
 int64_t RecurrentRig::width() const { return int64_t{options_.channels()} + 2 * options_.value_heads + kGap; }
 
 Result<std::unique_ptr<RecurrentRig>> RecurrentRig::create(const RecurrentCandidate& candidate,
-                                                           const RecurrentOptions& options) {
+                                                           const RecurrentOptions& given) {
+  RecurrentOptions options = given;
+  options.kind = candidate.kind;
   const CacheGeometry cache = geometry_of(options);
   const int64_t input =
       int64_t{options.layers} * options.max_rows * (options.channels() + 2 * options.value_heads + kGap) * 4;
@@ -114,7 +125,8 @@ Result<std::unique_ptr<RecurrentRig>> RecurrentRig::create(const RecurrentCandid
   return made;
 }
 
-// Weights in the ranges that trained models have: decays between about 0.5 and 0.99 per row.
+// Weights in the ranges that trained models have: decays between about 0.5 and 0.99 per row. Lightning
+// attention has them as they are: 1 - 2^-1 to 1 - 2^-5.
 Status RecurrentRig::allocate(const RecurrentBackend& backend) {
   Arena& work = rig_->work();
   const int64_t layers = options_.layers, heads = options_.value_heads, channels = options_.channels();
@@ -135,7 +147,10 @@ Status RecurrentRig::allocate(const RecurrentBackend& backend) {
     fill_numbers(static_cast<uint64_t>(100 + layer), weights.conv);
     fill_numbers(static_cast<uint64_t>(200 + layer), weights.a_log);
     fill_numbers(static_cast<uint64_t>(300 + layer), weights.dt_bias);
-    for (float& value : weights.a_log) value -= 1.5f;
+    for (size_t h = 0; h < weights.a_log.size(); ++h) {
+      float& value = weights.a_log[h];
+      value = options_.lightning() ? 1 - std::exp2(-1.0f - static_cast<float>(h % 5)) : value - 1.5f;
+    }
     LS_TRY(rig_->upload(conv_.rows(layer, 1), weights.conv.data()));
     LS_TRY(rig_->upload(a_log_.rows(layer, 1), weights.a_log.data()));
     LS_TRY(rig_->upload(dt_bias_.rows(layer, 1), weights.dt_bias.data()));
@@ -210,8 +225,8 @@ Status RecurrentRig::collect(const RigStep& step) {
   return {};
 }
 
-// Unit keys and decays keep a state's entries near 1, and an error in it fades as it does: what stays is that
-// of some tens of rows, each a few roundings of Dk terms.
+// Unit keys, or short memories, and decays keep a state's entries near 1, and an error in it fades as it
+// does: what stays is that of some tens of rows, each a few roundings of Dk terms.
 Status RecurrentRig::compare_row(std::span<const double> want, int32_t layer, int64_t row) const {
   const double bound = 64 * 0x1p-24 * (std::sqrt(static_cast<double>(options_.key_dim)) + 8);
   const float* got =

@@ -1,5 +1,6 @@
 // RecurrentRig: random inputs through a recurrent backend, as a step program, and the oracle: the convolution
-// and the gated delta rule row by row in f64, with a state per sequence that no kernel has seen.
+// and the gated delta rule, or lightning attention, row by row in f64, with a state per sequence that no
+// kernel has seen.
 #pragma once
 
 #include "conformance/conformance.h"
@@ -8,7 +9,8 @@
 namespace lockstep::conformance {
 
 struct RecurrentOptions {
-  int32_t key_heads = 2;
+  RecurrentKind kind = RecurrentKind::kDelta;  // the candidate's
+  int32_t key_heads = 2;  // of keys; of queries too in DeltaNet, of values too in lightning attention
   int32_t value_heads = 4;
   int32_t key_dim = 64;
   int32_t value_dim = 64;
@@ -23,13 +25,18 @@ struct RecurrentOptions {
   GuardLevel level = GuardLevel::kReplay;
   int64_t slot_gap = 0;  // > 0: states lie behind pages of a shared pool, at least so many bytes apart
 
-  int32_t channels() const { return 2 * key_heads * key_dim + value_heads * value_dim; }
+  bool lightning() const { return kind == RecurrentKind::kLightning; }
+  int32_t query_heads() const { return lightning() ? value_heads : key_heads; }
+  // Columns of q | k | v, and where k and v begin.
+  int32_t keys() const { return query_heads() * key_dim; }
+  int32_t values() const { return keys() + key_heads * key_dim; }
+  int32_t channels() const { return values() + (lightning() ? key_heads : value_heads) * value_dim; }
 };
 
 // What one layer has learned: the weights, and how a sequence's state goes on.
 struct DeltaWeights {
   std::vector<float> conv;     // [C, W]
-  std::vector<float> a_log;    // [Hv]
+  std::vector<float> a_log;    // [Hv]; the decays themselves in lightning attention
   std::vector<float> dt_bias;  // [Hv]
 };
 struct DeltaState {
@@ -70,6 +77,7 @@ class RecurrentRig {
   class Program;
   RecurrentRig(const RecurrentOptions& options, std::unique_ptr<Rig> rig);
   int64_t width() const;  // of an input row: qkv, b, a and a gap
+  RecurrentTensors tensors(int32_t layer, int64_t rows) const;
   Status allocate(const RecurrentBackend& backend);
   Status fill(const RigStep& step);
   Status collect(const RigStep& step);

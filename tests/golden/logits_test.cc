@@ -153,12 +153,15 @@ TEST_P(Golden, InBf16LosesNoMoreThanTheReferenceDoes) {
   EXPECT_GE(ours.agreement, theirs.agreement - 0.05);  // one or two near ties of 37 rows
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Families, Golden,
-    ::testing::Values(Case{"qwen3", "long"}, Case{"qwen3", "short"}, Case{"qwen3_moe", "long"},
-                      Case{"qwen3_moe", "short"}, Case{"qwen3_next", "long"}, Case{"qwen3_next", "short"},
-                      Case{"llama", "short"}, Case{"qwen3_5_moe", "short"}, Case{"minimax_m2", "short"}),
-    [](const auto& instance) { return std::string(instance.param.family) + "_" + instance.param.sequence; });
+INSTANTIATE_TEST_SUITE_P(Families, Golden,
+                         ::testing::Values(Case{"qwen3", "long"}, Case{"qwen3", "short"},
+                                           Case{"qwen3_moe", "long"}, Case{"qwen3_moe", "short"},
+                                           Case{"qwen3_next", "long"}, Case{"qwen3_next", "short"},
+                                           Case{"llama", "short"}, Case{"qwen3_5_moe", "short"},
+                                           Case{"minimax_m2", "short"}, Case{"minicpm_sala", "short"}),
+                         [](const auto& instance) {
+                           return std::string(instance.param.family) + "_" + instance.param.sequence;
+                         });
 
 }  // namespace
 }  // namespace lockstep::testing

@@ -31,6 +31,7 @@ constexpr Family kFamilies[] = {
     {"qwen3_5_moe", "qwen3_5_moe", "the same with packed experts"},
     {"qwen3_5_moe_per_expert", "qwen3_5_moe", "the same flat, a tensor per expert"},
     {"minimax_m2", "minimax_m2", "norm over all heads, half-rotated, biased sigmoid routing"},
+    {"minicpm_sala", "minicpm_sala", "lightning attention, gated attention without positions, multipliers"},
 };
 
 // How far the logits of some rows are from the reference's.

@@ -10,12 +10,12 @@
 #include <thread>
 #include <vector>
 
-#include "attention/delta/delta_backend.h"
 #include "attention/paged/paged_backend.h"
 #include "comm/thread_fabric.h"
 #include "engine/facts.h"
 #include "guard/guard.h"
 #include "model/decoder.h"
+#include "model/recurrent_backends.h"
 #include "model/state_geometry.h"
 #include "plan/plan_builder.h"
 #include "runtime/step_runner.h"
@@ -61,7 +61,7 @@ class DecoderRank final : public StepProgram {
     map_.add(model_->loaded->arena);
     runner_ = StepRunner::create({.limits = sizes_.limits, .derived = {}}, stream_, map_, arena_).value();
     attention_ = std::make_unique<PagedBackend>(storage_);
-    recurrent_ = std::make_unique<DeltaBackend>(storage_);
+    recurrent_ = recurrent_backend(model_->local, storage_);
     const DecoderOptions options{
         .limits = {.rows = sizes_.limits.max_rows, .logits_rows = sizes_.limits.max_logits_rows},
         .mesh = mesh};

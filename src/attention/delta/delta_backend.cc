@@ -64,9 +64,9 @@ DeltaBackend::Args DeltaBackend::args(const RecurrentLaunch& launch, const Delta
 
 Status DeltaBackend::run(const PreparedStep& step, const RecurrentTensors& tensors, int32_t layer,
                          const Launcher& on) const {
-  const RecurrentLaunch& launch = *LS_TRY(step.get<RecurrentLaunch>(kConsumer));
   const auto* delta = std::get_if<DeltaTensors>(&tensors);
   if (delta == nullptr) return another_kind(kConsumer);
+  const RecurrentLaunch& launch = *LS_TRY(step.get<RecurrentLaunch>(kConsumer));
   const StateView& state = storage_.state(layer);
   const Args whole = args(launch, *delta, state);
   if (!launch.cut.shared()) {

@@ -23,9 +23,9 @@ Status LightningBackend::prepare(const Binder& binder, PreparedStep& step) const
 
 Status LightningBackend::run(const PreparedStep& step, const RecurrentTensors& tensors, int32_t layer,
                              const Launcher& on) const {
-  const RecurrentLaunch& launch = *LS_TRY(step.get<RecurrentLaunch>(kConsumer));
   const auto* given = std::get_if<LightningTensors>(&tensors);
   if (given == nullptr) return another_kind(kConsumer);
+  const RecurrentLaunch& launch = *LS_TRY(step.get<RecurrentLaunch>(kConsumer));
   const StateView& state = storage_.state(layer);
   const LightningArgs whole{.q = given->q,
                             .k = given->k,

@@ -5,6 +5,7 @@
 #include "comm/collectives.h"
 #include "kernels/linear/linear.h"
 #include "kernels/moe/moe.h"
+#include "kernels/qk_norm_rope/qk_norm_rope.h"
 
 namespace lockstep {
 
@@ -24,6 +25,20 @@ Status sum_parts(const BlockContext& context, const TensorView& x, std::string_v
   if (context.mesh == nullptr) return {};
   return all_reduce(context.on, {.x = x, .scratch = context.act.workspace, .group = &context.mesh->tp()},
                     stage);
+}
+
+Status norm_and_rotate(const BlockContext& context, const TensorView& x, const TensorView& weight,
+                       const RopeSpec& rope, std::string_view stage) {
+  if (!weight && rope.dims == 0) return {};
+  return qk_norm_rope(context.on,
+                      {.x = x,
+                       .weight = weight,
+                       .cos_sin = rope.dims > 0 ? context.act.cos_sin : TensorView{},
+                       .out = x,
+                       .num_rows = context.num_rows,
+                       .epsilon = context.spec.norm_epsilon,
+                       .flavour = context.spec.norm},
+                      stage);
 }
 
 int32_t expert_replicas(const Mesh* mesh) {

@@ -21,6 +21,7 @@ struct BlockContext {
   MatmulInput input;
   const Launcher& on;
   Mesh* mesh = nullptr;  // null: the rank is alone
+  TensorView decay{};    // [H] f32, of the lightning layers' heads
 };
 
 // out = x · weightᵀ on the step's rows, as every projection of a block.
@@ -30,14 +31,23 @@ Status project(const BlockContext& context, const TensorView& x, const PackedWei
 // `x` [T, E] is this rank's part of a sum over the ranks that share the layer: it becomes the sum.
 Status sum_parts(const BlockContext& context, const TensorView& x, std::string_view stage);
 
+// `x` [T, heads, D] becomes its norm per head with `weight` [D] (null: none), rotated as `rope` says. Where
+// it says neither, `x` stays as it is.
+Status norm_and_rotate(const BlockContext& context, const TensorView& x, const TensorView& weight,
+                       const RopeSpec& rope, std::string_view stage);
+
 // branch = o_proj( attention(norm+rope(q), norm+rope(k), v) [* sigmoid(gate)] ). `layer` counts softmax
 // layers.
 Status softmax_block(const BlockContext& context, const SoftmaxWeights& weights,
                      const AttentionBackend& backend, int32_t layer);
 
-// branch = out_proj( gated_norm( delta rule( conv(q | k | v), b, a ), z ) ). `layer` counts delta layers.
+// branch = out_proj( gated_norm( delta rule( conv(q | k | v), b, a ), z ) ). `layer` counts recurrent layers.
 Status delta_block(const BlockContext& context, const DeltaWeights& weights, const RecurrentBackend& backend,
                    int32_t layer);
+
+// branch = o_proj( norm over all heads( lightning(norm+rope(q), norm+rope(k), v) ) * sigmoid(gate) ).
+Status lightning_block(const BlockContext& context, const LightningWeights& weights,
+                       const RecurrentBackend& backend, int32_t layer);
 
 // branch = down( silu(gate) * up ).
 Status dense_block(const BlockContext& context, const MlpWeights& weights);

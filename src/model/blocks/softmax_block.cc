@@ -2,7 +2,6 @@
 
 #include "kernels/all_heads_norm/all_heads_norm.h"
 #include "kernels/gate/gate.h"
-#include "kernels/qk_norm_rope/qk_norm_rope.h"
 #include "model/blocks/blocks.h"
 
 namespace lockstep {
@@ -38,25 +37,6 @@ Status norm_all_heads(const BlockContext& context, const SoftmaxWeights& weights
   return all_heads_norm(context.on, norm, "k_norm");
 }
 
-// Norms queries and keys as the spec says, and rotates them.
-Status norm_and_rotate(const BlockContext& context, const SoftmaxWeights& weights, const TensorView& q,
-                       const TensorView& k) {
-  const QkNorm norm = context.spec.softmax.qk_norm;
-  if (norm == QkNorm::kAllHeads) LS_TRY(norm_all_heads(context, weights, q, k));
-  const bool per_head = norm == QkNorm::kPerHead;
-  QkNormRopeArgs rotate{.x = q,
-                        .weight = per_head ? weights.q_norm : TensorView{},
-                        .cos_sin = context.act.cos_sin,
-                        .out = q,
-                        .num_rows = context.num_rows,
-                        .epsilon = context.spec.norm_epsilon,
-                        .flavour = context.spec.norm};
-  LS_TRY(qk_norm_rope(context.on, rotate, "q_norm_rope"));
-  rotate.x = rotate.out = k;
-  rotate.weight = per_head ? weights.k_norm : TensorView{};
-  return qk_norm_rope(context.on, rotate, "k_norm_rope");
-}
-
 }  // namespace
 
 Status softmax_block(const BlockContext& context, const SoftmaxWeights& weights,
@@ -71,7 +51,11 @@ Status softmax_block(const BlockContext& context, const SoftmaxWeights& weights,
   LS_TRY(project(context, act.normed, weights.qkv, projected, "qkv_proj"));
   const TensorView q = projected.heads(0, heads, dim, query_step);
   const TensorView k = projected.heads(keys, kv_heads, dim, dim);
-  LS_TRY(norm_and_rotate(context, weights, q, k));
+  const bool all_heads = spec.qk_norm == QkNorm::kAllHeads;
+  if (all_heads) LS_TRY(norm_all_heads(context, weights, q, k));
+  const TensorView none{};
+  LS_TRY(norm_and_rotate(context, q, all_heads ? none : weights.q_norm, spec.rope, "q_norm_rope"));
+  LS_TRY(norm_and_rotate(context, k, all_heads ? none : weights.k_norm, spec.rope, "k_norm_rope"));
   const TensorView flat = dense_view(act.mixed.data, DType::kF32, {act.mixed.dim(0), heads * dim});
   const TensorView mixed = flat.heads(0, heads, dim, dim);
   LS_TRY(backend.run(context.step, kKvGroup,

@@ -5,6 +5,7 @@ namespace {
 
 constexpr ModelFamily kFamilies[] = {
     {"llama", "LlamaForCausalLM", read_llama},
+    {"minicpm_sala", "MiniCPMSALAForCausalLM", read_minicpm_sala},
     {"minimax_m2", "MiniMaxM2ForCausalLM", read_minimax_m2},
     {"qwen3", "Qwen3ForCausalLM", read_qwen3},
     {"qwen3_moe", "Qwen3MoeForCausalLM", read_qwen3_moe},

@@ -31,6 +31,7 @@ Json text_config(const Json& config);
 // One per family, in <family>.cc.
 Result<DecoderSpec> read_llama(const Json& config);
 Result<DecoderSpec> read_minimax_m2(const Json& config);
+Result<DecoderSpec> read_minicpm_sala(const Json& config);
 Result<DecoderSpec> read_qwen3(const Json& config);
 Result<DecoderSpec> read_qwen3_moe(const Json& config);
 Result<DecoderSpec> read_qwen3_next(const Json& config);

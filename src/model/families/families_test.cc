@@ -278,8 +278,8 @@ void expect_refusals(const std::vector<Refusal>& refusals) {
 TEST(Families, RefuseWhatTheyCannotRunInASentence) {
   expect_refusals({
       {with(kDense, {{"model_type", "\"gpt2\""}}), kUnknown,
-       "config.json: model_type is \"gpt2\"; expected one of llama, minimax_m2, qwen3, qwen3_moe, "
-       "qwen3_next, qwen3_5, qwen3_5_text, qwen3_5_moe, qwen3_5_moe_text"},
+       "config.json: model_type is \"gpt2\"; expected one of llama, minicpm_sala, minimax_m2, "
+       "qwen3, qwen3_moe, qwen3_next, qwen3_5, qwen3_5_text, qwen3_5_moe, qwen3_5_moe_text"},
       {without(kDense, "model_type"), kWrong, "config.json: model_type is missing; expected a string"},
       {without(kDense, "hidden_size"), kWrong,
        "config.json: hidden_size is missing; expected an integer in 1..262144"},
@@ -360,8 +360,8 @@ TEST(Families, AreFoundByTypeAndKnowTheirArchitecture) {
   for (const ModelFamily& family : model_families())
     listed += concat(family.model_type, "=", family.architecture, " ");
   EXPECT_EQ(listed,
-            "llama=LlamaForCausalLM minimax_m2=MiniMaxM2ForCausalLM qwen3=Qwen3ForCausalLM "
-            "qwen3_moe=Qwen3MoeForCausalLM qwen3_next=Qwen3NextForCausalLM "
+            "llama=LlamaForCausalLM minicpm_sala=MiniCPMSALAForCausalLM minimax_m2=MiniMaxM2ForCausalLM "
+            "qwen3=Qwen3ForCausalLM qwen3_moe=Qwen3MoeForCausalLM qwen3_next=Qwen3NextForCausalLM "
             "qwen3_5=Qwen3_5ForConditionalGeneration qwen3_5_text=Qwen3_5ForCausalLM "
             "qwen3_5_moe=Qwen3_5MoeForConditionalGeneration qwen3_5_moe_text=Qwen3_5MoeForCausalLM ");
 }
