@@ -110,13 +110,15 @@ Result<std::unique_ptr<RecurrentRig>> RecurrentRig::create(const RecurrentCandid
   const CacheGeometry cache = geometry_of(options);
   const int64_t input =
       int64_t{options.layers} * options.max_rows * (options.channels() + 2 * options.value_heads + kGap) * 4;
+  const int64_t output =
+      int64_t{options.layers} * options.max_rows * options.value_heads * options.value_dim * 4;
   const RigOptions rig{.cache = cache,
                        .limits = limits_of(options, cache),
                        .threads = options.threads,
                        .pace = options.pace,
                        .level = options.level,
-                       .work_bytes = 4 * input + (int64_t{64} << 20),
-                       .staging_bytes = input + 65536,
+                       .work_bytes = 4 * std::max(input, output) + (int64_t{64} << 20),
+                       .staging_bytes = std::max(input, output) + 65536,
                        .derived = {}};
   std::unique_ptr<RecurrentRig> made(new RecurrentRig(options, LS_TRY(Rig::create(rig))));
   made->backend_ = LS_TRY(candidate.make(made->rig_->storage()));

@@ -75,7 +75,9 @@ Result<std::unique_ptr<Rig>> Rig::create(const RigOptions& options) {
   rig->map_.add(rig->work_);
   rig->runner_ = LS_TRY(StepRunner::create(runner, rig->stream_, rig->map_, rig->work_));
   std::vector<DeviceTable> tables;
-  if (rig->storage_.page_table()) tables.push_back({kPages, rig->storage_.page_table()});
+  // A pool may be shared with pages that the plan does not know.
+  const bool planned = options.limits.groups[0].kind == GroupKind::kPaged;
+  if (planned && rig->storage_.page_table()) tables.push_back({kPages, rig->storage_.page_table()});
   if (rig->storage_.compressed_table())
     tables.push_back({kCompressedPages, rig->storage_.compressed_table()});
   rig->runner_->set_tables(std::move(tables));
