@@ -137,8 +137,11 @@ TEST(MiniCpmSala, GivesEachRankItsHeadsByTheirNumberInTheModel) {
   EXPECT_EQ(second.lightning.kv_heads, 4);
   EXPECT_EQ(second.lightning.first_head, 4);
   EXPECT_EQ(second.lightning.model_heads, 8);
-  EXPECT_EQ(shard(whole, {.tp = 16}).status().message(),
-            "--tensor-parallel-size is 16; expected a divisor of lightning_nh = 8; choose 1, 2, 4 or 8");
+  const DecoderSpec odd =
+      read_with(R"("lightning_nh": 8, "lightning_nkv": 8)", R"("lightning_nh": 3, "lightning_nkv": 3)")
+          .value();
+  EXPECT_EQ(shard(odd, {.tp = 2}).status().message(),
+            "--tensor-parallel-size is 2; expected a divisor of lightning_nh = 3; choose 1");
 }
 
 }  // namespace
