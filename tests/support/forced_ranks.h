@@ -24,6 +24,7 @@ struct ForcedOptions {
   int32_t max_seqs = 8;
   int32_t max_len = 256;
   bool captured = false;  // steps of one row of every sequence replay a graph
+  bool dense_as_sparse = false;
 };
 
 class ForcedRanks {
@@ -85,7 +86,11 @@ class ForcedRanks {
     const float* values = all.as<const float>() + row * all.dim(1);
     return {values, values + all.dim(1)};
   }
-  const DecoderSpec& spec() const { return ranks_[0].model->spec; }
+  // Entries of a derived field of the last step on rank 0, of the layer that ran last.
+  std::span<const int32_t> derived(const DerivedSpec& spec) {
+    const DerivedFields::Entry* entry = ranks_[0].executor->runner().derived().find(spec);
+    return {entry->values.as<int32_t>(), static_cast<size_t>(entry->values.elements())};
+  }
   size_t ranks() const { return ranks_.size(); }
 
  private:
@@ -110,6 +115,7 @@ class ForcedRanks {
       EngineConfig config;
       config.model = {.path = options.model,
                       .dtype = ComputeDType::kFloat32,
+                      .dense_as_sparse = options.dense_as_sparse,
                       .shard = shard_of(mesh->shape(), mesh->place())};
       auto loaded = load_model(config.model);
       ASSERT_TRUE(loaded.ok()) << loaded.status().message();
