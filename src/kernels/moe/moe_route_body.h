@@ -48,8 +48,8 @@ void route_row(const float* logits, int64_t experts, int32_t* ids, float* weight
 }
 
 // The k experts of the largest sigmoid(logit) + bias as above, their sigmoids as weights. What is chosen so
-// far is kept in the outputs, from which its sums come out as they were. Scores in blocks, of which the
-// compiler makes vectors: their bits are those of one after the other.
+// far is kept in the outputs, from which its sums come out as they were. Scores in blocks, apart
+// from the choosing, so that the chains of their operations overlap.
 template <typename V>
 void sigmoid_row(const MoeRouteArgs& args, const float* logits, int32_t* ids, float* weights) {
   constexpr int64_t kBlock = 64;
