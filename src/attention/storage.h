@@ -42,7 +42,7 @@ struct CacheGeometry {
   int32_t softmax_layers = 0;
   StateGeometry state;  // of one recurrent layer
   int32_t recurrent_layers = 0;
-  int32_t compressed_pages = 0;  // of compressed keys, of as many tokens as those of keys; 0: none
+  int32_t compressed_pages = 0;   // of compressed keys, of as many tokens as those of keys; 0: none
   int32_t table_rows = 0;         // R, the pad row 0 included
   int32_t max_pages_per_seq = 0;  // M
 };
