@@ -4,6 +4,7 @@
 #   *_bench.cc         one binary per layer, `<layer>_bench`
 #   *_fuzz.cc          one libFuzzer binary per file (preset fuzz)
 #   *_mpi.cc           the library, where MPI was found; *_mpi_test.cc then are `<layer>_mpi_test`, run as 4 processes
+#   *.cu, *_cuda.cc    the library, in builds of the preset cuda and nowhere else; so *_cuda_test.cc
 #   *_avx2.cc, *_avx512.cc, *_avx512bf16.cc   compiled for that ISA; reached only after cpuid said so
 #   everything else    the library
 # A layer may name only layers that stand above it in src/CMakeLists.txt; tests/arch checks the includes.
@@ -14,10 +15,12 @@ find_package(PkgConfig REQUIRED)
 find_package(MPI QUIET COMPONENTS C)  # optional: ranks as processes
 
 add_library(lockstep_flags INTERFACE)
-target_compile_options(lockstep_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
-  -Wno-missing-field-initializers -Werror $<$<CXX_COMPILER_ID:GNU>:-Wno-psabi>)
+set(LOCKSTEP_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers
+  -Werror $<$<CXX_COMPILER_ID:GNU>:-Wno-psabi>)
+target_compile_options(lockstep_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${LOCKSTEP_WARNINGS}>"
+  "$<$<COMPILE_LANGUAGE:CUDA>:${LOCKSTEP_CUDA_FLAGS}>")
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-  target_compile_options(lockstep_flags INTERFACE -Wno-restrict)  # false alarms about std::string: GCC PR 105651
+  target_compile_options(lockstep_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)  # false alarms about std::string: GCC PR 105651
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   target_compile_options(lockstep_flags INTERFACE -Wno-deprecated-declarations)  # libstdc++ 12's own std::stable_sort
@@ -49,6 +52,13 @@ endif()
 function(lockstep_layer name)
   cmake_parse_arguments(LAYER "" "" "DEPENDS;PACKAGES;TEST_DEPENDS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cc)
+  if(LOCKSTEP_CUDA)
+    file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cu)
+    set_source_files_properties(${CMAKE_CURRENT_SOURCE_DIR}/${name}/registry.cc ${CMAKE_CURRENT_SOURCE_DIR}/${name}/table.cc
+      PROPERTIES COMPILE_DEFINITIONS LOCKSTEP_CUDA)
+  else()
+    list(FILTER sources EXCLUDE REGEX "_cuda(_test)?\\.cc$")
+  endif()
   set(tests ${sources})
   set(benches ${sources})
   set(fuzzers ${sources})
@@ -78,11 +88,14 @@ function(lockstep_layer name)
     list(APPEND links lockstep_${layer})
   endforeach()
   if(sources)
-    add_library(lockstep_${name} STATIC ${sources})
+    add_library(lockstep_${name} STATIC ${sources} ${cuda_sources})
     target_link_libraries(lockstep_${name} PUBLIC ${links} ${LAYER_PACKAGES})
   else()
     add_library(lockstep_${name} INTERFACE)
     target_link_libraries(lockstep_${name} INTERFACE ${links} ${LAYER_PACKAGES})
+  endif()
+  if(LOCKSTEP_CUDA AND name STREQUAL "device")
+    target_link_libraries(lockstep_${name} PUBLIC CUDA::cudart_static)
   endif()
   if(mpi_sources AND MPI_C_FOUND)
     target_link_libraries(lockstep_${name} PRIVATE MPI::MPI_C)

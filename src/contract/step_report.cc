@@ -166,11 +166,12 @@ Status StepReport::check_epoch(const StepPlan& plan, bool tail) const {
 namespace {
 
 // The first entry of a field that differs from the plan's on the device, as far as its bytes are still there.
-void find_entry(const StepPlan& plan, const DeviceImage& image, FieldId id, GroupId group, Fault& fault) {
+void find_entry(const StepPlan& plan, std::span<const std::byte> image, FieldId id, GroupId group,
+                Fault& fault) {
   const FieldInfo& info = info_of(id);
   const ImageLayout::Place& place = plan.layout().place(id, group);
   const std::byte* planned = plan.image().data() + place.offset;
-  const auto* device = static_cast<const std::byte*>(image.bytes().data) + place.offset;
+  const std::byte* device = image.data() + place.offset;
   const auto width = static_cast<int64_t>(info.element_bytes);
   for (int64_t i = 0; i < place.count; ++i) {
     if (std::memcmp(planned + i * width, device + i * width, static_cast<size_t>(width)) == 0) continue;
@@ -182,6 +183,13 @@ void find_entry(const StepPlan& plan, const DeviceImage& image, FieldId id, Grou
 }
 
 }  // namespace
+
+// The plan as the device holds it by now. Only a fault needs it.
+Result<std::vector<std::byte>> StepReport::read_image(const StepPlan& plan, const DeviceImage& image) const {
+  std::vector<std::byte> bytes(static_cast<size_t>(plan.layout().bytes()));
+  LS_TRY(stream_->read(image.bytes().rows(0, plan.layout().bytes()), bytes.data()));
+  return bytes;
+}
 
 Status StepReport::check_head(const StepPlan& plan, const DeviceImage& image) const {
   const auto planned = plan.field_digests(), head = head_digests();
@@ -196,7 +204,7 @@ Status StepReport::check_head(const StepPlan& plan, const DeviceImage& image) co
                 .step = plan.scalar(field::epoch).get(),
                 .expected = concat("digest ", want, ", as planned"),
                 .found = concat("digest ", seen)};
-    find_entry(plan, image, at.field, at.group, fault);
+    find_entry(plan, LS_TRY(read_image(plan, image)), at.field, at.group, fault);
     LS_TRY(broken(std::move(fault)));
   }
   return {};
@@ -211,13 +219,12 @@ Status StepReport::check_tail(const StepPlan& plan, const DeviceImage& image) co
               .step = plan.scalar(field::epoch).get(),
               .expected = concat("digest ", plan.digest(), ", as planned: nobody writes to the plan"),
               .found = concat("digest ", tail_digest())};
+  const std::vector<std::byte> bytes = LS_TRY(read_image(plan, image));
   for (const ImageLayout::FieldPlace& at : plan.layout().fields()) {
     const std::byte* planned = plan.image().data() + at.offset;
-    if (std::memcmp(planned, static_cast<const std::byte*>(image.bytes().data) + at.offset,
-                    static_cast<size_t>(at.bytes)) == 0)
-      continue;
+    if (std::memcmp(planned, bytes.data() + at.offset, static_cast<size_t>(at.bytes)) == 0) continue;
     fault.field = name_of(at.field);
-    find_entry(plan, image, at.field, at.group, fault);
+    find_entry(plan, bytes, at.field, at.group, fault);
     break;
   }
   return broken(std::move(fault));

@@ -67,6 +67,7 @@ class StepReport {
   void lay_out(const StepPlan& plan, const DeviceImage& image);
   PlanStructureArgs structure_args(const StepPlan& plan, const DeviceImage& image, size_t table) const;
   Status check_epoch(const StepPlan& plan, bool tail) const;
+  Result<std::vector<std::byte>> read_image(const StepPlan& plan, const DeviceImage& image) const;
   Status check_head(const StepPlan& plan, const DeviceImage& image) const;
   Status check_tail(const StepPlan& plan, const DeviceImage& image) const;
   Status check_structure(const StepPlan& plan) const;
@@ -83,7 +84,7 @@ class StepReport {
   std::vector<PlanStructureArgs> structures_;  // of each table; one without a table where there is none
   bool fresh_ = false;                         // the layout is new: the ops' front doors have yet to see it
   std::vector<uint64_t> host_;
-  const Stream* stream_ = nullptr;  // that brings the report
+  Stream* stream_ = nullptr;  // that brings the report
   Event landed_;
 };
 

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "base/fault.h"
@@ -18,8 +19,15 @@ constexpr int64_t kBeyond = int64_t{1} << 62;
 
 }  // namespace
 
-Result<Arena> Arena::create(std::string_view name, int64_t bytes) {
+Result<Arena> Arena::create(std::string_view name, int64_t bytes, DevicePtr device) {
   const int64_t capacity = round_up(bytes > 0 ? bytes : 1, kHugePage);
+  if (device != nullptr) {
+    const Result<void*> memory = device->allocate(capacity);
+    if (memory.ok())
+      return Arena(std::string(name), static_cast<char*>(*memory), capacity, std::move(device));
+    return error(Code::kResourceExhausted, "arena ", name, ": ", bytes,
+                 " bytes were not to be had: ", memory.status().message(), "; free memory or ask for less");
+  }
   void* base = mmap(nullptr, static_cast<size_t>(capacity), PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED) {
@@ -28,14 +36,15 @@ Result<Arena> Arena::create(std::string_view name, int64_t bytes) {
   }
   // Weights are streamed once per step: 2 MiB pages save most of the TLB misses. A refusal costs only speed.
   madvise(base, static_cast<size_t>(capacity), MADV_HUGEPAGE);
-  return Arena(std::string(name), static_cast<char*>(base), capacity);
+  return Arena(std::string(name), static_cast<char*>(base), capacity, nullptr);
 }
 
-Arena::Arena(std::string name, char* base, int64_t capacity)
-    : name_(std::move(name)), base_(base), capacity_(capacity) {}
+Arena::Arena(std::string name, char* base, int64_t capacity, DevicePtr device)
+    : name_(std::move(name)), device_(std::move(device)), base_(base), capacity_(capacity) {}
 
 Arena::Arena(Arena&& other) noexcept
     : name_(std::move(other.name_)),
+      device_(std::move(other.device_)),
       base_(std::exchange(other.base_, nullptr)),
       capacity_(std::exchange(other.capacity_, 0)),
       used_(std::exchange(other.used_, 0)),
@@ -47,6 +56,7 @@ Arena& Arena::operator=(Arena&& other) noexcept {
   if (this != &other) {
     release();
     name_ = std::move(other.name_);
+    device_ = std::move(other.device_);
     base_ = std::exchange(other.base_, nullptr);
     capacity_ = std::exchange(other.capacity_, 0);
     used_ = std::exchange(other.used_, 0);
@@ -60,8 +70,18 @@ Arena& Arena::operator=(Arena&& other) noexcept {
 Arena::~Arena() { release(); }
 
 void Arena::release() {
-  if (base_ != nullptr) munmap(base_, static_cast<size_t>(capacity_));
+  if (base_ != nullptr && device_ != nullptr) {
+    device_->release(base_);
+  } else if (base_ != nullptr) {
+    munmap(base_, static_cast<size_t>(capacity_));
+  }
   base_ = nullptr;
+}
+
+Status Arena::fill(const TensorView& target, const void* source) const {
+  if (device_ != nullptr) return device_->upload(target.data, source, target.bytes());
+  std::memcpy(target.data, source, static_cast<size_t>(target.bytes()));
+  return {};
 }
 
 int64_t Arena::footprint(DType dtype, const Shape& shape) {

@@ -8,18 +8,20 @@
 #include <vector>
 
 #include "base/status.h"
+#include "device/device.h"
 #include "tensor/tensor.h"
 
 namespace lockstep {
 
 // CPU arenas reserve address space with mmap: pages cost memory only once written and read as zero before.
-// Thread: not safe; one owner.
+// Arenas of a device take its memory at once, as zeros. Thread: not safe; one owner.
 class Arena {
  public:
   static constexpr int64_t kAlignment = 64;  // one cache line, one AVX-512 register
 
-  // Reserves `bytes` (rounded up to whole pages). Errors: kResourceExhausted, naming arena and size.
-  static Result<Arena> create(std::string_view name, int64_t bytes);
+  // Reserves `bytes` (rounded up to whole pages); of a device's memory, where one is given. Errors:
+  // kResourceExhausted, naming arena and size.
+  static Result<Arena> create(std::string_view name, int64_t bytes, DevicePtr device = nullptr);
   ~Arena();
   Arena(Arena&& other) noexcept;
   Arena& operator=(Arena&& other) noexcept;
@@ -27,6 +29,9 @@ class Arena {
   // A dense tensor at the next aligned address. Errors: kResourceExhausted with what was asked and what is
   // left.
   Result<TensorView> allocate(std::string_view what, DType dtype, const Shape& shape);
+
+  // Copies the bytes of a dense tensor of this arena from the host, and waits. Thread: any number at a time.
+  Status fill(const TensorView& target, const void* source) const;
 
   // Bytes that `allocate` takes for such a tensor: sum these to size an arena. At most 2^62, which no arena
   // has.
@@ -58,16 +63,18 @@ class Arena {
 
   const std::string& name() const { return name_; }
   const void* data() const { return base_; }
+  Device* device() const { return device_.get(); }  // null: the CPU's memory
   int64_t used() const { return used_; }
   int64_t capacity() const { return capacity_; }
   bool contains(const void* address) const;
   int64_t offset_of(const void* address) const;  // precondition: contains(address)
 
  private:
-  Arena(std::string name, char* base, int64_t capacity);
+  Arena(std::string name, char* base, int64_t capacity, DevicePtr device);
   void release();
 
   std::string name_;
+  DevicePtr device_;
   char* base_ = nullptr;
   int64_t capacity_ = 0;
   int64_t used_ = 0;

@@ -35,6 +35,7 @@ std::string_view name_of(Isa isa) {
     case Isa::kAvx2: return "avx2";
     case Isa::kAvx512: return "avx512";
     case Isa::kAvx512Bf16: return "avx512bf16";
+    case Isa::kSm90: return "sm90";
   }
   return "unknown";
 }

@@ -6,7 +6,8 @@
 
 namespace lockstep {
 
-enum class Isa { kReference, kAvx2, kAvx512, kAvx512Bf16 };
+// Instruction sets of kernels: of the CPU in ascending order, then of devices.
+enum class Isa { kReference, kAvx2, kAvx512, kAvx512Bf16, kSm90 };
 
 std::string_view name_of(Isa isa);
 

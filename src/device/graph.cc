@@ -82,6 +82,7 @@ Graph::~Graph() { give_back(); }
 
 void Graph::clear() {
   give_back();
+  executable_.reset();
   nodes_.clear();
 }
 

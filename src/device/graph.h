@@ -2,6 +2,7 @@
 // launch carries by value, and every address, is frozen; what lies behind the addresses is not.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,7 @@ class Graph {
   void give_back();
 
   std::vector<internal::LaunchNode> nodes_;
+  std::unique_ptr<DeviceGraph> executable_;  // null: launched one by one
   std::vector<Lease> leases_;
   std::vector<Version> versions_;
 };

@@ -17,7 +17,8 @@ constexpr int64_t kSums = 24;  // independent multiply-adds: more than latency t
 
 const RoofKernels& roof_kernels(Isa isa) {
   switch (isa) {
-    case Isa::kReference: return kReferenceRoofs;
+    case Isa::kReference:
+    case Isa::kSm90: return kReferenceRoofs;  // of the CPU beside the device
     case Isa::kAvx2: return kAvx2Roofs;
     case Isa::kAvx512:
     case Isa::kAvx512Bf16: return kAvx512Roofs;

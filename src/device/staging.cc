@@ -12,11 +12,20 @@ StagingLease::~StagingLease() {
   if (ring_ != nullptr) ring_->slots_[static_cast<size_t>(slot_)].state = StagingRing::State::kFree;
 }
 
-StagingRing::StagingRing(int32_t slots, int64_t bytes)
-    : slot_bytes_(bytes), memory_(static_cast<size_t>(slots * bytes)), slots_(static_cast<size_t>(slots)) {}
+StagingRing::StagingRing(int32_t slots, int64_t bytes, Device* device)
+    : slot_bytes_(bytes),
+      device_(device),
+      pinned_(device == nullptr ? Result<void*>(nullptr) : device->allocate_pinned(slots * bytes)),
+      memory_(device == nullptr ? static_cast<size_t>(slots * bytes) : 0),
+      slots_(static_cast<size_t>(slots)) {}
+
+StagingRing::~StagingRing() {
+  if (device_ != nullptr && pinned_.ok()) device_->release_pinned(*pinned_);
+}
 
 std::span<std::byte> StagingRing::bytes_of(int32_t slot, int64_t bytes) {
-  return {memory_.data() + slot * slot_bytes_, static_cast<size_t>(bytes)};
+  std::byte* memory = device_ == nullptr ? memory_.data() : static_cast<std::byte*>(*pinned_);
+  return {memory + slot * slot_bytes_, static_cast<size_t>(bytes)};
 }
 
 Result<StagingLease> StagingRing::lease(Stream& stream, int64_t bytes) {
@@ -24,6 +33,7 @@ Result<StagingLease> StagingRing::lease(Stream& stream, int64_t bytes) {
     return error(Code::kInternal, "staging: ", bytes, " bytes asked; expected at most ", slot_bytes_,
                  ", the size of a slot");
   }
+  if (!pinned_.ok()) return pinned_.status();
   const auto is = [](State state) { return [state](const Slot& slot) { return slot.state == state; }; };
   auto found = std::find_if(slots_.begin(), slots_.end(), is(State::kFree));
   if (found == slots_.end()) {

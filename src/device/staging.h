@@ -35,13 +35,15 @@ class StagingLease {
 // Thread: one owner, the stream's.
 class StagingRing {
  public:
-  // `slots` slots of `bytes` bytes; at least one of each.
-  StagingRing(int32_t slots, int64_t bytes);
+  // `slots` slots of `bytes` bytes; at least one of each. For copies to a device: pinned memory of it.
+  StagingRing(int32_t slots, int64_t bytes, Device* device = nullptr);
+  ~StagingRing();
   StagingRing(const StagingRing&) = delete;
   StagingRing& operator=(const StagingRing&) = delete;
 
   // A free slot of `bytes` bytes; waits for the stream's oldest copy when all are in flight.
-  // Errors: kInternal for more bytes than a slot has, or when every slot is held and none in flight.
+  // Errors: kInternal for more bytes than a slot has, or when every slot is held and none in flight;
+  // kResourceExhausted when the device had no pinned memory.
   Result<StagingLease> lease(Stream& stream, int64_t bytes);
 
   int32_t in_flight() const;  // slots that a copy has still to read
@@ -57,7 +59,9 @@ class StagingRing {
   std::span<std::byte> bytes_of(int32_t slot, int64_t bytes);
 
   int64_t slot_bytes_;
-  std::vector<std::byte> memory_;
+  Device* device_;
+  Result<void*> pinned_;           // of the device
+  std::vector<std::byte> memory_;  // without one
   std::vector<Slot> slots_;
 };
 

@@ -14,9 +14,12 @@ struct Once {
   internal::Thunk thunk;
   const void* packed;
   Parts parts;
+  void* queue;
 
   void run() const {
-    if (parts == Parts::kAll) {
+    if (queue != nullptr) {
+      thunk(packed, Worker{0, 1, queue});
+    } else if (parts == Parts::kAll) {
       pool.run(thunk, packed);
     } else {
       thunk(packed, Worker{0, 1});
@@ -69,7 +72,8 @@ Status Stream::copy(const TensorView& target, StagingLease&& lease) {
            .source = lease.bytes().data(),
            .ring = std::exchange(lease.ring_, nullptr),
            .slot = lease.slot_,
-           .digest = at_once() ? 0 : digest_bytes(lease.bytes().data(), lease.bytes().size())});
+           .digest =
+               at_once() && work_ == nullptr ? 0 : digest_bytes(lease.bytes().data(), lease.bytes().size())});
   return {};
 }
 
@@ -90,6 +94,37 @@ Status Stream::download(const TensorView& source, const TensorView& target) {
   return {};
 }
 
+Status Stream::read(const TensorView& source, void* target) {
+  LS_TRY(download(source, dense_view(target, source.dtype, source.shape)));
+  synchronize();
+  return failed_;
+}
+
+Status Stream::write(const TensorView& target, const void* source) {
+  if (work_ == nullptr) {
+    synchronize();
+    std::memcpy(target.data, source, static_cast<size_t>(target.bytes()));
+    return {};
+  }
+  note(work_->to_device(target.data, source, target.bytes()));
+  ++enqueued_;
+  synchronize();
+  return failed_;
+}
+
+Status Stream::check_copies() {
+  if (work_ != nullptr) {
+    land();
+    note(work_->status());
+    if (!failed_.ok()) return failed_;
+  }
+  return std::exchange(refilled_, {});
+}
+
+void Stream::note(Status status) {
+  if (failed_.ok()) failed_ = std::move(status);
+}
+
 Status Stream::begin_capture(Graph& graph) {
   if (capturing())
     return error(Code::kInternal, "stream: a capture inside a capture; expected one at a time");
@@ -99,6 +134,16 @@ Status Stream::begin_capture(Graph& graph) {
 }
 
 void Stream::end_capture() { graph_ = nullptr; }
+
+// The same launches once more, into a recording of the device's own.
+Status Stream::instantiate(Graph& graph) {
+  if (work_ == nullptr) return {};
+  LS_TRY(work_->begin_recording());
+  for (const internal::LaunchNode& node : graph.nodes_)
+    node.thunk(node.bytes.data(), Worker{0, 1, work_->native()});
+  graph.executable_ = LS_TRY(work_->end_recording());
+  return {};
+}
 
 Status Stream::replay(const Graph& graph) {
   if (capturing()) return error(Code::kInternal, "stream: a replay inside a capture; expected launches only");
@@ -117,10 +162,28 @@ void Stream::add(What&& what) {
   }
 }
 
-Event Stream::record() { return {enqueued_}; }
+Event Stream::record() {
+  if (work_ != nullptr && marked_ < enqueued_) {
+    note(work_->mark(enqueued_));
+    marked_ = enqueued_;
+  }
+  return {enqueued_};
+}
+
+bool Stream::done(Event event) {
+  if (work_ == nullptr || event.sequence == 0) return event.sequence <= done_;
+  if (marked_ < event.sequence) return false;
+  return work_->done(event.sequence);
+}
 
 void Stream::wait(Event event) {
   LS_CHECK(event.sequence <= enqueued_, "event ", event.sequence, " of a stream at ", enqueued_);
+  if (work_ != nullptr) {
+    if (marked_ < event.sequence) record();
+    note(work_->wait(event.sequence));
+    land();
+    return;
+  }
   while (done_ < event.sequence) {
     const Work work = std::move(queue_.front());
     queue_.pop_front();
@@ -134,6 +197,13 @@ void Stream::run(const Work& work) {
 }
 
 void Stream::run(const Graph* graph) {
+  // Whoever watches launches sees each of them.
+  if (graph->executable_ != nullptr && observer_.before == nullptr && observer_.after == nullptr) {
+    note(work_->replay(*graph->executable_));
+    launches_ += static_cast<int64_t>(graph->nodes_.size());
+    if (pulse_ != nullptr) pulse_->fetch_add(graph->nodes_.size(), std::memory_order_relaxed);
+    return;
+  }
   for (const internal::LaunchNode& node : graph->nodes_) run(node);
 }
 
@@ -145,7 +215,7 @@ void Stream::run_launch(const LaunchSite& site, internal::Thunk thunk, const voi
                         Parts parts) {
   ++launches_;
   if (pulse_ != nullptr) pulse_->fetch_add(1, std::memory_order_relaxed);
-  const Once once{pool_, thunk, packed, parts};
+  const Once once{pool_, thunk, packed, parts, work_ != nullptr ? work_->native() : nullptr};
   const LaunchRecord record{
       .site = site, .args = packed, .args_bytes = args_bytes, .rerun = Once::call, .again = &once};
   if (observer_.before != nullptr) observer_.before(observer_.self, record);
@@ -153,19 +223,47 @@ void Stream::run_launch(const LaunchSite& site, internal::Thunk thunk, const voi
   if (observer_.after != nullptr) observer_.after(observer_.self, record);
 }
 
-void Stream::run(const Copy& copy) {
+void Stream::check_refill(const Copy& copy) {
   const auto bytes = static_cast<size_t>(copy.target.bytes());
-  if (copy.digest != 0 && refilled_.ok() && digest_bytes(copy.source, bytes) != copy.digest) {
-    refilled_ =
-        broken({.check = "L5",
-                .moment = Moment::kCommit,
-                .consumer = "stream",
-                .field = "staging",
-                .expected = concat("nobody to write to its ", bytes, " bytes until its copy has read it"),
-                .found = concat("refilled (slot ", copy.slot, ")")});
+  if (copy.digest == 0 || !refilled_.ok() || digest_bytes(copy.source, bytes) == copy.digest) return;
+  refilled_ =
+      broken({.check = "L5",
+              .moment = Moment::kCommit,
+              .consumer = "stream",
+              .field = "staging",
+              .expected = concat("nobody to write to its ", bytes, " bytes until its copy has read it"),
+              .found = concat("refilled (slot ", copy.slot, ")")});
+}
+
+void Stream::run(const Copy& copy) {
+  if (work_ != nullptr) {
+    hand_over(copy);
+    return;
   }
-  std::memcpy(copy.target.data, copy.source, bytes);
+  check_refill(copy);
+  std::memcpy(copy.target.data, copy.source, static_cast<size_t>(copy.target.bytes()));
   if (copy.ring != nullptr) {
+    copy.ring->slots_[static_cast<size_t>(copy.slot)].state = StagingRing::State::kFree;
+  }
+}
+
+void Stream::hand_over(const Copy& copy) {
+  const int64_t bytes = copy.target.bytes();
+  if (copy.ring == nullptr) {
+    note(work_->to_host(copy.target.data, copy.source, bytes));
+    return;
+  }
+  note(work_->to_device(copy.target.data, copy.source, bytes));
+  in_flight_.push_back(copy);
+  in_flight_.back().sequence = enqueued_;
+}
+
+void Stream::land() {
+  while (!in_flight_.empty() && in_flight_.front().sequence <= marked_ &&
+         work_->done(in_flight_.front().sequence)) {
+    const Copy copy = in_flight_.front();
+    in_flight_.pop_front();
+    check_refill(copy);
     copy.ring->slots_[static_cast<size_t>(copy.slot)].state = StagingRing::State::kFree;
   }
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
+#include <memory>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -14,6 +15,7 @@
 
 #include "base/digest.h"
 #include "base/status.h"
+#include "device/device.h"
 #include "device/thread_pool.h"
 #include "tensor/op_spec.h"
 
@@ -23,8 +25,8 @@ class Graph;
 class StagingRing;
 class StagingLease;
 
-// A CPU kernel: part `worker.index` of `worker.count` of the work described by `args`. It touches only what
-// its OpSpec declares; no two parts write the same byte.
+// A kernel: part `worker.index` of `worker.count` of the work described by `args`. It touches only what its
+// OpSpec declares; no two parts write the same byte. A device's kernel launches all of it on `worker.queue`.
 template <typename Args>
 using Kernel = void (*)(const Args& args, Worker worker);
 
@@ -85,11 +87,18 @@ struct LaunchNode {
 };
 }  // namespace internal
 
-// An ordered queue of work on a CPU thread pool: launches, copies from the host, and replays of graphs.
+// An ordered queue of work on a CPU thread pool or a device: launches, copies from the host, and replays of
+// graphs. What a device refuses or fails is kept and told by check().
 // Thread: one owner.
 class Stream {
  public:
   explicit Stream(int threads, Pace pace = Pace::kAtOnce) : pool_(threads), pace_(pace) {}
+  // On a queue of a device, which has a pace of its own; without one as above.
+  Stream(DevicePtr device, std::unique_ptr<DeviceQueue> queue, int threads = 1, Pace pace = Pace::kAtOnce)
+      : pool_(queue != nullptr ? 1 : threads),
+        pace_(queue != nullptr ? Pace::kAtOnce : pace),
+        device_(std::move(device)),
+        work_(std::move(queue)) {}
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
@@ -107,10 +116,14 @@ class Stream {
   // Copies device bytes to `target` when its turn comes; nobody reads `target` before `done` of the event
   // recorded after it. Errors: as copy().
   Status download(const TensorView& source, const TensorView& target);
+  // The same for tools and start-up: copies dense memory and waits for everything before. Errors: as copy().
+  Status read(const TensorView& source, void* target);
+  Status write(const TensorView& target, const void* source);
 
-  // Whether every copy so far has read what was handed over with it. Errors: kInternal (L5) for the first one
-  // whose staging memory was refilled meanwhile; once.
-  Status check_copies() { return std::exchange(refilled_, {}); }
+  // Whether the device did what it was given, and every copy so far has read what was handed over with it.
+  // Errors: kInternal as the device says, which stays; kInternal (L5) for the first copy whose staging memory
+  // was refilled meanwhile; once.
+  Status check_copies();
 
   // Between the two, launches are recorded into `graph` and nothing runs. Errors: kInternal while another
   // capture is under way.
@@ -120,9 +133,11 @@ class Stream {
   // Runs a captured graph when its turn comes. The graph stays where it is until then.
   // Errors: kInternal while capturing.
   Status replay(const Graph& graph);
+  // Makes of a recording what a device replays with one call; nothing on the CPU. Errors: as the device says.
+  Status instantiate(Graph& graph);
 
   Event record();  // everything enqueued so far
-  bool done(Event event) const { return event.sequence <= done_; }
+  bool done(Event event);
   void wait(Event event);  // until everything before the event is done
   void synchronize() { wait(record()); }
 
@@ -134,6 +149,7 @@ class Stream {
   void set_layer(int32_t layer) { layer_ = layer; }
   int32_t layer() const { return layer_; }
   int threads() const { return pool_.size(); }
+  Device* device() const { return device_.get(); }  // null: the pool
   Pace pace() const { return pace_; }
   int64_t launches() const { return launches_; }  // done, those of replays included
 
@@ -143,7 +159,8 @@ class Stream {
     const void* source = nullptr;
     StagingRing* ring = nullptr;  // null: a download
     int32_t slot = 0;
-    Digest digest = 0;  // of the source, where it waits in the queue
+    Digest digest = 0;     // of the source, where it waits in the queue
+    int64_t sequence = 0;  // on a device: its place
   };
   // One piece of work of the queue; a graph is replayed.
   using Work = std::variant<internal::LaunchNode, const Graph*, Copy>;
@@ -155,6 +172,10 @@ class Stream {
   void run_launch(const LaunchSite& site, internal::Thunk thunk, const void* packed, int64_t args_bytes,
                   Parts parts);
   void run(const Copy& copy);
+  void hand_over(const Copy& copy);  // to the device
+  void note(Status status);          // keeps the first
+  void land();                       // gives back the staging memory of copies that are done
+  void check_refill(const Copy& copy);
   bool at_once() const { return queue_.empty() && pace_ == Pace::kAtOnce; }
 
   ThreadPool pool_;
@@ -168,6 +189,11 @@ class Stream {
   int64_t enqueued_ = 0;
   int64_t done_ = 0;
   int64_t launches_ = 0;
+  DevicePtr device_;
+  std::unique_ptr<DeviceQueue> work_;  // of the device; null: the pool
+  std::deque<Copy> in_flight_;         // that the device has not done yet, of staging memory
+  Status failed_;                      // the first thing that the device has refused or failed
+  int64_t marked_ = 0;                 // the newest place that the device was asked to mark
 };
 
 namespace internal {

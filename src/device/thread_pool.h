@@ -13,6 +13,7 @@ namespace lockstep {
 struct Worker {
   int index = 0;
   int count = 1;
+  void* queue = nullptr;  // of a device: where its kernels launch. Null: this thread computes
 
   // The half-open range of items [0, total) that falls to this worker, contiguous, in units of `grain`.
   struct Range {

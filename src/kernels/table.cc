@@ -20,6 +20,9 @@
 #include "kernels/sample/sample_kernels.h"
 #include "kernels/sparse_attention/sparse_attention_kernels.h"
 #include "kernels/swiglu/swiglu_kernels.h"
+#ifdef LOCKSTEP_CUDA
+#include "kernels/cuda_kernels.h"
+#endif
 
 namespace lockstep {
 namespace {
@@ -136,10 +139,37 @@ constexpr KernelTable avx512bf16_table() {
   return table;
 }
 
+// Whatever is missing is reported by its front door.
+constexpr KernelTable sm90_table() {
+  KernelTable table{.name = "sm90"};
+#ifdef LOCKSTEP_CUDA
+  table.embedding = cuda::embedding;
+  table.rms_norm = cuda::rms_norm;
+  table.rope_angles = cuda::rope_angles;
+  table.qk_norm_rope = cuda::qk_norm_rope;
+  table.store_kv = cuda::store_kv;
+  table.table_edits = cuda::table_edits;
+  table.copy_pages = cuda::copy_pages;
+  table.paged_attention = cuda::paged_attention;
+  table.sigmoid_gate = cuda::sigmoid_gate;
+  table.gated_add = cuda::gated_add;
+  table.linear = cuda::linear;
+  table.swiglu = cuda::swiglu;
+  table.gather_rows = cuda::gather_rows;
+  table.resolve_tokens = cuda::resolve_tokens;
+  table.count_tokens = cuda::count_tokens;
+  table.sample = cuda::sample;
+  table.plan_digest = cuda::plan_digest;
+  table.plan_structure = cuda::plan_structure;
+#endif
+  return table;
+}
+
 constexpr KernelTable kReferenceTable = reference_table();
 constexpr KernelTable kAvx2Table = avx2_table();
 constexpr KernelTable kAvx512Table = avx512_table();
 constexpr KernelTable kAvx512Bf16Table = avx512bf16_table();
+constexpr KernelTable kSm90Table = sm90_table();
 
 }  // namespace
 
@@ -149,6 +179,7 @@ const KernelTable& kernel_table(Isa isa) {
     case Isa::kAvx2: return kAvx2Table;
     case Isa::kAvx512: return kAvx512Table;
     case Isa::kAvx512Bf16: return kAvx512Bf16Table;
+    case Isa::kSm90: return kSm90Table;
   }
   return kReferenceTable;
 }

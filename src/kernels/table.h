@@ -33,7 +33,7 @@
 namespace lockstep {
 
 struct KernelTable {
-  std::string_view name;  // "reference", "avx2", "avx512", "avx512bf16"
+  std::string_view name;  // "reference", "avx2", "avx512", "avx512bf16", "sm90"
   Kernel<EmbeddingArgs> embedding = nullptr;
   Kernel<RmsNormArgs> rms_norm = nullptr;
   Kernel<RopeAnglesArgs> rope_angles = nullptr;

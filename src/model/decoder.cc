@@ -95,10 +95,10 @@ Result<Decoder> Decoder::create(const DecoderSpec& spec, const DecoderWeights& w
   const std::vector<float> frequencies = rope_frequencies(spec.rope());
   decoder.inv_freq_ =
       LS_TRY(arena.allocate("inv_freq", DType::kF32, {static_cast<int64_t>(frequencies.size())}));
-  std::copy(frequencies.begin(), frequencies.end(), decoder.inv_freq_.as<float>());
+  LS_TRY(arena.fill(decoder.inv_freq_, frequencies.data()));
   const std::vector<float> decays = lightning_decays(spec.lightning);
   decoder.decay_ = LS_TRY(arena.allocate("decay", DType::kF32, {static_cast<int64_t>(decays.size())}));
-  std::copy(decays.begin(), decays.end(), decoder.decay_.as<float>());
+  LS_TRY(arena.fill(decoder.decay_, decays.data()));
   return decoder;
 }
 

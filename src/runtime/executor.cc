@@ -158,25 +158,27 @@ Result<ExecutorMemory> Executor::memory(const DecoderSpec& spec, DType cache_dty
           Sampler::footprint(sampler_limits(spec, options)) + StepRunner::footprint(runner_options(options))};
 }
 
-Executor::Executor(const Model& model, const ExecutorOptions& options, CacheStorage storage, Arena cache,
-                   Arena work)
+Executor::Executor(const Model& model, const ExecutorOptions& options, Memory memory,
+                   std::unique_ptr<DeviceQueue> queue)
     : model_(model),
       options_(options),
-      cache_arena_(std::move(cache)),
-      work_arena_(std::move(work)),
-      storage_(std::move(storage)),
+      cache_arena_(std::move(memory.cache)),
+      work_arena_(std::move(memory.work)),
+      storage_(std::move(memory.storage)),
       attention_(make_attention(model.local, storage_, options)),
       recurrent_(recurrent_backend(model.local, storage_, context_of(options))),
-      stream_(options.threads, options.pace) {}
+      stream_(options.device, std::move(queue), options.threads, options.pace) {}
 
 Result<std::unique_ptr<Executor>> Executor::create(const Model& model, const ExecutorOptions& options) {
   const ExecutorMemory bytes = LS_TRY(memory(model.local, model.cache_dtype, options));
-  Arena cache = LS_TRY(Arena::create("cache", bytes.cache));
-  Arena work = LS_TRY(Arena::create("activations", bytes.activations));
+  Arena cache = LS_TRY(Arena::create("cache", bytes.cache, options.device));
+  Arena work = LS_TRY(Arena::create("activations", bytes.activations, options.device));
   CacheStorage storage =
       LS_TRY(CacheStorage::create(cache_geometry(model.local, model.cache_dtype, options), cache));
-  std::unique_ptr<Executor> executor(
-      new Executor(model, options, std::move(storage), std::move(cache), std::move(work)));
+  std::unique_ptr<DeviceQueue> queue;
+  if (options.device != nullptr) queue = LS_TRY(options.device->make_queue());
+  std::unique_ptr<Executor> executor(new Executor(
+      model, options, {std::move(storage), std::move(cache), std::move(work)}, std::move(queue)));
   LS_TRY(executor->finish(executor->work_arena_));
   return executor;
 }

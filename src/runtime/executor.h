@@ -27,6 +27,7 @@ struct ExecutorOptions {
   int32_t vocab_known = 0;  // ids that may be drawn; at most the model's vocabulary
   int threads = 1;
   Isa isa = Isa::kReference;
+  DevicePtr device;  // null: the CPU
   GuardLevel guard = GuardLevel::kReplay;
   Pace pace = Pace::kAtOnce;
   std::optional<MatmulInput> input;  // nothing: as the model was loaded for
@@ -84,7 +85,13 @@ class Executor final : public StepProgram {
   const StepTimes& times() const { return times_; }
 
  private:
-  Executor(const Model& model, const ExecutorOptions& options, CacheStorage storage, Arena cache, Arena work);
+  struct Memory {
+    CacheStorage storage;
+    Arena cache;
+    Arena work;
+  };
+  Executor(const Model& model, const ExecutorOptions& options, Memory memory,
+           std::unique_ptr<DeviceQueue> queue);
   Status finish(Arena& work);
   Status run_unwatched(const StepPlan& plan, StepResult& result);
   Launcher launcher() { return {kernel_table(options_.isa), stream_}; }

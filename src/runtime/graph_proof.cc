@@ -189,11 +189,11 @@ Status GraphProof::run(const StepPlan& plan, Outcome& outcome) {
   const int32_t rows = plan.scalar(field::num_logits_rows).get();
   const TensorView logits = executor_.logits(plan.bucket().logits_rows.get());
   // What an earlier step left must not pass for this one's.
-  std::fill_n(logits.as<float>(), logits.elements(), std::numeric_limits<float>::quiet_NaN());
+  outcome.logits.assign(static_cast<size_t>(logits.elements()), std::numeric_limits<float>::quiet_NaN());
+  LS_TRY(executor_.stream().write(logits, outcome.logits.data()));
   LS_TRY(executor_.run(plan, outcome.result));
-  const float* values = logits.as<float>();
-  outcome.logits.assign(values, values + rows * logits.dim(1));
-  return {};
+  outcome.logits.resize(static_cast<size_t>(rows * logits.dim(1)));
+  return executor_.stream().read(logits.rows(0, rows), outcome.logits.data());
 }
 
 Status GraphProof::compare(const StepPlan& plan, const Outcome& eager, const Outcome& replayed) const {

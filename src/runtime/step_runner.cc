@@ -76,7 +76,7 @@ StepRunner::StepRunner(const RunnerOptions& options, Stream& stream, const Memor
       stream_(stream),
       map_(map),
       image_(std::move(image)),
-      staging_(kStagingSlots + static_cast<int32_t>(options.derived.size()), bytes) {}
+      staging_(kStagingSlots + static_cast<int32_t>(options.derived.size()), bytes, stream.device()) {}
 
 int64_t StepRunner::footprint(const RunnerOptions& options) {
   return Arena::footprint(DType::kU8, {largest_image(options.limits)}) + StepReport::footprint() +
@@ -224,6 +224,7 @@ Status StepRunner::capture(const StepPlan& plan, const StepProgram& program, con
   LS_TRY(check_launches(graph, {.plan = plan, .image = image_, .map = map_, .bindings = bindings_.all()}));
   LS_TRY(check_derived_writes(graph, plan, derived_, bindings_.all()));
   LS_TRY(graph.lease(map_));
+  LS_TRY(stream_.instantiate(graph));
   graphs_.insert_or_assign(key, Entry{std::move(graph), CapturedStep(plan, prepared_, bindings_.all())});
   return {};
 }

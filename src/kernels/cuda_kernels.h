@@ -1,0 +1,26 @@
+// The kernels for NVIDIA Hopper GPUs, in builds of the preset cuda. Each launches on worker.queue, on a grid
+// that depends on shapes alone.
+#pragma once
+
+#include "kernels/table.h"
+
+namespace lockstep::cuda {
+void embedding(const EmbeddingArgs& args, Worker worker);
+void rms_norm(const RmsNormArgs& args, Worker worker);
+void rope_angles(const RopeAnglesArgs& args, Worker worker);
+void qk_norm_rope(const QkNormRopeArgs& args, Worker worker);
+void store_kv(const StoreKvArgs& args, Worker worker);
+void table_edits(const TableEditsArgs& args, Worker worker);
+void copy_pages(const CopyPagesArgs& args, Worker worker);
+void paged_attention(const PagedAttentionArgs& args, Worker worker);
+void sigmoid_gate(const SigmoidGateArgs& args, Worker worker);
+void gated_add(const GatedAddArgs& args, Worker worker);
+void linear(const LinearArgs& args, Worker worker);
+void swiglu(const SwigluArgs& args, Worker worker);
+void gather_rows(const GatherRowsArgs& args, Worker worker);
+void resolve_tokens(const ResolveTokensArgs& args, Worker worker);
+void count_tokens(const CountTokensArgs& args, Worker worker);
+void sample(const SampleArgs& args, Worker worker);
+void plan_digest(const PlanDigestArgs& args, Worker worker);
+void plan_structure(const PlanStructureArgs& args, Worker worker);
+}  // namespace lockstep::cuda

@@ -1,0 +1,99 @@
+#include "kernels/common/device_math.cuh"
+#include "kernels/cuda_kernels.h"
+
+namespace lockstep::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kWarps = kThreads / kWarp;
+constexpr int kColumns = 4;  // outputs of a block: what is read of x serves so many weights
+constexpr int kRows = 8;     // rows of a block
+constexpr int kRun = 8;      // k that a lane takes side by side
+
+// `kRun` elements from k on as f32, zeros past the end. Aligned ones come as whole vectors.
+template <bool kAligned, typename T>
+__device__ void load_run(const T* from, int64_t k, int64_t size, float* to) {
+  if constexpr (kAligned) {
+    if (k >= size) {
+      for (int i = 0; i < kRun; ++i) to[i] = 0.0f;
+      return;
+    }
+    constexpr int kVectors = kRun * static_cast<int>(sizeof(T)) / 16;
+    uint4 words[kVectors];
+    for (int i = 0; i < kVectors; ++i) words[i] = reinterpret_cast<const uint4*>(from + k)[i];
+    const T* values = reinterpret_cast<const T*>(words);
+    for (int i = 0; i < kRun; ++i) to[i] = to_float(values[i]);
+  } else {
+    for (int i = 0; i < kRun; ++i) to[i] = k + i < size ? to_float(from[k + i]) : 0.0f;
+  }
+}
+
+// Sums of one lane over its share of k. The order is the same for every row, however many there are.
+template <bool kAligned, typename W>
+__device__ void add_products(const LinearArgs& args, int64_t first_row, int64_t rows, int64_t first_column,
+                             float (*sums)[kColumns]) {
+  const int64_t size = args.weight.k;
+  for (int64_t k = int64_t{threadIdx.x} * kRun; k < size; k += int64_t{kThreads} * kRun) {
+    float w[kColumns][kRun];
+    for (int c = 0; c < kColumns; ++c) {
+      const int64_t n = first_column + c < args.weight.n ? first_column + c : args.weight.n - 1;
+      load_run<kAligned>(static_cast<const W*>(args.weight.data) + n * size, k, size, w[c]);
+    }
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      if (r >= rows) break;
+      float x[kRun];
+      load_run<kAligned>(row<const float>(args.x, first_row + r), k, size, x);
+      for (int i = 0; i < kRun; ++i) {
+        const float entering = args.input == MatmulInput::kBF16 ? to_float(__float2bfloat16_rn(x[i])) : x[i];
+        for (int c = 0; c < kColumns; ++c) sums[r][c] = __fmaf_rn(entering, w[c][i], sums[r][c]);
+      }
+    }
+  }
+}
+
+// A block gives kRows rows of kColumns outputs; its threads share k.
+template <bool kAligned, typename W>
+__global__ void __launch_bounds__(kThreads) multiply(const __grid_constant__ LinearArgs args) {
+  __shared__ float parts[kWarps][kRows][kColumns];
+  const int64_t first_row = int64_t{blockIdx.y} * kRows, first_column = int64_t{blockIdx.x} * kColumns;
+  const int64_t all = dim(args.x, 0), there = live(args.num_rows, all) - first_row;
+  const int64_t rows = there < 0 ? 0 : there < kRows ? there : kRows;
+  float sums[kRows][kColumns] = {};
+  add_products<kAligned, W>(args, first_row, rows, first_column, sums);
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) {
+    if (r >= rows) break;
+    for (int c = 0; c < kColumns; ++c) {
+      const float sum = warp_sum(sums[r][c]);
+      if (lane == 0) parts[warp][r][c] = sum;
+    }
+  }
+  __syncthreads();
+  const int r = threadIdx.x / kColumns, c = threadIdx.x % kColumns;
+  if (r >= kRows || first_row + r >= all || first_column + c >= args.weight.n) return;
+  float sum = 0.0f;
+  for (int part = 0; r < rows && part < kWarps; ++part) sum += parts[part][r][c];
+  row<float>(args.out, first_row + r)[first_column + c] = sum;
+}
+
+// Rows of both operands begin at vectors.
+bool is_aligned(const LinearArgs& args) {
+  const auto x = static_cast<int64_t>(reinterpret_cast<uintptr_t>(args.x.data)) |
+                 args.x.stride(0) * static_cast<int64_t>(sizeof(float));
+  const auto w = static_cast<int64_t>(reinterpret_cast<uintptr_t>(args.weight.data));
+  return args.weight.k % kRun == 0 && (x | w) % 16 == 0;
+}
+
+}  // namespace
+
+void linear(const LinearArgs& args, Worker worker) {
+  const Grid grid{blocks_of((args.weight.n + kColumns - 1) / kColumns, (args.x.dim(0) + kRows - 1) / kRows),
+                  kThreads};
+  with_element(args.weight.dtype, [&]<typename W>() {
+    launch_grid(worker, is_aligned(args) ? multiply<true, W> : multiply<false, W>, grid, args);
+  });
+}
+
+}  // namespace lockstep::cuda
