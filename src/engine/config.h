@@ -33,8 +33,9 @@ struct EngineConfig {
   GuardLevel guard = GuardLevel::kReplay;
   std::string record_dir;     // where faults leave a record, after a rerun of their sequences; empty: nowhere
   Pace pace = Pace::kAtOnce;  // kLate: the device does everything as late as it may, for tests
-  std::string isa;            // "reference", "avx2", ...; empty: the best this CPU has
-  Mesh* mesh = nullptr;       // of the ranks that share the model, borrowed; null: this engine is alone
+  std::string device = "cpu";  // or "cuda", "cuda:1": where the model computes
+  std::string isa;             // "reference", "avx2", ...; empty: the best this CPU has
+  Mesh* mesh = nullptr;        // of the ranks that share the model, borrowed; null: this engine is alone
   RankPulse* pulse = nullptr;  // where the engine says what it does, borrowed; null: nobody watches
 };
 

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "base/fault.h"
+#include "device/registry.h"
 #include "diag/progress.h"
 #include "engine/perplexity.h"
 #include "plan/cp_shares.h"
@@ -39,12 +40,15 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
   std::unique_ptr<Engine> engine(new Engine());
   ModelOptions model = config.model;
   if (config.mesh != nullptr) model.shard = shard_of(config.mesh->shape(), config.mesh->place());
+  model.device = LS_TRY(open_device(config.device));
   model.threads = config.threads > 0 ? config.threads : detect_cpu().cpus;
   engine->tokenizer_ = LS_TRY(load_tokenizer(model));
   engine->model_ = LS_TRY(load_model(model));
   const DecoderSpec& spec = engine->model_->local;
   const int32_t vocab_known = engine->tokenizer_ ? engine->tokenizer_->vocab_size() : spec.vocab;
-  EngineSizes sizes = LS_TRY(size_engine(config, spec, engine->model_->cache_dtype, vocab_known));
+  EngineConfig placed = config;
+  placed.model.device = model.device;
+  EngineSizes sizes = LS_TRY(size_engine(placed, spec, engine->model_->cache_dtype, vocab_known));
   LS_TRY(engine->set_up_ranks(sizes, vocab_known));
   engine->config_ = sizes.config;
   engine->limits_ = sizes.limits;

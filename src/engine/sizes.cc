@@ -71,7 +71,9 @@ Status choose_pages(EngineConfig& config, const DecoderSpec& spec, DType cache_d
   if (config.num_pages == 0) {
     const int64_t wanted = per_sequence * config.max_num_seqs;
     const int64_t bytes = std::max<int64_t>(1, bytes_per_page(spec, cache_dtype, config.page_size));
-    const int64_t share = machine_memory().available / 2 / config.ranks_on_host;
+    const Device* device = config.model.device.get();
+    const int64_t available = device != nullptr ? device->memory().available : machine_memory().available;
+    const int64_t share = available / 2 / config.ranks_on_host;
     config.num_pages = static_cast<int32_t>(std::min({wanted, share / bytes, kMaxPages}));
   }
   return check_range("--num-pages", config.num_pages, 1, kMaxPages);
@@ -114,6 +116,36 @@ Isa parse_isa(std::string_view name, Isa best) {
   return best;
 }
 
+// What a device does not do. Its memory is not the host's: nobody may look into it on the way.
+Status check_device(const EngineConfig& config) {
+  const std::string_view refused = config.guard == GuardLevel::kFull ? "--guard full"
+                                   : !config.record_dir.empty()      ? "--record-dir"
+                                   : config.mesh != nullptr          ? "several ranks"
+                                   : !config.isa.empty()             ? "--isa"
+                                                                     : "";
+  if (refused.empty()) return {};
+  return error(Code::kUnimplemented, "engine: ", refused, " is asked for on device ", config.device,
+               "; expected it on device cpu alone; leave it out, or use --device cpu");
+}
+
+Status choose_kernels(EngineConfig& chosen, ExecutorOptions& executor) {
+  if (chosen.model.device != nullptr) {
+    LS_TRY(check_device(chosen));
+    chosen.threads = 1;  // it launches, and computes nothing
+    executor.isa = Isa::kSm90;
+    chosen.isa = name_of(executor.isa);
+    return {};
+  }
+  const CpuInfo cpu = detect_cpu();
+  executor.isa = parse_isa(chosen.isa, cpu.best);
+  if (!chosen.isa.empty() && name_of(executor.isa) != chosen.isa) {
+    return error(Code::kInvalidArgument, "engine: isa is ", chosen.isa, "; expected at most ",
+                 name_of(cpu.best), ", which is what this CPU has");
+  }
+  chosen.isa = name_of(executor.isa);
+  return {};
+}
+
 }  // namespace
 
 bool replicas_meet(const EngineConfig& config, const DecoderSpec& spec) {
@@ -126,8 +158,7 @@ Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& s
                                 int32_t vocab_known) {
   EngineSizes sizes;
   EngineConfig& chosen = sizes.config = config;
-  const CpuInfo cpu = detect_cpu();
-  if (chosen.threads == 0) chosen.threads = cpu.cpus;
+  if (chosen.threads == 0) chosen.threads = detect_cpu().cpus;
   if (chosen.max_model_len == 0) chosen.max_model_len = spec.max_positions;
   // One more than sequences: the state that the proof of a graph begins from.
   if (chosen.num_state_slots == 0) chosen.num_state_slots = chosen.max_num_seqs + 1;
@@ -136,12 +167,7 @@ Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& s
   LS_TRY(check_sparse(chosen, spec));
   LS_TRY(choose_pages(chosen, spec, cache_dtype));
   chosen.max_num_seqs = std::min(chosen.max_num_seqs, chosen.max_num_batched_tokens);
-  const Isa isa = parse_isa(chosen.isa, cpu.best);
-  if (!chosen.isa.empty() && name_of(isa) != chosen.isa) {
-    return error(Code::kInvalidArgument, "engine: isa is ", chosen.isa, "; expected at most ",
-                 name_of(cpu.best), ", which is what this CPU has");
-  }
-  chosen.isa = name_of(isa);
+  LS_TRY(choose_kernels(chosen, sizes.executor));
   choose_graph_sizes(chosen);
 
   StepLimits& limits = sizes.limits;
@@ -169,7 +195,8 @@ Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& s
                     .layout = layout,
                     .vocab_known = vocab_known,
                     .threads = chosen.threads,
-                    .isa = isa,
+                    .isa = sizes.executor.isa,
+                    .device = chosen.model.device,
                     .guard = chosen.guard,
                     .pace = chosen.pace,
                     .mesh = chosen.mesh};

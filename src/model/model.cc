@@ -147,7 +147,10 @@ Result<std::unique_ptr<ModelPlan>> plan_model(const ModelOptions& options) {
   plan->weights = list_weights(model.spec, options.shard, DType::kBF16, model.weights);
   plan->weights.quantisation = LS_TRY(read_quantisation(config));
   choose_dtypes(dtype, exact_dtype(plan->weights, plan->checkpoint, configured), model);
-  for (MatrixTarget& matrix : plan->weights.matrices) matrix.dtype = model.weight_dtype;
+  for (MatrixTarget& matrix : plan->weights.matrices) {
+    matrix.dtype = model.weight_dtype;
+    if (options.device != nullptr) matrix.layout = WeightLayout::kRowMajor;  // panels are the CPU's
+  }
   model.parts = weight_bytes_by_part(plan->weights);
   if (plan->checkpoint) LS_TRY(check_weights(plan->weights, *plan->checkpoint));
   return plan;
@@ -157,7 +160,7 @@ Result<std::unique_ptr<Model>> load_model(const ModelOptions& options) {
   std::unique_ptr<ModelPlan> plan = LS_TRY(plan_model(options));
   // The list points into plan->model.weights; the model moves only after everything is loaded, and then its
   // weights, views into the arena, are still right.
-  const LoadOptions load{.threads = options.threads};
+  const LoadOptions load{.threads = options.threads, .device = options.device};
   Result<LoadedWeights> loaded = plan->checkpoint ? load_weights(plan->weights, *plan->checkpoint, load)
                                                   : make_dummy_weights(plan->weights, options.seed, load);
   if (!loaded.ok()) return loaded.status();

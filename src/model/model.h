@@ -27,7 +27,8 @@ struct ModelOptions {
   bool dense_as_sparse =
       false;  // rows of sparse layers choose their keys whatever the length of their prompt
   int threads = 1;
-  ShardSpec shard;  // what is loaded of the model
+  ShardSpec shard;   // what is loaded of the model
+  DevicePtr device;  // whose memory holds the weights; null: the CPU's
 };
 
 // What generation_config.json recommends; plain draws where it says nothing.

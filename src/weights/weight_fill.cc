@@ -172,6 +172,16 @@ void run_on_threads(Filling& filling, int threads) {
   for (std::thread& thread : others) thread.join();
 }
 
+// The same weights at the same offsets of a device's memory.
+Result<Arena> move_to_device(const WeightPlan& plan, const Arena& filled, const DevicePtr& device) {
+  Arena arena = LS_TRY(Arena::create("weights", filled.used(), device));
+  LS_TRY(place(plan, arena));
+  LS_CHECK(arena.used() == filled.used(), arena.used(), " of ", filled.used());
+  const TensorView all = dense_view(const_cast<void*>(arena.data()), DType::kU8, {arena.used()});
+  LS_TRY(arena.fill(all, filled.data()));
+  return arena;
+}
+
 }  // namespace
 
 Result<LoadedWeights> place_and_fill(const WeightPlan& plan, const RowSource& source, std::string_view what,
@@ -184,6 +194,7 @@ Result<LoadedWeights> place_and_fill(const WeightPlan& plan, const RowSource& so
   Filling filling(plan, source, progress);
   run_on_threads(filling, options.threads);
   LS_TRY(filling.take_status());
+  if (options.device != nullptr) arena = LS_TRY(move_to_device(plan, arena, options.device));
   progress.finish();
   return LoadedWeights{.arena = std::move(arena), .bytes = progress.done(), .seconds = seconds_since(start)};
 }

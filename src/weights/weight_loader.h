@@ -129,6 +129,7 @@ Status check_weights(const WeightPlan& plan, const Checkpoint& checkpoint);
 
 struct LoadOptions {
   int threads = 1;             // readers and packers
+  DevicePtr device{};          // whose memory they end in; null: the CPU's
   ProgressOptions progress{};  // where the progress line goes; silent below two seconds
 };
 

@@ -66,7 +66,7 @@ ByteRange all_of(const std::vector<T>& values) {
   return elements(values.data(), static_cast<int64_t>(values.size()));
 }
 
-const KernelTable& best_table() { return *runnable_tables().back(); }
+const KernelTable& best_table() { return kernel_table(detect_cpu().best); }
 
 TEST(Operands, OfStoreKvAreItsRowsAndBothPlanes) {
   // k and v are slices of fused rows of 20: two heads of 4, at 0 and at 10, the last of them without a tail.

@@ -13,12 +13,17 @@ namespace lockstep::testing {
 
 inline constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-// The kernel tables that this processor can run, the oracle first.
+// The kernels of a device, lent to host memory; the oracle's where it has none. In test programs of builds
+// with a device only, hence weak; null where this machine has none.
+[[gnu::weak]] const KernelTable* device_table();
+
+// The kernel tables that this processor can run, the oracle first, and the device's last.
 inline std::vector<const KernelTable*> runnable_tables() {
   std::vector<const KernelTable*> tables;
   for (const Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
     if (isa <= detect_cpu().best) tables.push_back(&kernel_table(isa));
   }
+  if (device_table != nullptr && device_table() != nullptr) tables.push_back(device_table());
   return tables;
 }
 

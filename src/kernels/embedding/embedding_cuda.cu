@@ -1,17 +1,11 @@
 #include "kernels/common/device_math.cuh"
 #include "kernels/cuda_kernels.h"
+#include "kernels/linear/packed_offset.cuh"
 
 namespace lockstep::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-// Where element (r, c) of a matrix lies: packed_offset().
-__device__ int64_t offset_of(const PackedWeight& weight, int64_t group, int64_t r, int64_t c) {
-  if (weight.layout == WeightLayout::kRowMajor) return r * weight.k + c;
-  const int64_t groups = (weight.k + group - 1) / group;
-  return ((r / kPanelColumns * groups + c / group) * kPanelColumns + r % kPanelColumns) * group + c % group;
-}
 
 template <typename W>
 __global__ void __launch_bounds__(kThreads) look_up(const __grid_constant__ EmbeddingArgs args) {
@@ -25,9 +19,8 @@ __global__ void __launch_bounds__(kThreads) look_up(const __grid_constant__ Embe
   const bool here = is_live && known && from >= 0 && from < args.table.n;
   const float fill = is_live && !known ? __int_as_float(0x7FC00000) : 0.0f;
   const W* table = static_cast<const W*>(args.table.data);
-  constexpr int64_t kGroup = 4 / static_cast<int64_t>(sizeof(W));
   for (int64_t e = threadIdx.x; e < width; e += kThreads)
-    out[e] = here ? to_float(table[offset_of(args.table, kGroup, from, e)]) * args.scale : fill;
+    out[e] = here ? to_float(table[offset_in<W>(args.table, from, e)]) * args.scale : fill;
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ struct Call {
     std::vector<float> out(static_cast<size_t>(rows * stride), kNaN);
     const LiveRows num_rows(live);
     Stream stream(threads);
-    const Status status = embedding({kernel_table(isa), stream},
+    const Status status = embedding({table_of(isa), stream},
                                     {.token_ids = view(tokens, {rows}),
                                      .table = table.packed,
                                      .out = strided(out, rows, width, stride),

@@ -1,5 +1,6 @@
 #include "kernels/common/device_math.cuh"
 #include "kernels/cuda_kernels.h"
+#include "kernels/linear/packed_offset.cuh"
 
 namespace lockstep::cuda {
 namespace {
@@ -37,7 +38,13 @@ __device__ void add_products(const LinearArgs& args, int64_t first_row, int64_t 
     float w[kColumns][kRun];
     for (int c = 0; c < kColumns; ++c) {
       const int64_t n = first_column + c < args.weight.n ? first_column + c : args.weight.n - 1;
-      load_run<kAligned>(static_cast<const W*>(args.weight.data) + n * size, k, size, w[c]);
+      const W* weights = static_cast<const W*>(args.weight.data);
+      if constexpr (kAligned) {
+        load_run<true>(weights + n * size, k, size, w[c]);
+      } else {
+        for (int i = 0; i < kRun; ++i)
+          w[c][i] = k + i < size ? to_float(weights[offset_in<W>(args.weight, n, k + i)]) : 0.0f;
+      }
     }
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
@@ -78,12 +85,13 @@ __global__ void __launch_bounds__(kThreads) multiply(const __grid_constant__ Lin
   row<float>(args.out, first_row + r)[first_column + c] = sum;
 }
 
-// Rows of both operands begin at vectors.
+// Rows of both operands begin at vectors. Any other launch, and panels, which are the CPU's, are read element
+// by element.
 bool is_aligned(const LinearArgs& args) {
   const auto x = static_cast<int64_t>(reinterpret_cast<uintptr_t>(args.x.data)) |
                  args.x.stride(0) * static_cast<int64_t>(sizeof(float));
   const auto w = static_cast<int64_t>(reinterpret_cast<uintptr_t>(args.weight.data));
-  return args.weight.k % kRun == 0 && (x | w) % 16 == 0;
+  return args.weight.layout == WeightLayout::kRowMajor && args.weight.k % kRun == 0 && (x | w) % 16 == 0;
 }
 
 }  // namespace

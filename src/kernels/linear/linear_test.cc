@@ -49,7 +49,7 @@ struct Call {
                           .workspace = view(workspace, {static_cast<int64_t>(workspace.size())}),
                           .num_rows = &num_rows,
                           .input = format.input};
-    const Status status = linear({kernel_table(isa), stream}, args, "test");
+    const Status status = linear({table_of(isa), stream}, args, "test");
     EXPECT_TRUE(status.ok()) << status.message();
     std::vector<float> dense;
     for (int64_t t = 0; t < rows; ++t) {
@@ -152,7 +152,7 @@ TEST(Linear, SumsOneChainOfFusedMultiplyAddsInAscendingOrder) {
   Stream stream(1);
   constexpr int64_t kRows = 14, kN = 40, kK = 77;
   for (const Isa isa : runnable()) {
-    if (isa == Isa::kReference) continue;
+    if (isa == Isa::kReference || isa == Isa::kSm90) continue;  // threads of the device share k
     for (const Format& format : kFormats) {
       if (isa == Isa::kAvx512Bf16 && format.input == MatmulInput::kBF16) continue;  // sums pairs
       const Weight weight = make_weight(format, WeightLayout::kPanel32, kN, kK);

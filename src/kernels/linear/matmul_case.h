@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "device/cpu_info.h"
+#include "kernels/common/test_support.h"
 #include "kernels/linear/linear.h"
 #include "kernels/table.h"
 
@@ -18,13 +19,18 @@ inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 // Half the distance from 1 to the next f32: the error of one rounding, relative.
 inline constexpr double kUnit = 0x1p-24;
 
-// The instruction sets that this processor can run, the oracle's first.
+// The instruction sets that this processor can run, the oracle's first, and the device's last.
 inline std::vector<Isa> runnable() {
   std::vector<Isa> isas;
   for (const Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
     if (isa <= detect_cpu().best) isas.push_back(isa);
   }
+  if (testing::device_table != nullptr && testing::device_table() != nullptr) isas.push_back(Isa::kSm90);
   return isas;
+}
+
+inline const KernelTable& table_of(Isa isa) {
+  return isa == Isa::kSm90 ? *testing::device_table() : kernel_table(isa);
 }
 
 // Uniform in [-1, 1).

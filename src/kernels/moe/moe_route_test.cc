@@ -35,7 +35,7 @@ struct Call {
                   std::vector<float>(static_cast<size_t>(rows * each), kNaN)};
     const LiveRows num_rows(live());
     Stream stream(threads);
-    const Status status = moe_route({kernel_table(isa), stream},
+    const Status status = moe_route({table_of(isa), stream},
                                     {.logits = strided(inputs, rows, experts, experts + 1),
                                      .expert_ids = view(routed.ids, {rows, each}),
                                      .expert_weights = view(routed.weights, {rows, each}),

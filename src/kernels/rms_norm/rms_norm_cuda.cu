@@ -22,11 +22,11 @@ __global__ void __launch_bounds__(kThreads) norm_rows(const __grid_constant__ Rm
   float squares = 0.0f;
   for (int64_t i = threadIdx.x; i < width; i += kThreads) {
     float s = from[i];
-    if (sum != nullptr) sum[i] = s = sum[i] + s;
+    if (sum != nullptr) sum[i] = s = sum[i] + s * args.x_scale;
     squares = __fmaf_rn(s, s, squares);
   }
   squares = block_sum<kThreads>(squares);
-  const float scale = 1.0f / __fsqrt_rn(squares / static_cast<float>(width) + args.epsilon);
+  const float scale = args.out_scale / __fsqrt_rn(squares / static_cast<float>(width) + args.epsilon);
   const float offset = args.flavour == NormFlavour::kZeroCentred ? 1.0f : 0.0f;
   const auto* weight = static_cast<const float*>(args.weight.data);
   const float* s = sum == nullptr ? from : sum;

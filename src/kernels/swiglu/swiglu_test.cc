@@ -20,7 +20,7 @@ std::vector<float> run(Isa isa, int threads, const std::vector<float>& gate_up, 
   std::vector<float> out(static_cast<size_t>(rows * (width + 5)), kNaN);
   const LiveRows num_rows(live);
   Stream stream(threads);
-  const Status status = swiglu({kernel_table(isa), stream},
+  const Status status = swiglu({table_of(isa), stream},
                                {.gate_up = strided(inputs, rows, 2 * width, 2 * width + 3),
                                 .out = strided(out, rows, width, width + 5),
                                 .num_rows = &num_rows},

@@ -1,0 +1,122 @@
+// A model end to end on a CUDA device: with graphs and without, beside the CPU.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "device/registry.h"
+#include "engine/engine.h"
+
+namespace lockstep {
+namespace {
+
+struct Told {
+  std::vector<int32_t> tokens;
+  std::vector<float> logprobs;
+};
+
+EngineConfig config_of(std::string_view device, ComputeDType dtype) {
+  EngineConfig config;
+  config.model.path = LOCKSTEP_SOURCE_DIR "/tests/golden/qwen3";
+  config.model.dtype = dtype;
+  config.device = device;
+  config.threads = 2;
+  config.max_num_seqs = 12;
+  config.page_size = 16;
+  config.chunk_size = 24;  // the longer prompts come in chunks
+  config.num_pages = 200;
+  config.max_model_len = 200;
+  return config;
+}
+
+// Requests of ragged lengths, greedy and drawn in every way.
+std::vector<Request> requests() {
+  std::vector<Request> all;
+  for (int32_t i = 0; i < 12; ++i) {
+    Request request{.max_tokens = 20 + 5 * i, .temperature = 0, .logprobs = 2, .ignore_eos = true};
+    for (int32_t t = 0; t < 1 + 7 * i; ++t) request.prompt_ids.push_back((31 * i + 17 * t) % 256);
+    if (i % 4 == 1) request.temperature = 0.8f;
+    if (i % 4 == 2) request.temperature = 1.0f, request.top_k = 20, request.min_p = 0.01f;
+    if (i % 4 == 3) request.temperature = 1.2f, request.top_p = 0.9f, request.repetition_penalty = 1.1f;
+    request.seed = static_cast<uint64_t>(100 + i);
+    all.push_back(request);
+  }
+  return all;
+}
+
+// Tokens of each request, by id. Also how many steps were replayed.
+std::map<uint64_t, Told> tell(const EngineConfig& config, int64_t& replays) {
+  Result<std::unique_ptr<Engine>> made = Engine::create(config);
+  EXPECT_EQ(made.status().message(), "");
+  std::map<uint64_t, Told> told;
+  if (!made.ok()) return told;
+  Engine& engine = **made;
+  for (const GraphOutcome& graph : engine.graphs()) EXPECT_EQ(graph.status.message(), "") << graph.size;
+  for (const Request& request : requests()) EXPECT_TRUE(engine.add(request).ok());
+  while (engine.has_work()) {
+    for (const RequestOutput& output : engine.step()) {
+      EXPECT_EQ(output.error, "");
+      Told& of = told[output.id];
+      of.tokens.insert(of.tokens.end(), output.tokens.begin(), output.tokens.end());
+      for (const TokenLogprobs& token : output.logprobs) of.logprobs.push_back(token.logprob);
+    }
+  }
+  replays = engine.runner().replays();
+  return told;
+}
+
+class EngineOnCuda : public ::testing::TestWithParam<ComputeDType> {
+ protected:
+  void SetUp() override {
+    const Result<DevicePtr> opened = open_device("cuda");
+    if (!opened.ok()) GTEST_SKIP() << opened.status().message();
+  }
+};
+
+TEST_P(EngineOnCuda, SaysTheSameWithGraphsAndWithout) {
+  EngineConfig config = config_of("cuda", GetParam());
+  config.graph_sizes = {12};
+  int64_t replayed = 0, none = 0;
+  const std::map<uint64_t, Told> graphs = tell(config, replayed);
+  config.enforce_eager = true;
+  config.graph_sizes.clear();
+  const std::map<uint64_t, Told> eager = tell(config, none);
+
+  EXPECT_GT(replayed, 50);
+  EXPECT_EQ(none, 0);
+  ASSERT_EQ(graphs.size(), 12u);
+  for (const auto& [id, told] : graphs) {
+    EXPECT_EQ(told.tokens, eager.at(id).tokens) << "request " << id;
+    EXPECT_EQ(told.logprobs, eager.at(id).logprobs) << "request " << id;  // bit for bit
+  }
+}
+
+TEST_P(EngineOnCuda, SaysWhatTheCpuSays) {
+  if (GetParam() != ComputeDType::kFloat32) GTEST_SKIP() << "near ties in bf16 may fall either way";
+  int64_t replayed = 0;
+  const std::map<uint64_t, Told> gpu = tell(config_of("cuda", GetParam()), replayed);
+  const std::map<uint64_t, Told> cpu = tell(config_of("cpu", GetParam()), replayed);
+
+  double largest = 0;
+  for (const auto& [id, told] : cpu) {
+    EXPECT_EQ(told.tokens, gpu.at(id).tokens) << "request " << id;
+    for (size_t i = 0; i < told.logprobs.size() && i < gpu.at(id).logprobs.size(); ++i)
+      largest = std::max(largest, std::abs(double{told.logprobs[i]} - double{gpu.at(id).logprobs[i]}));
+  }
+  RecordProperty("largest_logprob_difference", std::to_string(largest));
+  EXPECT_LT(largest, 1e-4);
+}
+
+TEST_P(EngineOnCuda, RefusesWhatTheDeviceDoesNotDo) {
+  EngineConfig config = config_of("cuda", ComputeDType::kFloat32);
+  config.guard = GuardLevel::kFull;
+  EXPECT_EQ(
+      Engine::create(config).status().message(),
+      "engine: --guard full is asked for on device cuda; expected it on device cpu alone; leave it out, "
+      "or use --device cpu");
+}
+
+INSTANTIATE_TEST_SUITE_P(DTypes, EngineOnCuda,
+                         ::testing::Values(ComputeDType::kFloat32, ComputeDType::kBFloat16));
+
+}  // namespace
+}  // namespace lockstep
