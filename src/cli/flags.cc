@@ -176,8 +176,7 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
       command.add_option("--guard", flags.guard, "How much is checked: the plan, every replay, every launch")
           ->check(CLI::IsMember({"plan", "replay", "full"}))
           ->capture_default_str());
-  group(command.add_option("--device", c.device, "Where the model computes: cpu, cuda or cuda:N")
-            ->capture_default_str());
+  group(command.add_option("--device", c.device, "cpu, cuda or cuda:N")->capture_default_str());
   group(command.add_option("--isa", c.isa,
                            "reference, avx2, avx512 or avx512bf16; default: the best this CPU has"));
   // CLI11 would take -1 for the largest number.

@@ -6,7 +6,7 @@
 
 #include <type_traits>
 
-#include "device/cuda/cuda_queue.h"
+#include "device/cuda/cuda_queue.cuh"
 #include "device/thread_pool.h"
 
 namespace lockstep::cuda {

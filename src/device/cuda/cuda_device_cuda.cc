@@ -1,6 +1,6 @@
 #include "base/status.h"
-#include "device/cuda/cuda_queue.h"
-#include "device/cuda/cuda_status.h"
+#include "device/cuda/cuda_queue.cuh"
+#include "device/cuda/cuda_status.cuh"
 #include "device/cuda/open_cuda.h"
 
 namespace lockstep {

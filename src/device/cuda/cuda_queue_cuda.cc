@@ -1,6 +1,6 @@
 #include "base/check.h"
-#include "device/cuda/cuda_queue.h"
-#include "device/cuda/cuda_status.h"
+#include "device/cuda/cuda_queue.cuh"
+#include "device/cuda/cuda_status.cuh"
 
 namespace lockstep {
 namespace {
@@ -24,6 +24,7 @@ Result<std::unique_ptr<DeviceQueue>> CudaQueue::create(int device) {
   std::unique_ptr<CudaQueue> queue(new CudaQueue(device));
   LS_TRY(cuda_status(cudaSetDevice(device), "choice of the device"));
   LS_TRY(cuda_status(cudaStreamCreateWithFlags(&queue->stream_, cudaStreamNonBlocking), "a stream"));
+  LS_TRY(queue->products_.open());
   for (Mark& mark : queue->marks_)
     LS_TRY(cuda_status(cudaEventCreateWithFlags(&mark.event, cudaEventDisableTiming), "an event"));
   return std::unique_ptr<DeviceQueue>(std::move(queue));
@@ -38,12 +39,15 @@ CudaQueue::~CudaQueue() {
 }
 
 void CudaQueue::note(cudaError_t code, const char* what) {
-  if (code == cudaSuccess || failed_ != cudaSuccess) return;
-  failed_ = code;
-  failed_what_ = what;
+  if (code != cudaSuccess && failed_.ok()) failed_ = cuda_status(code, what);
 }
 
-Status CudaQueue::status() { return cuda_status(failed_, failed_what_); }
+void CudaQueue::multiply(const ProductArgs& args) {
+  Status status = products_.multiply(args, stream_);
+  if (failed_.ok()) failed_ = std::move(status);
+}
+
+Status CudaQueue::status() { return failed_; }
 
 Status CudaQueue::to_device(void* target, const void* source, int64_t bytes) {
   return cuda_status(

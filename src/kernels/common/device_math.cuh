@@ -20,7 +20,7 @@ __device__ inline float to_float(float x) { return x; }
 __device__ inline float to_float(__half x) { return __half2float(x); }
 __device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
 
-// Rounded to nearest even.
+// Rounded to nearest even; a NaN keeps its sign and is the one of the CPU.
 template <typename T>
 __device__ inline T from_float(float x);
 template <>
@@ -29,11 +29,13 @@ __device__ inline float from_float<float>(float x) {
 }
 template <>
 __device__ inline __half from_float<__half>(float x) {
-  return __float2half_rn(x);
+  const auto sign = static_cast<unsigned short>(__float_as_uint(x) >> 16 & 0x8000u);
+  return isnan(x) ? __ushort_as_half(sign | 0x7E00u) : __float2half_rn(x);
 }
 template <>
 __device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
-  return __float2bfloat16_rn(x);
+  const auto bits = static_cast<unsigned short>(__float_as_uint(x) >> 16);
+  return isnan(x) ? __ushort_as_bfloat16(bits | 0x0040u) : __float2bfloat16_rn(x);
 }
 
 // Calls body.template operator()<T>() for the CUDA type of a float element. Front doors let no other through.

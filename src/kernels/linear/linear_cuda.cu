@@ -8,7 +8,7 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kColumns = 4;  // outputs of a block: what is read of x serves so many weights
-constexpr int kRows = 8;     // rows of a block
+constexpr int kRows = 8;     // rows of a block, or one
 constexpr int kRun = 8;      // k that a lane takes side by side
 
 // `kRun` elements from k on as f32, zeros past the end. Aligned ones come as whole vectors.
@@ -30,10 +30,11 @@ __device__ void load_run(const T* from, int64_t k, int64_t size, float* to) {
 }
 
 // Sums of one lane over its share of k. The order is the same for every row, however many there are.
-template <bool kAligned, typename W>
+template <bool kAligned, int R, typename W>
 __device__ void add_products(const LinearArgs& args, int64_t first_row, int64_t rows, int64_t first_column,
                              float (*sums)[kColumns]) {
   const int64_t size = args.weight.k;
+#pragma unroll(R == 1 ? 2 : 1)
   for (int64_t k = int64_t{threadIdx.x} * kRun; k < size; k += int64_t{kThreads} * kRun) {
     float w[kColumns][kRun];
     for (int c = 0; c < kColumns; ++c) {
@@ -47,7 +48,7 @@ __device__ void add_products(const LinearArgs& args, int64_t first_row, int64_t 
       }
     }
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
+    for (int r = 0; r < R; ++r) {
       if (r >= rows) break;
       float x[kRun];
       load_run<kAligned>(row<const float>(args.x, first_row + r), k, size, x);
@@ -59,18 +60,18 @@ __device__ void add_products(const LinearArgs& args, int64_t first_row, int64_t 
   }
 }
 
-// A block gives kRows rows of kColumns outputs; its threads share k.
-template <bool kAligned, typename W>
+// A block gives R rows of kColumns outputs; its threads share k.
+template <bool kAligned, int R, typename W>
 __global__ void __launch_bounds__(kThreads) multiply(const __grid_constant__ LinearArgs args) {
-  __shared__ float parts[kWarps][kRows][kColumns];
-  const int64_t first_row = int64_t{blockIdx.y} * kRows, first_column = int64_t{blockIdx.x} * kColumns;
+  __shared__ float parts[kWarps][R][kColumns];
+  const int64_t first_row = int64_t{blockIdx.y} * R, first_column = int64_t{blockIdx.x} * kColumns;
   const int64_t all = dim(args.x, 0), there = live(args.num_rows, all) - first_row;
-  const int64_t rows = there < 0 ? 0 : there < kRows ? there : kRows;
-  float sums[kRows][kColumns] = {};
-  add_products<kAligned, W>(args, first_row, rows, first_column, sums);
+  const int64_t rows = there < 0 ? 0 : there < R ? there : R;
+  float sums[R][kColumns] = {};
+  add_products<kAligned, R, W>(args, first_row, rows, first_column, sums);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
 #pragma unroll
-  for (int r = 0; r < kRows; ++r) {
+  for (int r = 0; r < R; ++r) {
     if (r >= rows) break;
     for (int c = 0; c < kColumns; ++c) {
       const float sum = warp_sum(sums[r][c]);
@@ -79,10 +80,45 @@ __global__ void __launch_bounds__(kThreads) multiply(const __grid_constant__ Lin
   }
   __syncthreads();
   const int r = threadIdx.x / kColumns, c = threadIdx.x % kColumns;
-  if (r >= kRows || first_row + r >= all || first_column + c >= args.weight.n) return;
+  if (r >= R || first_row + r >= all || first_column + c >= args.weight.n) return;
   float sum = 0.0f;
   for (int part = 0; r < rows && part < kWarps; ++part) sum += parts[part][r][c];
   row<float>(args.out, first_row + r)[first_column + c] = sum;
+}
+
+constexpr int kRoundThreads = 256;
+
+// x as bf16, side by side in the workspace; pad rows as zeros.
+__global__ void __launch_bounds__(kRoundThreads) round_inputs(const __grid_constant__ LinearArgs args) {
+  const int64_t t = blockIdx.x, k = int64_t{blockIdx.y} * kRoundThreads + threadIdx.x;
+  if (k >= args.weight.k) return;
+  const bool is_live = t < live(args.num_rows, dim(args.x, 0));
+  static_cast<__nv_bfloat16*>(args.workspace.data)[t * args.weight.k + k] =
+      from_float<__nv_bfloat16>(is_live ? row<const float>(args.x, t)[k] : 0.0f);
+}
+
+// More rows than a block takes, and bf16 throughout: matrix units do that.
+bool suits_library(const LinearArgs& args) {
+  const auto operands = static_cast<int64_t>(reinterpret_cast<uintptr_t>(args.weight.data) |
+                                             reinterpret_cast<uintptr_t>(args.workspace.data) |
+                                             reinterpret_cast<uintptr_t>(args.out.data));
+  return args.x.dim(0) > kRows && args.input == MatmulInput::kBF16 &&
+         args.weight.layout == WeightLayout::kRowMajor && args.weight.k % 8 == 0 &&
+         args.out.stride(0) % 4 == 0 && operands % Products::kAlignment == 0;
+}
+
+void multiply_by_library(const LinearArgs& args, const Worker& worker) {
+  const int64_t rows = args.x.dim(0), inputs = args.weight.k;
+  launch_grid(worker, round_inputs,
+              {blocks_of(rows, (inputs + kRoundThreads - 1) / kRoundThreads), kRoundThreads}, args);
+  static_cast<CudaQueue*>(worker.queue)
+      ->multiply({.x = args.workspace.data,
+                  .weight = args.weight.data,
+                  .out = static_cast<float*>(args.out.data),
+                  .rows = rows,
+                  .outputs = args.weight.n,
+                  .inputs = inputs,
+                  .out_stride = args.out.stride(0)});
 }
 
 // Rows of both operands begin at vectors. Any other launch, and panels, which are the CPU's, are read element
@@ -96,11 +132,18 @@ bool is_aligned(const LinearArgs& args) {
 
 }  // namespace
 
+// A row's sums do not depend on the rows beside it, unless the library makes them.
 void linear(const LinearArgs& args, Worker worker) {
+  if (suits_library(args)) return multiply_by_library(args, worker);
   const Grid grid{blocks_of((args.weight.n + kColumns - 1) / kColumns, (args.x.dim(0) + kRows - 1) / kRows),
                   kThreads};
   with_element(args.weight.dtype, [&]<typename W>() {
-    launch_grid(worker, is_aligned(args) ? multiply<true, W> : multiply<false, W>, grid, args);
+    const bool one = args.x.dim(0) == 1;
+    launch_grid(worker,
+                !is_aligned(args) ? multiply<false, kRows, W>
+                : one             ? multiply<true, 1, W>
+                                  : multiply<true, kRows, W>,
+                grid, args);
   });
 }
 

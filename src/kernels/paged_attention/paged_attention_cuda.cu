@@ -16,6 +16,11 @@ constexpr int kCluster = 8;
 constexpr int kTile = 16;  // tokens
 constexpr float kLog2E = 1.44269504f;
 
+// NaN where either is one.
+__device__ float larger(float a, float b) {
+  return isnan(a) || isnan(b) ? __int_as_float(0x7FC00000) : fmaxf(a, b);
+}
+
 // Sums of a warp's part of one row: G query heads, elements lane + 32 i of each.
 template <int G, int N>
 struct Sums {
@@ -130,7 +135,7 @@ __device__ void weigh_tile(Sums<G, N>& sums, int count, float* scores) {
       top = fmaxf(top, __shfl_xor_sync(kAllLanes, top, offset));
     // A maximum passes over NaN, and a row with one must not look whole.
     if (__any_sync(kAllLanes, isnan(score))) top = __int_as_float(0x7FC00000);
-    top = isnan(top) || isnan(sums.top[g]) ? __int_as_float(0x7FC00000) : fmaxf(top, sums.top[g]);
+    top = larger(top, sums.top[g]);
     const float before = sums.top[g] == -INFINITY ? 0.0f : exp2f((sums.top[g] - top) * kLog2E);
     const float weight = score == -INFINITY ? 0.0f : exp2f((score - top) * kLog2E);
     if (lane < kTile) scores[g * kTile + lane] = weight;
@@ -189,12 +194,15 @@ __device__ void attend(const PagedAttentionArgs& args, const Problem& problem, i
   }
 }
 
-// The sums of one part as its block shows them to the cluster.
+// The sums of one block as it shows them to the cluster, and of its warps before.
 template <int G, int N>
 struct Shown {
   float top[kWarps][G];
   float total[kWarps][G];
   float out[kWarps][G][N * kWarp];
+  float joined_top[G];
+  float joined_total[G];
+  float joined[G][N * kWarp];
 };
 
 template <int G, int N>
@@ -207,30 +215,71 @@ __device__ void show(const Sums<G, N>& sums, Shown<G, N>& shown) {
 #pragma unroll
     for (int i = 0; i < N; ++i) shown.out[warp][g][lane + kWarp * i] = sums.out[g][i];
   }
+  __syncthreads();
 }
 
-// Joins all parts of the cluster, the first part first. Each block does the heads g = its rank, rank + 8, ...
-template <int G, int N>
-__device__ void join(const PagedAttentionArgs& args, const Problem& problem, int64_t t, Shown<G, N>& shown) {
-  namespace cg = cooperative_groups;
-  const cg::cluster_group cluster = cg::this_cluster();
-  for (int g = static_cast<int>(cluster.block_rank()); g < problem.heads; g += kCluster) {
-    float top = -INFINITY;
-    for (int part = 0; part < kCluster * kWarps; ++part) {
-      const float other = cluster.map_shared_rank(&shown, part % kCluster)->top[part / kCluster][g];
-      top = isnan(other) || isnan(top) ? __int_as_float(0x7FC00000) : fmaxf(top, other);
+// Joins C parts in their order: totals and elements come to the top of all.
+template <int C>
+struct Join {
+  float top = -INFINITY;
+  float scale[C];
+  float total = 0.0f;
+
+  __device__ Join(const float (&tops)[C], const float (&totals)[C]) {
+#pragma unroll
+    for (int part = 0; part < C; ++part) top = larger(top, tops[part]);
+#pragma unroll
+    for (int part = 0; part < C; ++part) {
+      scale[part] = tops[part] == -INFINITY ? 0.0f : exp2f((tops[part] - top) * kLog2E);
+      total = __fmaf_rn(totals[part], scale[part], total);
     }
+  }
+  __device__ float sum(const float (&values)[C]) const {
+    float all = 0.0f;
+#pragma unroll
+    for (int part = 0; part < C; ++part) all = __fmaf_rn(values[part], scale[part], all);
+    return all;
+  }
+};
+
+template <int G, int N>
+__device__ void join_warps(int64_t heads, int64_t head_dim, Shown<G, N>& shown) {
+  for (int g = 0; g < heads; ++g) {
+    float tops[kWarps], totals[kWarps], values[kWarps];
+    for (int part = 0; part < kWarps; ++part) {
+      tops[part] = shown.top[part][g];
+      totals[part] = shown.total[part][g];
+    }
+    const Join<kWarps> join(tops, totals);
+    for (int64_t d = threadIdx.x; d < head_dim; d += kThreads) {
+      for (int part = 0; part < kWarps; ++part) values[part] = shown.out[part][g][d];
+      shown.joined[g][d] = join.sum(values);
+    }
+    if (threadIdx.x == 0) shown.joined_top[g] = join.top;
+    if (threadIdx.x == 0) shown.joined_total[g] = join.total;
+  }
+}
+
+// Joins the blocks of the cluster. Each block does the heads g = its rank, rank + 8, ...
+template <int G, int N>
+__device__ void join_blocks(const PagedAttentionArgs& args, const Problem& problem, int64_t t,
+                            Shown<G, N>& shown) {
+  const auto cluster = cooperative_groups::this_cluster();
+  for (int g = static_cast<int>(cluster.block_rank()); g < problem.heads; g += kCluster) {
+    float tops[kCluster], totals[kCluster], values[kCluster];
+#pragma unroll
+    for (int part = 0; part < kCluster; ++part) {
+      const auto* other = cluster.map_shared_rank(&shown, part);
+      tops[part] = other->joined_top[g];
+      totals[part] = other->joined_total[g];
+    }
+    const Join<kCluster> join(tops, totals);
     for (int64_t d = threadIdx.x; d < args.cache.head_dim; d += kThreads) {
-      float total = 0.0f, sum = 0.0f;
-      for (int part = 0; part < kCluster * kWarps; ++part) {
-        const auto* other = cluster.map_shared_rank(&shown, part % kCluster);
-        const float own = other->top[part / kCluster][g];
-        if (own == -INFINITY) continue;
-        const float scale = exp2f((own - top) * kLog2E);
-        total = __fmaf_rn(other->total[part / kCluster][g], scale, total);
-        sum = __fmaf_rn(other->out[part / kCluster][g][d], scale, sum);
-      }
-      at<float>(args.out, t, problem.first_head + g)[d] = total == 0.0f ? 0.0f : sum / total;
+#pragma unroll
+      for (int part = 0; part < kCluster; ++part)
+        values[part] = cluster.map_shared_rank(&shown, part)->joined[g][d];
+      at<float>(args.out, t, problem.first_head + g)[d] =
+          join.total == 0.0f ? 0.0f : join.sum(values) / join.total;
     }
   }
 }
@@ -279,8 +328,9 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads)
   const auto rank = static_cast<int>(blockIdx.x % kCluster);
   attend<T, G, N>(args, problem, t, static_cast<int>(threadIdx.x / kWarp) * kCluster + rank, sums);
   show(sums, shown);
+  join_warps(problem.heads, args.cache.head_dim, shown);
   cooperative_groups::this_cluster().sync();
-  join(args, problem, t, shown);
+  join_blocks(args, problem, t, shown);
   cooperative_groups::this_cluster().sync();  // the others may still read this block's sums
 }
 

@@ -309,6 +309,7 @@ TEST(PagedAttention, ReachesPagesBeyondTwoToTheThirtyFirstElement) {
   const TensorView memory = arena->allocate("pages", DType::kU8, {kv_cache_bytes(layout, geometry)}).value();
   const KvView cache = make_kv_view(memory.data, layout, geometry);
   for (const KernelTable* table : attention_tables()) {
+    if (table->name == name_of(Isa::kSm90)) continue;  // 24 GiB would have to be brought to it
     std::vector<float> k(8 * 16, 0.0f), v(8 * 16), q(16, 0.0f), out = nans(16);
     for (size_t i = 0; i < v.size(); ++i) v[i] = static_cast<float>(i / 16);
     std::vector<int64_t> slots = {8, 9, 10, 11, 4, 5, 6, 7};

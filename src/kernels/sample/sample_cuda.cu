@@ -35,6 +35,7 @@ __device__ uint64_t block_max(uint64_t x) { return ~block_min<kThreads>(~x); }
 template <typename Value>
 __device__ uint64_t best_of(int64_t vocab, Value&& key_of) {
   uint64_t best = 0;
+#pragma unroll 4
   for (int64_t v = threadIdx.x; v < vocab; v += kThreads) {
     const uint64_t key = key_of(v);
     best = key > best ? key : best;
@@ -177,6 +178,7 @@ __global__ void __launch_bounds__(kThreads) sample_rows(const __grid_constant__ 
           .temperature = 0.0f,
           .vocab = is_live ? args.vocab_size : 0};
   int32_t bad = 0;
+#pragma unroll 4
   for (int64_t v = threadIdx.x; v < own.vocab; v += kThreads)
     bad += finite(own.logits[v]) == own.logits[v] ? 0 : 1;
   bad = block_sum<kThreads>(bad);

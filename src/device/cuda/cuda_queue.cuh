@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "device/cuda/products.cuh"
 #include "device/device.h"
 
 namespace lockstep {
@@ -18,6 +19,8 @@ class CudaQueue final : public DeviceQueue {
   CudaQueue& operator=(const CudaQueue&) = delete;
 
   cudaStream_t stream() const { return stream_; }
+  // Enqueues a matrix product of the library. A failure is kept.
+  void multiply(const ProductArgs& args);
   // Keeps the first failure of a launch.
   void note(cudaError_t code, const char* what);
 
@@ -48,8 +51,8 @@ class CudaQueue final : public DeviceQueue {
   std::array<Mark, kMarks> marks_;
   size_t next_mark_ = 0;
   int64_t done_ = 0;
-  cudaError_t failed_ = cudaSuccess;
-  const char* failed_what_ = "";
+  Status failed_;
+  Products products_;
 };
 
 }  // namespace lockstep
