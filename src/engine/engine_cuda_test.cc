@@ -15,10 +15,18 @@ struct Told {
   std::vector<float> logprobs;
 };
 
-EngineConfig config_of(std::string_view device, ComputeDType dtype) {
+struct Case {
+  std::string_view model;  // of tests/golden
+  ComputeDType dtype;
+};
+std::ostream& operator<<(std::ostream& out, const Case& given) {
+  return out << given.model << (given.dtype == ComputeDType::kFloat32 ? " f32" : " bf16");
+}
+
+EngineConfig config_of(std::string_view device, const Case& given) {
   EngineConfig config;
-  config.model.path = LOCKSTEP_SOURCE_DIR "/tests/golden/qwen3";
-  config.model.dtype = dtype;
+  config.model.path = concat(LOCKSTEP_SOURCE_DIR "/tests/golden/", given.model);
+  config.model.dtype = given.dtype;
   config.device = device;
   config.threads = 2;
   config.max_num_seqs = 12;
@@ -67,7 +75,7 @@ std::map<uint64_t, Told> tell(const EngineConfig& config, int64_t& replays, bool
   return told;
 }
 
-class EngineOnCuda : public ::testing::TestWithParam<ComputeDType> {
+class EngineOnCuda : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
     const Result<DevicePtr> opened = open_device("cuda");
@@ -91,7 +99,7 @@ TEST_P(EngineOnCuda, SaysTheSameWithGraphsAndWithout) {
 }
 
 TEST_P(EngineOnCuda, SaysWhatTheCpuSays) {
-  if (GetParam() != ComputeDType::kFloat32) GTEST_SKIP() << "near ties in bf16 may fall either way";
+  if (GetParam().dtype != ComputeDType::kFloat32) GTEST_SKIP() << "near ties in bf16 may fall either way";
   int64_t replayed = 0;
   const std::map<uint64_t, Told> gpu = tell(config_of("cuda", GetParam()), replayed);
   const std::map<uint64_t, Told> cpu = tell(config_of("cpu", GetParam()), replayed);
@@ -107,7 +115,7 @@ TEST_P(EngineOnCuda, SaysWhatTheCpuSays) {
 }
 
 TEST_P(EngineOnCuda, RefusesWhatTheDeviceDoesNotDo) {
-  EngineConfig config = config_of("cuda", ComputeDType::kFloat32);
+  EngineConfig config = config_of("cuda", GetParam());
   config.guard = GuardLevel::kFull;
   EXPECT_EQ(
       Engine::create(config).status().message(),
@@ -115,8 +123,13 @@ TEST_P(EngineOnCuda, RefusesWhatTheDeviceDoesNotDo) {
       "or use --device cpu");
 }
 
-INSTANTIATE_TEST_SUITE_P(DTypes, EngineOnCuda,
-                         ::testing::Values(ComputeDType::kFloat32, ComputeDType::kBFloat16));
+INSTANTIATE_TEST_SUITE_P(
+    Models, EngineOnCuda,
+    ::testing::Values(Case{"qwen3", ComputeDType::kFloat32}, Case{"qwen3", ComputeDType::kBFloat16},
+                      Case{"llama", ComputeDType::kFloat32}, Case{"qwen3_moe", ComputeDType::kFloat32},
+                      Case{"qwen3_moe", ComputeDType::kBFloat16}, Case{"minimax_m2", ComputeDType::kFloat32},
+                      Case{"qwen3_next", ComputeDType::kFloat32}, Case{"qwen3_next", ComputeDType::kBFloat16},
+                      Case{"qwen3_5", ComputeDType::kFloat32}));
 
 }  // namespace
 }  // namespace lockstep

@@ -147,6 +147,8 @@ constexpr KernelTable sm90_table() {
   table.rms_norm = cuda::rms_norm;
   table.rope_angles = cuda::rope_angles;
   table.qk_norm_rope = cuda::qk_norm_rope;
+  table.head_squares = cuda::head_squares;
+  table.all_heads_norm = cuda::all_heads_norm;
   table.store_kv = cuda::store_kv;
   table.table_edits = cuda::table_edits;
   table.copy_pages = cuda::copy_pages;
@@ -155,6 +157,14 @@ constexpr KernelTable sm90_table() {
   table.gated_add = cuda::gated_add;
   table.linear = cuda::linear;
   table.swiglu = cuda::swiglu;
+  table.moe_route = cuda::moe_route;
+  table.moe_gate_up = cuda::moe_gate_up;
+  table.moe_down = cuda::moe_down;
+  table.moe_combine = cuda::moe_combine;
+  table.causal_conv = cuda::causal_conv;
+  table.causal_conv_state = cuda::causal_conv_state;
+  table.gated_delta = cuda::gated_delta;
+  table.gated_norm = cuda::gated_norm;
   table.gather_rows = cuda::gather_rows;
   table.resolve_tokens = cuda::resolve_tokens;
   table.count_tokens = cuda::count_tokens;

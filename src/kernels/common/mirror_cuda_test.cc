@@ -152,6 +152,8 @@ KernelTable lent_table() {
   lend<&KernelTable::rms_norm, kRmsNormSpec>(table);
   lend<&KernelTable::rope_angles, kRopeAnglesSpec>(table);
   lend<&KernelTable::qk_norm_rope, kQkNormRopeSpec>(table);
+  lend<&KernelTable::head_squares, kHeadSquaresSpec>(table);
+  lend<&KernelTable::all_heads_norm, kAllHeadsNormSpec>(table);
   lend<&KernelTable::store_kv, kStoreKvSpec>(table);
   lend<&KernelTable::table_edits, kTableEditsSpec>(table);
   lend<&KernelTable::copy_pages, kCopyPagesSpec>(table);
@@ -160,6 +162,14 @@ KernelTable lent_table() {
   lend<&KernelTable::gated_add, kGatedAddSpec>(table);
   lend<&KernelTable::linear, kLinearSpec>(table);
   lend<&KernelTable::swiglu, kSwigluSpec>(table);
+  lend<&KernelTable::moe_route, kMoeRouteSpec>(table);
+  lend<&KernelTable::moe_gate_up, kMoeGateUpSpec>(table);
+  lend<&KernelTable::moe_down, kMoeDownSpec>(table);
+  lend<&KernelTable::moe_combine, kMoeCombineSpec>(table);
+  lend<&KernelTable::causal_conv, kCausalConvSpec>(table);
+  lend<&KernelTable::causal_conv_state, kCausalConvStateSpec>(table);
+  lend<&KernelTable::gated_delta, kGatedDeltaSpec>(table);
+  lend<&KernelTable::gated_norm, kGatedNormSpec>(table);
   lend<&KernelTable::gather_rows, kGatherRowsSpec>(table);
   lend<&KernelTable::resolve_tokens, kResolveTokensSpec>(table);
   lend<&KernelTable::count_tokens, kCountTokensSpec>(table);

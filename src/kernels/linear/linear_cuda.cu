@@ -1,5 +1,6 @@
 #include "kernels/common/device_math.cuh"
 #include "kernels/cuda_kernels.h"
+#include "kernels/linear/load_run.cuh"
 #include "kernels/linear/packed_offset.cuh"
 
 namespace lockstep::cuda {
@@ -10,24 +11,6 @@ constexpr int kWarps = kThreads / kWarp;
 constexpr int kColumns = 4;  // outputs of a block: what is read of x serves so many weights
 constexpr int kRows = 8;     // rows of a block, or one
 constexpr int kRun = 8;      // k that a lane takes side by side
-
-// `kRun` elements from k on as f32, zeros past the end. Aligned ones come as whole vectors.
-template <bool kAligned, typename T>
-__device__ void load_run(const T* from, int64_t k, int64_t size, float* to) {
-  if constexpr (kAligned) {
-    if (k >= size) {
-      for (int i = 0; i < kRun; ++i) to[i] = 0.0f;
-      return;
-    }
-    constexpr int kVectors = kRun * static_cast<int>(sizeof(T)) / 16;
-    uint4 words[kVectors];
-    for (int i = 0; i < kVectors; ++i) words[i] = reinterpret_cast<const uint4*>(from + k)[i];
-    const T* values = reinterpret_cast<const T*>(words);
-    for (int i = 0; i < kRun; ++i) to[i] = to_float(values[i]);
-  } else {
-    for (int i = 0; i < kRun; ++i) to[i] = k + i < size ? to_float(from[k + i]) : 0.0f;
-  }
-}
 
 // Sums of one lane over its share of k. The order is the same for every row, however many there are.
 template <bool kAligned, int R, typename W>

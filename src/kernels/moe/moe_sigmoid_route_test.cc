@@ -46,7 +46,7 @@ struct Call {
                       .scoring = MoeScoring::kSigmoid,
                       .normalise = normalise};
     if (!added.empty()) args.bias = view(added, {experts});
-    const Status status = moe_route({kernel_table(isa), stream}, args, "test");
+    const Status status = moe_route({table_of(isa), stream}, args, "test");
     EXPECT_TRUE(status.ok()) << status.message();
     return routed;
   }

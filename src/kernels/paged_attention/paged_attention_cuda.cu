@@ -3,7 +3,7 @@
 // row's bits depend on its own sequence alone, and the grid on shapes.
 #include <cooperative_groups.h>
 
-#include "kernels/common/device_math.cuh"
+#include "kernels/common/sequence_owner.cuh"
 #include "kernels/cuda_kernels.h"
 #include "kernels/kv_cache/kv_plane.cuh"
 
@@ -284,23 +284,6 @@ __device__ void join_blocks(const PagedAttentionArgs& args, const Problem& probl
   }
 }
 
-// The live sequence that owns a row, or -1.
-__device__ int64_t owner_of(const PagedAttentionArgs& args, int64_t t) {
-  if (t >= live(args.num_rows, dim(args.q, 0))) return -1;
-  const auto* starts = static_cast<const int32_t*>(args.query_start_loc.data);
-  int64_t low = 0, high = live(args.num_seqs, dim(args.seq_lens, 0));
-  while (low < high) {  // the first sequence that ends behind the row
-    const int64_t middle = (low + high) / 2;
-    if (starts[middle + 1] > t) {
-      high = middle;
-    } else {
-      low = middle + 1;
-    }
-  }
-  const bool found = low < live(args.num_seqs, dim(args.seq_lens, 0)) && starts[low] <= t;
-  return found ? low : -1;
-}
-
 template <typename T, int G, int N>
 __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads)
     attend_rows(const __grid_constant__ PagedAttentionArgs args) {
@@ -312,7 +295,9 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads)
       .pages = nullptr, .visible = 0, .kv_head = blockIdx.y / groups, .first_head = 0, .heads = 0};
   problem.first_head = problem.kv_head * per_kv + group * G;
   problem.heads = per_kv - group * G < G ? per_kv - group * G : G;
-  const int64_t s = owner_of(args, t);
+  const bool is_live = t < live(args.num_rows, dim(args.q, 0));
+  const int64_t s =
+      is_live ? owner_of(args.query_start_loc, live(args.num_seqs, dim(args.seq_lens, 0)), t) : -1;
   if (s >= 0) {
     const auto* starts = static_cast<const int32_t*>(args.query_start_loc.data);
     const int64_t behind = starts[s + 1] - 1 - t;
