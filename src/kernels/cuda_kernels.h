@@ -17,6 +17,7 @@ void copy_pages(const CopyPagesArgs& args, Worker worker);
 void paged_attention(const PagedAttentionArgs& args, Worker worker);
 void sigmoid_gate(const SigmoidGateArgs& args, Worker worker);
 void gated_add(const GatedAddArgs& args, Worker worker);
+void linear_prepare(const LinearArgs& args, Worker worker);
 void linear(const LinearArgs& args, Worker worker);
 void swiglu(const SwigluArgs& args, Worker worker);
 void moe_route(const MoeRouteArgs& args, Worker worker);

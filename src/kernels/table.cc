@@ -155,6 +155,7 @@ constexpr KernelTable sm90_table() {
   table.paged_attention = cuda::paged_attention;
   table.sigmoid_gate = cuda::sigmoid_gate;
   table.gated_add = cuda::gated_add;
+  table.linear_prepare = cuda::linear_prepare;
   table.linear = cuda::linear;
   table.swiglu = cuda::swiglu;
   table.moe_route = cuda::moe_route;

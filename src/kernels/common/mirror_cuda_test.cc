@@ -160,6 +160,7 @@ KernelTable lent_table() {
   lend<&KernelTable::paged_attention, kPagedAttentionSpec>(table);
   lend<&KernelTable::sigmoid_gate, kSigmoidGateSpec>(table);
   lend<&KernelTable::gated_add, kGatedAddSpec>(table);
+  lend<&KernelTable::linear_prepare, kLinearPrepareSpec>(table);
   lend<&KernelTable::linear, kLinearSpec>(table);
   lend<&KernelTable::swiglu, kSwigluSpec>(table);
   lend<&KernelTable::moe_route, kMoeRouteSpec>(table);

@@ -1,5 +1,6 @@
 #include "kernels/common/device_math.cuh"
 #include "kernels/cuda_kernels.h"
+#include "kernels/linear/linear_kernels.h"
 #include "kernels/linear/load_run.cuh"
 #include "kernels/linear/packed_offset.cuh"
 
@@ -80,27 +81,25 @@ __global__ void __launch_bounds__(kRoundThreads) round_inputs(const __grid_const
       from_float<__nv_bfloat16>(is_live ? row<const float>(args.x, t)[k] : 0.0f);
 }
 
-// More rows than a block takes, and bf16 throughout: matrix units do that.
+// More rows than a block takes, bf16 throughout, and inputs that a launch of their own has rounded: matrix
+// units do that.
 bool suits_library(const LinearArgs& args) {
   const auto operands = static_cast<int64_t>(reinterpret_cast<uintptr_t>(args.weight.data) |
                                              reinterpret_cast<uintptr_t>(args.workspace.data) |
                                              reinterpret_cast<uintptr_t>(args.out.data));
-  return args.x.dim(0) > kRows && args.input == MatmulInput::kBF16 &&
+  return args.x.dim(0) > kRows && !prepares_own_inputs(args) && args.input == MatmulInput::kBF16 &&
          args.weight.layout == WeightLayout::kRowMajor && args.weight.k % 8 == 0 &&
          args.out.stride(0) % 4 == 0 && operands % Products::kAlignment == 0;
 }
 
 void multiply_by_library(const LinearArgs& args, const Worker& worker) {
-  const int64_t rows = args.x.dim(0), inputs = args.weight.k;
-  launch_grid(worker, round_inputs,
-              {blocks_of(rows, (inputs + kRoundThreads - 1) / kRoundThreads), kRoundThreads}, args);
   static_cast<CudaQueue*>(worker.queue)
       ->multiply({.x = args.workspace.data,
                   .weight = args.weight.data,
                   .out = static_cast<float*>(args.out.data),
-                  .rows = rows,
+                  .rows = args.x.dim(0),
                   .outputs = args.weight.n,
-                  .inputs = inputs,
+                  .inputs = args.weight.k,
                   .out_stride = args.out.stride(0)});
 }
 
@@ -114,6 +113,12 @@ bool is_aligned(const LinearArgs& args) {
 }
 
 }  // namespace
+
+void linear_prepare(const LinearArgs& args, Worker worker) {
+  if (!suits_library(args)) return;
+  const int64_t chunks = (args.weight.k + kRoundThreads - 1) / kRoundThreads;
+  launch_grid(worker, round_inputs, {blocks_of(args.x.dim(0), chunks), kRoundThreads}, args);
+}
 
 // A row's sums do not depend on the rows beside it, unless the library makes them.
 void linear(const LinearArgs& args, Worker worker) {

@@ -115,7 +115,7 @@ struct Call {
                               .experts = static_cast<int32_t>(experts.count()),
                               .input = experts.format.input,
                               .rows = order};
-    const Status status = moe_experts({kernel_table(isa), stream}, args, "test");
+    const Status status = moe_experts({table_of(isa), stream}, args, "test");
     EXPECT_TRUE(status.ok()) << status.message();
     std::vector<float> dense;
     for (int64_t t = 0; t < rows; ++t) {
