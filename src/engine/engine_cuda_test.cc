@@ -123,12 +123,13 @@ TEST_P(EngineOnCuda, RefusesWhatTheDeviceDoesNotDo) {
       "or use --device cpu");
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Models, EngineOnCuda,
-    ::testing::Values(Case{"qwen3", ComputeDType::kFloat32}, Case{"qwen3", ComputeDType::kBFloat16},
-                      Case{"qwen3_moe", ComputeDType::kFloat32}, Case{"qwen3_moe", ComputeDType::kBFloat16},
-                      Case{"qwen3_next", ComputeDType::kFloat32},
-                      Case{"qwen3_next", ComputeDType::kBFloat16}));
+INSTANTIATE_TEST_SUITE_P(Models, EngineOnCuda,
+                         ::testing::Values(Case{"qwen3", ComputeDType::kFloat32},
+                                           Case{"qwen3", ComputeDType::kBFloat16},
+                                           Case{"qwen3_moe", ComputeDType::kFloat32},
+                                           Case{"qwen3_moe", ComputeDType::kBFloat16},
+                                           Case{"qwen3_next", ComputeDType::kFloat32},
+                                           Case{"qwen3_next", ComputeDType::kBFloat16}));
 
 }  // namespace
 }  // namespace lockstep
