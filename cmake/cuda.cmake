@@ -13,3 +13,4 @@ find_package(CUDAToolkit REQUIRED)
 # No contraction, as in the vector kernels: fused multiply-adds are asked for by name.
 set(LOCKSTEP_CUDA_FLAGS -gencode=arch=compute_90a,code=sm_90a -fmad=false --expt-relaxed-constexpr -lineinfo
   -Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror,-Wno-sign-conversion,-Wno-missing-field-initializers,-Wno-psabi)
+add_custom_target(cuda_objects)  # all that this preset compiles beyond the others

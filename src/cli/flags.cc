@@ -114,6 +114,8 @@ void add_rank_flags(CLI::App& command, EngineConfig& c) {
                          "Whole experts to the tp * dp ranks; else each expert is cut into tp parts"));
 }
 
+constexpr const char* kRecordDir = ".";
+
 // Of other ways to compute.
 void add_mode_flags(CLI::App& command, EngineConfig& c) {
   command
@@ -127,7 +129,7 @@ void add_mode_flags(CLI::App& command, EngineConfig& c) {
 
 void add_engine_flags(CLI::App& command, EngineFlags& flags) {
   EngineConfig& c = flags.config;
-  c.record_dir = ".";
+  c.record_dir = kRecordDir;
   const auto group = [](CLI::Option* option) { option->group("Engine"); };
   group(command.add_option(
       "-m,--model", flags.model,
@@ -136,8 +138,7 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
   group(command.add_option("--dtype", flags.dtype, "How numbers are held: auto follows the checkpoint")
             ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float16"}))
             ->capture_default_str());
-  group(command.add_option("--device", flags.device, "Where to compute")
-            ->check(CLI::IsMember({"cpu"}))
+  group(command.add_option("--device", c.device, "Where to compute: cpu, cuda or cuda:N")
             ->capture_default_str());
   group(command.add_option("--load-format", flags.load_format, "safetensors, or dummy for random weights")
             ->check(CLI::IsMember({"auto", "safetensors", "dummy"}))
@@ -170,13 +171,12 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
   add_mode_flags(command, c);
   group(command
             .add_option("--record-dir", c.record_dir,
-                        "Folder for the record that a fault leaves, and SIGUSR1; empty: none")
+                        "Folder for the record that a fault leaves, and SIGUSR1, on the CPU; empty: none")
             ->capture_default_str());
   group(
       command.add_option("--guard", flags.guard, "How much is checked: the plan, every replay, every launch")
           ->check(CLI::IsMember({"plan", "replay", "full"}))
           ->capture_default_str());
-  group(command.add_option("--device", c.device, "cpu, cuda or cuda:N")->capture_default_str());
   group(command.add_option("--isa", c.isa,
                            "reference, avx2, avx512 or avx512bf16; default: the best this CPU has"));
   // CLI11 would take -1 for the largest number.
@@ -192,6 +192,7 @@ Result<EngineConfig> engine_config(const EngineFlags& flags) {
   const bool dummy = flags.load_format == "dummy";
   config.model.format = dummy ? LoadFormat::kDummy : LoadFormat::kSafetensors;
   config.model.path = dummy && !flags.model.empty() ? flags.model : LS_TRY(find_model(flags.model));
+  if (config.device != "cpu" && config.record_dir == kRecordDir) config.record_dir.clear();  // it leaves none
   config.ranks_on_host = ranks_on_host(config.parallel.world());
   if (config.threads == 0) config.threads = share_of_threads(config.ranks_on_host);
   if (const std::optional<LaunchedRank> rank = this_rank(); rank && rank->size > 1 && rank->rank == 0) {

@@ -15,7 +15,6 @@ struct EngineFlags {
   EngineConfig config;
   std::string model;
   std::string dtype = "auto";
-  std::string device = "cpu";
   std::string load_format = "auto";
   std::string guard = "replay";
 };

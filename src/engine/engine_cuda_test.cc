@@ -42,7 +42,7 @@ std::vector<Request> requests() {
   std::vector<Request> all;
   for (int32_t i = 0; i < 12; ++i) {
     Request request{.max_tokens = 20 + 5 * i, .temperature = 0, .logprobs = 2, .ignore_eos = true};
-    for (int32_t t = 0; t < 1 + 7 * i; ++t) request.prompt_ids.push_back((31 * i + 17 * t) % 256);
+    for (int32_t t = 0; t < 1 + 7 * i; ++t) request.prompt_ids.push_back((31 * i + 17 * t) % 128);
     if (i % 4 == 1) request.temperature = 0.8f;
     if (i % 4 == 2) request.temperature = 1.0f, request.top_k = 20, request.min_p = 0.01f;
     if (i % 4 == 3) request.temperature = 1.2f, request.top_p = 0.9f, request.repetition_penalty = 1.1f;
@@ -123,13 +123,17 @@ TEST_P(EngineOnCuda, RefusesWhatTheDeviceDoesNotDo) {
       "or use --device cpu");
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, EngineOnCuda,
-                         ::testing::Values(Case{"qwen3", ComputeDType::kFloat32},
-                                           Case{"qwen3", ComputeDType::kBFloat16},
-                                           Case{"qwen3_moe", ComputeDType::kFloat32},
-                                           Case{"qwen3_moe", ComputeDType::kBFloat16},
-                                           Case{"qwen3_next", ComputeDType::kFloat32},
-                                           Case{"qwen3_next", ComputeDType::kBFloat16}));
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (const std::string_view model :
+       {"llama", "llama_yarn", "minimax_m2", "qwen3", "qwen3_5", "qwen3_5_moe", "qwen3_moe", "qwen3_next"}) {
+    all.push_back({model, ComputeDType::kFloat32});
+    all.push_back({model, ComputeDType::kBFloat16});
+  }
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, EngineOnCuda, ::testing::ValuesIn(cases()));
 
 }  // namespace
 }  // namespace lockstep
