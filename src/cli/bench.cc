@@ -47,13 +47,16 @@ std::vector<BenchTest> tests_of(const BenchFlags& flags) {
   return tests;
 }
 
+// Null: the CPU computes.
+const Device* gpu_of(const Engine& engine) { return engine.config().model.device.get(); }
+
 void write_result(const BenchResult& result, const Engine& engine, JsonWriter& json) {
   json.begin_object()
       .member("test", result.test.name())
       .member("batch", result.test.batch)
       .member("depth", result.test.depth)
       .member("dtype", name_of(engine.model().weight_dtype))
-      .member("device", "cpu")
+      .member("device", engine.config().device)
       .member("guard", name_of(engine.config().guard))
       .member("tok_s", result.tok_s)
       .member("sd", result.sd)
@@ -68,6 +71,7 @@ void write_result(const BenchResult& result, const Engine& engine, JsonWriter& j
       .member("weight_read_share", result.weight_share)
       .member("parameter_gflops", result.gflop_s)
       .member("parameter_flop_share", result.gflop_share);
+  if (gpu_of(engine) != nullptr) json.member("device_us", result.device_us).member("idle_us", result.idle_us);
   if (!result.profile.empty()) {
     json.key("profile").begin_array();
     for (const ProfileLine& line : result.profile) {
@@ -98,7 +102,13 @@ void write_json(const BenchReport& report, const std::vector<LevelRatio>& ratios
   json.member("threads", engine.config().threads).member("read_gbs", report.roofs.read_gb_per_s);
   json.member("copy_gbs", report.roofs.copy_gb_per_s).member("f32_gflops", report.roofs.f32_gflop_per_s);
   json.member("bf16_gflops", report.roofs.bf16_gflop_per_s).member("bf16_by", report.roofs.bf16_by);
-  json.member("gpu", nullptr).end_object();
+  json.key("gpu");
+  if (const Device* gpu = gpu_of(engine)) {
+    json.value(gpu->description());
+  } else {
+    json.value(nullptr);
+  }
+  json.end_object();
   json.key("model").begin_object().member("name", engine.model().name);
   json.member("dtype", name_of(engine.model().weight_dtype));
   json.member("parameters", engine.model().spec.parameters()).end_object();
@@ -114,6 +124,7 @@ void print_machine(const BenchReport& report, const Engine& engine) {
   const Model& model = engine.model();
   std::cout << model.name << ", " << count_text(static_cast<double>(model.spec.parameters()))
             << " parameters, " << name_of(model.weight_dtype) << "\n"
+            << (gpu_of(engine) != nullptr ? gpu_of(engine)->description() + ", beside " : "")
             << report.cpu.model << ", " << engine.config().isa << ", " << engine.config().threads
             << " threads: reads " << fixed(report.roofs.read_gb_per_s, 1) << " GB/s, copies "
             << fixed(report.roofs.copy_gb_per_s, 1) << " GB/s, multiplies "
@@ -129,22 +140,24 @@ std::string plain_figure(const BenchResult& result) {
   return fixed(result.gflop_s, 0) + " GFLOP/s, " + percent(result.gflop_share) + " of multiplying";
 }
 
-void print_results(const BenchReport& report) {
-  Table table({{"test", Align::kLeft},
-               {"batch"},
-               {"depth"},
-               {"tok/s"},
-               {"± sd"},
-               {"µs/step"},
-               {"MB/step"},
-               {"GFLOP/step"},
-               {"roof", Align::kLeft},
-               {"of roof"},
-               {"plain figure", Align::kLeft}});
+void print_results(const BenchReport& report, bool on_gpu) {
+  std::vector<Table::Column> columns = {
+      {"test", Align::kLeft}, {"batch"}, {"depth"}, {"tok/s"}, {"± sd"}, {"µs/step"}};
+  if (on_gpu) columns.push_back({"GPU idle"});
+  for (const Table::Column& column :
+       {Table::Column{"MB/step"}, Table::Column{"GFLOP/step"}, Table::Column{"roof", Align::kLeft},
+        Table::Column{"of roof"}, Table::Column{"plain figure", Align::kLeft}})
+    columns.push_back(column);
+  Table table(std::move(columns));
   for (const BenchResult& r : report.results) {
-    table.row({r.test.name(), std::to_string(r.test.batch), std::to_string(r.test.depth), fixed(r.tok_s, 2),
-               fixed(r.sd, 2), fixed(r.step_us, 0), fixed(r.bytes * 1e-6, 1), fixed(r.flop * 1e-9, 2), r.roof,
-               percent(r.roof_share), plain_figure(r)});
+    std::vector<std::string> cells = {
+        r.test.name(),  std::to_string(r.test.batch), std::to_string(r.test.depth), fixed(r.tok_s, 2),
+        fixed(r.sd, 2), fixed(r.step_us, 0)};
+    if (on_gpu) cells.push_back(fixed(r.idle_us, 0));
+    for (std::string cell :
+         {fixed(r.bytes * 1e-6, 1), fixed(r.flop * 1e-9, 2), r.roof, percent(r.roof_share), plain_figure(r)})
+      cells.push_back(std::move(cell));
+    table.row(std::move(cells));
   }
   std::cout << table.text();
 }
@@ -243,7 +256,7 @@ Status run(const BenchFlags& flags) {
     return {};
   }
   print_machine(report, *engine);
-  print_results(report);
+  print_results(report, gpu_of(*engine) != nullptr);
   print_graphs(*engine, proof_replays);
   for (const BenchResult& result : report.results) print_profile(result);
   print_ratios(ratios);

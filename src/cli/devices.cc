@@ -27,6 +27,14 @@ void print_machine(const CpuInfo& cpu, const MachineMemory& memory) {
   std::cout << table.text();
 }
 
+void print_gpu(const GpuFacts& gpu) {
+  Table table({{"", Align::kLeft}, {"", Align::kLeft}});
+  table.row({gpu.device, gpu.name});
+  table.row({"memory", bytes_text(static_cast<double>(gpu.memory.total)) + ", " +
+                           bytes_text(static_cast<double>(gpu.memory.available)) + " of it free"});
+  std::cout << "\n" << table.text();
+}
+
 void print_roofs(const Roofs& roofs) {
   Table table({{"roof", Align::kLeft}, {"measured"}, {"", Align::kLeft}});
   table.row({"read", fixed(roofs.read_gb_per_s, 1), "GB/s"});
@@ -50,19 +58,36 @@ void print_support(Isa best) {
   std::cout << "\n" << table.text();
 }
 
-void write_json(const CpuInfo& cpu, const MachineMemory& memory, const std::optional<Roofs>& roofs) {
+void write_roofs(const std::optional<Roofs>& roofs, JsonWriter& json) {
+  json.key("roofs");
+  if (!roofs) {
+    json.value(nullptr);
+    return;
+  }
+  json.begin_object().member("read_gbs", roofs->read_gb_per_s).member("copy_gbs", roofs->copy_gb_per_s);
+  json.member("f32_gflops", roofs->f32_gflop_per_s).member("bf16_gflops", roofs->bf16_gflop_per_s);
+  json.member("bf16_by", roofs->bf16_by).end_object();
+}
+
+void write_gpus(const std::vector<GpuFacts>& gpus, JsonWriter& json) {
+  json.key("gpus").begin_array();
+  for (const GpuFacts& gpu : gpus) {
+    json.begin_object().member("device", gpu.device).member("name", gpu.name);
+    json.member("memory_bytes", gpu.memory.total).member("memory_available_bytes", gpu.memory.available);
+    write_roofs(gpu.roofs, json);
+    json.end_object();
+  }
+  json.end_array();
+}
+
+void write_json(const CpuInfo& cpu, const std::vector<GpuFacts>& gpus, const std::optional<Roofs>& roofs) {
+  const MachineMemory memory = machine_memory();
   JsonWriter json;
   json.begin_object().member("schema", "lockstep.devices/1").key("cpu").begin_object();
   json.member("model", cpu.model).member("isa", name_of(cpu.best)).member("cpus", cpu.cpus);
   json.member("memory_bytes", memory.total).member("memory_available_bytes", memory.available).end_object();
-  json.key("gpus").begin_array().end_array().key("roofs");
-  if (roofs) {
-    json.begin_object().member("read_gbs", roofs->read_gb_per_s).member("copy_gbs", roofs->copy_gb_per_s);
-    json.member("f32_gflops", roofs->f32_gflop_per_s).member("bf16_gflops", roofs->bf16_gflop_per_s);
-    json.member("bf16_by", roofs->bf16_by).end_object();
-  } else {
-    json.value(nullptr);
-  }
+  write_gpus(gpus, json);
+  write_roofs(roofs, json);
   json.key("ops").begin_array();
   for (const OpSupport& support : op_support()) {
     json.begin_object().member("op", support.op).key("served_by").begin_object();
@@ -84,20 +109,25 @@ Status run(const DevicesFlags& flags) {
   std::optional<Roofs> roofs;
   if (flags.measure) roofs = LS_TRY(machine_roofs(flags.threads));
   const CpuInfo cpu = detect_cpu();
-  const MachineMemory memory = machine_memory();
+  const std::vector<GpuFacts> gpus = LS_TRY(gpu_facts(flags.measure));
   if (flags.json) {
-    write_json(cpu, memory, roofs);
+    write_json(cpu, gpus, roofs);
     return {};
   }
-  print_machine(cpu, memory);
+  print_machine(cpu, machine_memory());
   if (roofs) print_roofs(*roofs);
+  for (const GpuFacts& gpu : gpus) {
+    print_gpu(gpu);
+    if (gpu.roofs) print_roofs(*gpu.roofs);
+  }
   print_support(cpu.best);
   return {};
 }
 
 constexpr const char* kFooter =
     "The table says which code serves an op when an instruction set is chosen (--isa of other commands). An\n"
-    "op that one instruction set does not speed up is served by the next lower one.\n"
+    "op that one instruction set does not speed up is served by the next lower one; sm90 is --device cuda,\n"
+    "where builds have it.\n"
     "\n"
     "Examples:\n"
     "  lockstep devices\n"

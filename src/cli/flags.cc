@@ -114,8 +114,6 @@ void add_rank_flags(CLI::App& command, EngineConfig& c) {
                          "Whole experts to the tp * dp ranks; else each expert is cut into tp parts"));
 }
 
-constexpr const char* kRecordDir = ".";
-
 // Of other ways to compute.
 void add_mode_flags(CLI::App& command, EngineConfig& c) {
   command
@@ -123,13 +121,18 @@ void add_mode_flags(CLI::App& command, EngineConfig& c) {
                 "Block-sparse layers choose their keys whatever the length of the prompt")
       ->group("Engine");
   command.add_flag("--enforce-eager", c.enforce_eager, "No padding, no graphs")->group("Engine");
+  command
+      .add_flag(
+          "--batch-invariant", c.batch_invariant,
+          "A row has the same bits whatever shares its batch: always on the CPU, slower prompts elsewhere")
+      ->group("Engine");
 }
 
 }  // namespace
 
 void add_engine_flags(CLI::App& command, EngineFlags& flags) {
   EngineConfig& c = flags.config;
-  c.record_dir = kRecordDir;
+  c.record_dir = ".";
   const auto group = [](CLI::Option* option) { option->group("Engine"); };
   group(command.add_option(
       "-m,--model", flags.model,
@@ -171,7 +174,7 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
   add_mode_flags(command, c);
   group(command
             .add_option("--record-dir", c.record_dir,
-                        "Folder for the record that a fault leaves, and SIGUSR1, on the CPU; empty: none")
+                        "Folder for the record that a fault leaves, and SIGUSR1; empty: none")
             ->capture_default_str());
   group(
       command.add_option("--guard", flags.guard, "How much is checked: the plan, every replay, every launch")
@@ -192,7 +195,6 @@ Result<EngineConfig> engine_config(const EngineFlags& flags) {
   const bool dummy = flags.load_format == "dummy";
   config.model.format = dummy ? LoadFormat::kDummy : LoadFormat::kSafetensors;
   config.model.path = dummy && !flags.model.empty() ? flags.model : LS_TRY(find_model(flags.model));
-  if (config.device != "cpu" && config.record_dir == kRecordDir) config.record_dir.clear();  // it leaves none
   config.ranks_on_host = ranks_on_host(config.parallel.world());
   if (config.threads == 0) config.threads = share_of_threads(config.ranks_on_host);
   if (const std::optional<LaunchedRank> rank = this_rank(); rank && rank->size > 1 && rank->rank == 0) {

@@ -59,11 +59,12 @@ Status check_derived_writes(const Graph& graph, const StepPlan& plan, DerivedFie
   return {};
 }
 
-Status check_host_made_on_device(const StepPlan& plan, DerivedFields& derived) {
+Status check_host_made_on_device(const StepPlan& plan, DerivedFields& derived, const HostView& memory) {
   const uint64_t epoch = plan.scalar(field::epoch).get();
   for (const DerivedFields::Entry& entry : derived.entries()) {
     if (entry.spec->maker != DerivedMaker::kHost || entry.stamp.epoch != epoch || entry.dirty) continue;
-    const int32_t* device = entry.values.as<int32_t>();
+    std::vector<std::byte> copy;
+    const int32_t* device = memory.look(entry.values, copy).as<int32_t>();
     const auto [made, found] = std::mismatch(entry.host.begin(), entry.host.end(), device);
     if (made == entry.host.end()) continue;
     LS_TRY(broken({.check = "R4",

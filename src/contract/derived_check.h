@@ -6,6 +6,7 @@
 #include "contract/binder.h"
 #include "contract/derived.h"
 #include "device/graph.h"
+#include "device/host_view.h"
 
 namespace lockstep {
 
@@ -16,6 +17,6 @@ Status check_derived_writes(const Graph& graph, const StepPlan& plan, DerivedFie
 
 // Holds what the host has made for `plan` to what the device has of it behind the step's last launch; the
 // stream has passed it. Errors: kInternal (R4), with a fault of moment kCommit.
-Status check_host_made_on_device(const StepPlan& plan, DerivedFields& derived);
+Status check_host_made_on_device(const StepPlan& plan, DerivedFields& derived, const HostView& memory = {});
 
 }  // namespace lockstep

@@ -11,6 +11,8 @@
 
 namespace lockstep {
 
+struct Roofs;
+
 // What a queue has made of a recording: runs with one call, with the bytes of its launches as they were.
 class DeviceGraph {
  public:
@@ -36,6 +38,13 @@ class DeviceQueue {
   virtual Status mark(int64_t sequence) = 0;
   virtual bool done(int64_t sequence) = 0;  // precondition: at or before a mark
   virtual Status wait(int64_t sequence) = 0;
+
+  // A moment in the device's own time, behind everything so far; numbered from 0 on. For measuring, as it may
+  // take memory.
+  virtual Result<int64_t> tick() = 0;
+  // Waits for `to`, then tells how much later than `from` it was, in microseconds.
+  virtual Result<double> us_between(int64_t from, int64_t to) = 0;
+  virtual void forget_ticks() = 0;
 
   // Between the two, launches go into a recording and do not run.
   virtual Status begin_recording() = 0;
@@ -66,6 +75,9 @@ class Device {
   virtual Status upload(void* target, const void* source, int64_t bytes) = 0;
 
   virtual Result<std::unique_ptr<DeviceQueue>> make_queue() = 0;
+
+  // As measure_roofs(), on a queue of its own. Errors: kResourceExhausted without 1 GiB of memory.
+  virtual Result<Roofs> measure_roofs(double seconds) = 0;
 };
 
 using DevicePtr = std::shared_ptr<Device>;

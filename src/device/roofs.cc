@@ -62,6 +62,7 @@ double best_pass(Stream& stream, Kernel<RoofArgs> kernel, const RoofArgs& whole,
 }  // namespace
 
 Result<Roofs> measure_roofs(Stream& stream, Isa isa, double seconds) {
+  if (stream.device() != nullptr) return stream.device()->measure_roofs(seconds);
   Arena arena = LS_TRY(Arena::create("roofs", kBytes));
   const TensorView memory = LS_TRY(arena.allocate("roof", DType::kU8, {kBytes}));
   std::vector<float> sink(static_cast<size_t>(stream.threads()) * 16);

@@ -30,6 +30,34 @@ struct Once {
 
 }  // namespace
 
+class Stream::Timed {
+ public:
+  explicit Timed(Stream& stream) : stream_(stream) { tick(); }
+  ~Timed() { tick(); }
+  Timed(const Timed&) = delete;
+  Timed& operator=(const Timed&) = delete;
+
+ private:
+  void tick() {
+    if (!stream_.timed_ || stream_.work_ == nullptr) return;
+    const Result<int64_t> now = stream_.work_->tick();
+    if (now.ok()) stream_.ticks_.push_back(*now);
+    stream_.note(now.status());
+  }
+  Stream& stream_;
+};
+
+Result<double> Stream::busy_us() {
+  double sum = 0;
+  if (ticks_.empty()) return sum;
+  for (size_t i = 0; i + 1 < ticks_.size(); i += 2)
+    sum += LS_TRY(work_->us_between(ticks_[i], ticks_[i + 1]));
+  ticks_.clear();
+  work_->forget_ticks();
+  LS_TRY(check_copies());
+  return sum;
+}
+
 void Stream::enqueue(const LaunchSite& site, internal::Thunk thunk, const void* packed, int64_t bytes,
                      int64_t args_bytes, Parts parts) {
   if (graph_ == nullptr && at_once()) {
@@ -199,6 +227,7 @@ void Stream::run(const Work& work) {
 void Stream::run(const Graph* graph) {
   // Whoever watches launches sees each of them.
   if (graph->executable_ != nullptr && observer_.before == nullptr && observer_.after == nullptr) {
+    const Timed timed(*this);
     note(work_->replay(*graph->executable_));
     launches_ += static_cast<int64_t>(graph->nodes_.size());
     if (pulse_ != nullptr) pulse_->fetch_add(graph->nodes_.size(), std::memory_order_relaxed);
@@ -219,7 +248,10 @@ void Stream::run_launch(const LaunchSite& site, internal::Thunk thunk, const voi
   const LaunchRecord record{
       .site = site, .args = packed, .args_bytes = args_bytes, .rerun = Once::call, .again = &once};
   if (observer_.before != nullptr) observer_.before(observer_.self, record);
-  once.run();
+  {
+    const Timed timed(*this);
+    once.run();
+  }
   if (observer_.after != nullptr) observer_.after(observer_.self, record);
 }
 
@@ -248,6 +280,7 @@ void Stream::run(const Copy& copy) {
 }
 
 void Stream::hand_over(const Copy& copy) {
+  const Timed timed(*this);
   const int64_t bytes = copy.target.bytes();
   if (copy.ring == nullptr) {
     note(work_->to_host(copy.target.data, copy.source, bytes));

@@ -148,8 +148,15 @@ class Stream {
   // The layer that following launches belong to; set by the decoder loop.
   void set_layer(int32_t layer) { layer_ = layer; }
   int32_t layer() const { return layer_; }
+  // For measuring: whether each piece of work of a device, a launch, copy or replay, stands between two ticks
+  // from now on. It costs the host about a microsecond each.
+  void set_timed(bool on) { timed_ = on; }
+  // Microseconds that the device worked on pieces since the last call; waits for them. Errors: as the device
+  // says.
+  Result<double> busy_us();
   int threads() const { return pool_.size(); }
-  Device* device() const { return device_.get(); }  // null: the pool
+  Device* device() const { return device_.get(); }    // null: the pool
+  DeviceQueue* queue() const { return work_.get(); }  // likewise
   Pace pace() const { return pace_; }
   int64_t launches() const { return launches_; }  // done, those of replays included
 
@@ -164,6 +171,7 @@ class Stream {
   };
   // One piece of work of the queue; a graph is replayed.
   using Work = std::variant<internal::LaunchNode, const Graph*, Copy>;
+  class Timed;  // a piece of work while it is handed to the device
   template <typename What>
   void add(What&& what);  // does it, or puts it into the queue
   void run(const Work& work);
@@ -194,6 +202,8 @@ class Stream {
   std::deque<Copy> in_flight_;         // that the device has not done yet, of staging memory
   Status failed_;                      // the first thing that the device has refused or failed
   int64_t marked_ = 0;                 // the newest place that the device was asked to mark
+  bool timed_ = false;
+  std::vector<int64_t> ticks_;  // before and after each piece
 };
 
 namespace internal {

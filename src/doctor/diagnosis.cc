@@ -51,7 +51,10 @@ void reports(const Diagnosis& diagnosis, std::string& text) {
     if (e.kind != Examination::Kind::kReport) continue;
     any = true;
     const Fault* fault = e.got.fault();
-    table.row({e.id, e.title, e.named && e.twin_ok ? "yes" : "NO",
+    table.row({e.id, e.title,
+               e.skipped              ? "not here"
+               : e.named && e.twin_ok ? "yes"
+                                      : "NO",
                fault ? std::string(name_of(fault->moment)) : "", fault ? fault->check : "",
                fault ? place(*fault) : "", fixed(e.seconds, 1)});
   }
@@ -112,8 +115,8 @@ void every_entry(const Diagnosis& diagnosis, std::string& text) {
   text += "\n" + table.text();
 }
 
-void write_entry(const Examination& e, JsonWriter& json) {
-  json.begin_object().member("id", e.id).member("kind", name_of(e.kind)).member("device", "cpu");
+void write_entry(const Examination& e, std::string_view device, JsonWriter& json) {
+  json.begin_object().member("id", e.id).member("kind", name_of(e.kind)).member("device", device);
   json.member("backend", e.backend).member("thread", e.thread).member("title", e.title);
   if (e.kind != Examination::Kind::kConformance) {
     json.key("expect")
@@ -155,6 +158,11 @@ std::string diagnosis_text(const Diagnosis& diagnosis, bool all) {
     text += "\nKnown to go unnamed, with no rule that would say so yet:\n";
     for (const std::string& fault : diagnosis.unnamed) text += concat("  ", fault, "\n");
   }
+  std::map<std::string, int> reasons;
+  for (const Examination& e : diagnosis.entries) reasons[e.why] += e.skipped ? 1 : 0;
+  for (const auto& [reason, count] : reasons) {
+    if (count > 0) text += concat("\n", count, " not served: ", reason, "\n");
+  }
   for (const Examination& e : diagnosis.entries) {
     if ((!e.named && !e.skipped) || !e.twin_ok) text += concat("\n", e.id, ": ", e.why, "\n");
   }
@@ -171,7 +179,7 @@ std::string diagnosis_json(const Diagnosis& diagnosis) {
   for (const std::string& fault : diagnosis.unnamed) json.value(fault);
   json.end_array();
   json.key("entries").begin_array();
-  for (const Examination& e : diagnosis.entries) write_entry(e, json);
+  for (const Examination& e : diagnosis.entries) write_entry(e, diagnosis.device, json);
   json.end_array().end_object();
   return std::move(json).take();
 }

@@ -24,7 +24,7 @@ struct Examination {
   Status got;
   bool named = false;    // as expected; conformance: passed
   bool twin_ok = true;   // the right twin was left alone
-  bool skipped = false;  // the backend says that it does not do this
+  bool skipped = false;  // the backend says that it does not do this, or the device cannot show it
   std::string why;       // what is missing, when not named; what was said, when a twin was accused
   double seconds = 0;
 };
@@ -36,6 +36,7 @@ struct Diagnosis {
   int missed = 0;        // wrong things that nobody named as they should be; conformance cases that failed
   int false_alarms = 0;  // right twins that were accused
   int skipped = 0;
+  std::string device = "cpu";  // "cuda": where all of this ran
   std::vector<std::string>
       unnamed;  // faults that nobody names, known and written down: "X2: memory moved ..."
   double seconds = 0;
@@ -47,10 +48,13 @@ struct DoctorOptions {
   std::string only;     // ids that contain this; empty: all
   std::string backend;  // a shared module (include/lockstep/backend.h) to hold up to the attention suite;
                         // then nothing else is run
+  std::string device = "cpu";
   ProgressOptions progress;
 };
 
-// Errors: kInvalidArgument when `only` matches nothing; as load_plugin() for a module that does not load.
+// On a device the house's backends are held up to their suites. The gallery is skipped there: what its wrong
+// consumers launch are functions of the CPU. Errors: kInvalidArgument when `only` matches nothing; as
+// open_device(); as load_plugin() for a module that does not load; kUnimplemented for a module on a device.
 // Cost: about a minute.
 Result<Diagnosis> examine(const DoctorOptions& options);
 

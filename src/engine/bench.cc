@@ -110,11 +110,13 @@ class TestRun {
         if (output.finish == FinishReason::kError) return error(Code::kInternal, output.error);
       }
       const StepShape shape = shape_of(engine_.last_plan());
+      const double device_us = LS_TRY(engine_.executor().stream().busy_us());
       progress_.advance(shape.rows());
       if (!counts(shape)) continue;
       ++rep.steps;
       rep.rows += shape.rows();
       rep.seconds += static_cast<double>(ns) * 1e-9;
+      device_us_ += device_us;
       add_costs(step_costs(engine_.model(), shape), costs_);
       if (profiler != nullptr) profiler->keep_step(ns);
     }
@@ -124,6 +126,21 @@ class TestRun {
     return error(Code::kInvalidArgument, "bench: ", test_.name(), " with batch ", test_.batch, " and depth ",
                  test_.depth, " never had all sequences in one step; raise --max-num-batched-tokens above ",
                  engine_.config().chunk_size + test_.batch, " or leave the sizes to bench");
+  }
+
+  // A repetition in which the device's time is taken too.
+  Status time_device(BenchResult& result) {
+    Stream& stream = engine_.executor().stream();
+    device_us_ = 0;
+    stream.set_timed(true);
+    const Result<Repetition> rep = repeat(nullptr);
+    stream.set_timed(false);
+    LS_TRY(stream.busy_us());
+    if (!rep.ok()) return rep.status();
+    const auto steps = static_cast<double>(rep->steps);
+    result.device_us = device_us_ / steps;
+    result.idle_us = rep->seconds * 1e6 / steps - result.device_us;
+    return {};
   }
 
   std::vector<OpCost> take_costs() { return std::exchange(costs_, {}); }
@@ -143,6 +160,7 @@ class TestRun {
   Progress& progress_;
   std::vector<uint64_t> ids_;
   std::vector<OpCost> costs_;
+  double device_us_ = 0;
 };
 
 // Divides what was added up by the number of steps.
@@ -199,9 +217,10 @@ struct Measured {
 Result<Measured> measure(Engine& engine, const BenchTest& test, const BenchOptions& options,
                          const Roofs& roofs) {
   uint64_t seed = options.seed + 1;
+  const bool on_device = engine.executor().stream().device() != nullptr;
   const int64_t rows = int64_t{test.batch} * (prompt_len(test) + drawn_tokens(test, kMaxTokens) - 1);
   Progress progress(concat("bench ", test.name(), ", batch ", test.batch, ", depth ", test.depth, ", tokens"),
-                    rows * (options.reps + 1), ProgressUnit::kItems, options.progress);
+                    rows * (options.reps + (on_device ? 2 : 1)), ProgressUnit::kItems, options.progress);
   std::optional<Profiler> profiler;
   if (options.profile) profiler.emplace(engine.executor());
   TestRun run(engine, test, progress);
@@ -231,6 +250,10 @@ Result<Measured> measure(Engine& engine, const BenchTest& test, const BenchOptio
   measured.costs = run.take_costs();
   divide(measured.costs, static_cast<double>(steps));
   if (profiler) result.profile = profiler->lines(measured.costs, roofs);
+  profiler.reset();
+  if (!on_device) return measured;
+  LS_TRY(run.add_requests(seed));
+  LS_TRY(run.time_device(result));
   return measured;
 }
 

@@ -31,8 +31,10 @@ struct BenchResult {
   double sd = 0;     // of tok_s over the repetitions
   double warmup_tok_s = 0;
   double step_us = 0;
-  double rows = 0;   // of a step, mean
-  double bytes = 0;  // of a step, mean: by the cost model
+  double device_us = 0;  // of step_us the device worked, in one more repetition; on a device alone
+  double idle_us = 0;    // and waited for the host
+  double rows = 0;       // of a step, mean
+  double bytes = 0;      // of a step, mean: by the cost model
   double flop = 0;
   std::string roof;                  // which binds: "read", "copy", "flop"
   double roof_share = 0;             // time at the roofs / measured time

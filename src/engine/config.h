@@ -33,10 +33,11 @@ struct EngineConfig {
   GuardLevel guard = GuardLevel::kReplay;
   std::string record_dir;     // where faults leave a record, after a rerun of their sequences; empty: nowhere
   Pace pace = Pace::kAtOnce;  // kLate: the device does everything as late as it may, for tests
-  std::string device = "cpu";  // or "cuda", "cuda:1": where the model computes
-  std::string isa;             // "reference", "avx2", ...; empty: the best this CPU has
-  Mesh* mesh = nullptr;        // of the ranks that share the model, borrowed; null: this engine is alone
-  RankPulse* pulse = nullptr;  // where the engine says what it does, borrowed; null: nobody watches
+  bool batch_invariant = false;  // a row has the same bits whatever shares its batch, as on the CPU always
+  std::string device = "cpu";    // or "cuda", "cuda:1": where the model computes
+  std::string isa;               // "reference", "avx2", ...; empty: the best this CPU has
+  Mesh* mesh = nullptr;          // of the ranks that share the model, borrowed; null: this engine is alone
+  RankPulse* pulse = nullptr;    // where the engine says what it does, borrowed; null: nobody watches
 };
 
 }  // namespace lockstep

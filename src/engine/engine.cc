@@ -70,7 +70,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
   if (config.pulse != nullptr) engine->executor_->stream().set_pulse(&config.pulse->work);
   LS_TRY(engine->prove_graphs());
   engine->records_ =
-      std::make_unique<FaultRecords>(*engine->model_, *engine->executor_, sizes.config.record_dir);
+      std::make_unique<FaultRecords>(*engine->model_, *engine->executor_, model, sizes.config.record_dir);
   engine->executor_->watch(sizes.config.guard == GuardLevel::kFull);
   return engine;
 }
@@ -229,6 +229,14 @@ std::vector<RequestOutput> Engine::collect(const Batch& batch) {
   return outputs;
 }
 
+// A forced token's, from logits that are where the step has left them.
+float Engine::score_of(int32_t logits_row, int32_t token) {
+  std::vector<std::byte> copy;
+  const TensorView there = executor_->logits(logits_row + 1).rows(logits_row, 1);
+  const TensorView logits = HostView(executor_->stream()).look(there, copy);
+  return logprob_of({logits.as<float>(), vocab_columns()}, token);
+}
+
 RequestOutput Engine::output_of(Live& live, const StepResult& result, int32_t logits_row) {
   const auto row = static_cast<size_t>(logits_row);
   RequestOutput output{.id = live.sequence.id};
@@ -256,9 +264,7 @@ RequestOutput Engine::output_of(Live& live, const StepResult& result, int32_t lo
                                             model_->stop_ids.end();
   output.tokens.push_back(token);
   if (!live.sequence.forced.empty()) {
-    const TensorView logits = executor_->logits(logits_row + 1).rows(logits_row, 1);
-    output.logprobs.push_back(
-        {.token = token, .logprob = logprob_of({logits.as<float>(), vocab_columns()}, token), .top = {}});
+    output.logprobs.push_back({.token = token, .logprob = score_of(logits_row, token), .top = {}});
   } else if (live.sequence.sampling.logprobs >= 0) {
     TokenLogprobs& logprobs = output.logprobs.emplace_back(
         TokenLogprobs{.token = token, .logprob = result.token_logprobs[row], .top = {}});

@@ -91,6 +91,7 @@ class Engine {
   Status prove_graphs();
   Result<std::vector<int32_t>> prompt_ids(const Request& request) const;
   RequestOutput output_of(Live& live, const StepResult& result, int32_t logits_row);
+  float score_of(int32_t logits_row, int32_t token);
   size_t vocab_columns() const { return static_cast<size_t>(model_->spec.vocab); }  // of the logits
   std::vector<RequestOutput> collect(const Batch& batch);
   std::vector<RequestOutput> fail(const Batch& batch, const Status& status);

@@ -116,11 +116,10 @@ TEST_P(EngineOnCuda, SaysWhatTheCpuSays) {
 
 TEST_P(EngineOnCuda, RefusesWhatTheDeviceDoesNotDo) {
   EngineConfig config = config_of("cuda", GetParam());
-  config.guard = GuardLevel::kFull;
-  EXPECT_EQ(
-      Engine::create(config).status().message(),
-      "engine: --guard full is asked for on device cuda; expected it on device cpu alone; leave it out, "
-      "or use --device cpu");
+  config.isa = "avx2";
+  EXPECT_EQ(Engine::create(config).status().message(),
+            "engine: --isa is asked for on device cuda; expected it on device cpu alone; leave it out, or "
+            "use --device cpu");
 }
 
 std::vector<Case> cases() {

@@ -76,7 +76,18 @@ struct MachineMemory {
 };
 MachineMemory machine_memory();
 
-inline constexpr std::array<Isa, 4> kIsas = {Isa::kReference, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16};
+inline constexpr std::array<Isa, 5> kIsas = {Isa::kReference, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16,
+                                             Isa::kSm90};
+
+// A GPU that this build can compute on.
+struct GpuFacts {
+  std::string device;  // "cuda:0"
+  std::string name;    // "NVIDIA H200, 132 multiprocessors"
+  MachineMemory memory;
+  std::optional<Roofs> roofs;  // if asked for
+};
+// In order of number; none where there is none, or the build knows none. Errors: as Device::measure_roofs.
+Result<std::vector<GpuFacts>> gpu_facts(bool measure);
 
 // Whose code serves an op in the kernel table of each instruction set of kIsas.
 struct OpSupport {

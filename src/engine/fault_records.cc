@@ -19,7 +19,8 @@ RecorderOptions recorder_options(const Model& model, const Executor& executor) {
   RecorderOptions options;
   if (executor.options().mesh != nullptr) add_ranks(*executor.options().mesh, options.rank);
   options.rank.model = model.name;
-  options.rank.device = "cpu";
+  const Device* device = executor.options().device.get();
+  options.rank.device = device != nullptr ? device->description() : "cpu";
   options.rank.guard = name_of(executor.options().guard);
   options.rank.limits = executor.options().limits;
   for (const LayerSpec& layer : model.spec.layers) options.rank.mixers.push_back(layer_kind(layer.mixer));
@@ -55,9 +56,10 @@ void add_ledger(const Mesh& mesh, Record& record) {
   }
 }
 
-FaultRecords::FaultRecords(const Model& model, Executor& executor, std::string folder)
+FaultRecords::FaultRecords(const Model& model, Executor& executor, ModelOptions source, std::string folder)
     : model_(model),
       executor_(executor),
+      source_(std::move(source)),
       folder_(std::move(folder)),
       recorder_(std::make_unique<FlightRecorder>(recorder_options(model, executor))) {
   executor_.runner().set_recorder(recorder_.get());
@@ -111,6 +113,7 @@ Result<std::string> FaultRecords::write(const Failure& failure, uint64_t step,
   const Mesh* mesh = executor_.options().mesh;
   if (mesh != nullptr && mesh->shape().world() > 1) return write_record(record, folder_);
   rerun({.model = model_,
+         .source = source_,
          .options = executor_.options(),
          .sequences = sequences,
          .bucket = plan.bucket(),

@@ -19,8 +19,9 @@ void add_ledger(const Mesh& mesh, Record& record);
 // Thread: one owner, the engine's; request() from any thread.
 class FaultRecords {
  public:
-  // Files go to `folder`. Borrows model and executor, and so the mesh whose ledger it reads.
-  FaultRecords(const Model& model, Executor& executor, std::string folder);
+  // Files go to `folder`. Borrows model and executor, and so the mesh whose ledger it reads. `source` is what
+  // the model was loaded from.
+  FaultRecords(const Model& model, Executor& executor, ModelOptions source, std::string folder);
 
   FlightRecorder& recorder() { return *recorder_; }
   // What came back from a step, and what the device said of it.
@@ -49,6 +50,7 @@ class FaultRecords {
 
   const Model& model_;
   Executor& executor_;
+  ModelOptions source_;
   std::string folder_;
   std::unique_ptr<FlightRecorder> recorder_;
   int written_ = 0;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "device/registry.h"
 #include "engine/facts.h"
 #include "runtime/executor.h"
 
@@ -39,6 +40,23 @@ MachineMemory machine_memory() {
   memory.total = std::min(memory.total, *limit);
   memory.available = std::clamp<int64_t>(*limit - used, 0, memory.available);
   return memory;
+}
+
+Result<std::vector<GpuFacts>> gpu_facts(bool measure) {
+  constexpr double kSeconds = 0.3;
+  std::vector<GpuFacts> gpus;
+  for (int32_t i = 0;; ++i) {
+    const std::string name = concat("cuda:", i);
+    const Result<DevicePtr> device = open_device(name);
+    if (!device.ok()) return gpus;
+    const Device::Memory memory = (*device)->memory();
+    GpuFacts gpu{.device = name,
+                 .name = (*device)->description(),
+                 .memory = {.total = memory.total, .available = memory.available},
+                 .roofs = std::nullopt};
+    if (measure) gpu.roofs = LS_TRY((*device)->measure_roofs(kSeconds));
+    gpus.push_back(std::move(gpu));
+  }
 }
 
 std::vector<OpSupport> op_support() {

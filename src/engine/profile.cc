@@ -15,22 +15,43 @@ double median_us(std::vector<int64_t> ns) {
 
 }  // namespace
 
-Profiler::Profiler(Executor& executor) : executor_(executor) {
+Profiler::Profiler(Executor& executor) : executor_(executor), queue_(executor.stream().queue()) {
   executor_.stream().set_observer({.before = before, .after = after, .self = this});
 }
 
 Profiler::~Profiler() { executor_.stream().set_observer({}); }
 
+// A device has its own time, read once the step is over; a failure to take it is told by the step's end.
+int64_t Profiler::moment() {
+  if (queue_ == nullptr) return now_ns();
+  const Result<int64_t> tick = queue_->tick();
+  return tick.ok() ? *tick : -1;
+}
+
 void Profiler::before(void* self, const LaunchRecord&) {
-  static_cast<Profiler*>(self)->launched_ns_ = now_ns();
+  auto* profiler = static_cast<Profiler*>(self);
+  profiler->launched_ = profiler->moment();
 }
 
 void Profiler::after(void* self, const LaunchRecord& launch) {
   auto* profiler = static_cast<Profiler*>(self);
-  const int64_t ns = now_ns() - profiler->launched_ns_;
+  const int64_t now = profiler->moment();
   Entry& entry = profiler->entry_of(launch.site.op(), launch.site.stage);
-  entry.ns += ns;
   ++entry.calls;
+  if (profiler->queue_ == nullptr) {
+    entry.ns += now - profiler->launched_;
+  } else if (profiler->launched_ >= 0 && now >= 0) {
+    entry.ticks.emplace_back(profiler->launched_, now);
+  }
+}
+
+void Profiler::read_ticks() {
+  for (Entry& entry : entries_) {
+    for (const auto& [from, to] : entry.ticks) {
+      const Result<double> us = queue_->us_between(from, to);
+      if (us.ok()) entry.ns += static_cast<int64_t>(1000 * *us);
+    }
+  }
 }
 
 // Names are static storage, and a model has few dozens of them.
@@ -42,10 +63,15 @@ Profiler::Entry& Profiler::entry_of(std::string_view op, std::string_view stage)
 }
 
 void Profiler::begin_step() {
-  for (Entry& entry : entries_) entry.calls = entry.ns = 0;
+  for (Entry& entry : entries_) {
+    entry.calls = entry.ns = 0;
+    entry.ticks.clear();
+  }
+  if (queue_ != nullptr) queue_->forget_ticks();
 }
 
 void Profiler::keep_step(int64_t step_ns) {
+  if (queue_ != nullptr) read_ticks();
   const StepTimes& times = executor_.times();
   const int64_t executed = times.enqueue_ns + times.finish_ns;
   int64_t launched = 0;

@@ -1,10 +1,12 @@
-// Profile: where the time of steps goes, by op and stage. It watches launches through the stream's observer.
+// Profile: where the time of steps goes, by op and stage. It watches launches through the stream's observer;
+// on a device it takes the device's time, and what a graph would replay is launched one by one.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "engine/cost_model.h"
@@ -45,15 +47,19 @@ class Profiler {
     std::string_view op;
     std::string_view stage;
     int64_t calls = 0;
-    int64_t ns = 0;                // in this step
-    std::vector<int64_t> steps{};  // ns of each step kept
+    int64_t ns = 0;                                    // in this step
+    std::vector<int64_t> steps{};                      // ns of each step kept
+    std::vector<std::pair<int64_t, int64_t>> ticks{};  // of a device, in this step
   };
   static void before(void* self, const LaunchRecord& launch);
   static void after(void* self, const LaunchRecord& launch);
+  int64_t moment();
+  void read_ticks();
   Entry& entry_of(std::string_view op, std::string_view stage);
 
   Executor& executor_;
-  int64_t launched_ns_ = 0;
+  DeviceQueue* queue_;  // null: launches are over when they return
+  int64_t launched_ = 0;
   std::vector<Entry> entries_;
 };
 

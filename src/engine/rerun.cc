@@ -95,7 +95,8 @@ class Scratch {
 
   std::vector<float> logits() const {
     const auto rows = static_cast<int64_t>(result_.tokens.size());
-    const TensorView view = executor_->logits(rows);
+    std::vector<std::byte> copy;
+    const TensorView view = HostView(executor_->stream()).look(executor_->logits(rows), copy);
     return {view.as<float>(), view.as<float>() + view.elements()};
   }
   Guard* guard() { return executor_->guard(); }
@@ -168,6 +169,38 @@ Agreement compare_with(const RerunRequest& request, const StepLimits& limits, co
   return agreement;
 }
 
+// The same step by the reference kernels. They run on the CPU: a device's weights are loaded for them anew.
+Agreement compare_with_oracle(const RerunRequest& request, const StepLimits& limits,
+                              const std::vector<float>& logits, std::vector<std::string>& notes) {
+  ExecutorOptions options = request.options;
+  options.guard = GuardLevel::kPlan;
+  options.isa = Isa::kReference;
+  if (options.device == nullptr) return compare_with(request, limits, options, logits, notes);
+  int64_t bytes = 0;
+  for (const WeightBytes& part : request.model.parts) bytes += part.bytes;
+  if (bytes > kMaxOracleBytes) {
+    notes.push_back(concat(bytes, " bytes of weights were not loaded for the CPU's kernels; the most is ",
+                           kMaxOracleBytes));
+    return {};
+  }
+  ModelOptions source = request.source;
+  source.device = options.device = nullptr;
+  source.threads = options.threads = detect_cpu().cpus;
+  const Result<std::unique_ptr<Model>> model = load_model(source);
+  if (!model.ok()) {
+    notes.push_back(model.status().message());
+    return {};
+  }
+  return compare_with({.model = **model,
+                       .source = source,
+                       .options = options,
+                       .sequences = request.sequences,
+                       .bucket = request.bucket,
+                       .step = request.step,
+                       .rank = request.rank},
+                      limits, options, logits, notes);
+}
+
 // What the probe found, labelled; steps of the scratch run that came before the step stand as step 0.
 bool take_findings(Guard& guard, const RerunRequest& request, bool before, Record& record) {
   const auto label = [&](auto& entry) {
@@ -221,13 +254,11 @@ void watch(const RerunRequest& request, const StepLimits& limits, RerunEntry& en
     entry.notes.push_back("the step draws no token, so there are no logits to compare");
     return;
   }
-  options = request.options;
-  options.guard = GuardLevel::kPlan;
-  options.isa = Isa::kReference;
-  const Agreement oracle = compare_with(request, limits, options, logits, entry.notes);
+  const Agreement oracle = compare_with_oracle(request, limits, logits, entry.notes);
   entry.oracle_agrees = oracle.verdict;
   entry.oracle_difference = oracle.difference;
-  options.isa = request.options.isa;
+  options = request.options;
+  options.guard = GuardLevel::kPlan;
   options.input = MatmulInput::kF32;
   const Agreement f32 = compare_with(request, limits, options, logits, entry.notes);
   entry.f32_agrees = f32.verdict;

@@ -116,13 +116,11 @@ Isa parse_isa(std::string_view name, Isa best) {
   return best;
 }
 
-// What a device does not do. Its memory is not the host's: nobody may look into it on the way.
+// What a device does not do.
 Status check_device(const EngineConfig& config) {
-  const std::string_view refused = config.guard == GuardLevel::kFull ? "--guard full"
-                                   : !config.record_dir.empty()      ? "--record-dir"
-                                   : config.mesh != nullptr          ? "several ranks"
-                                   : !config.isa.empty()             ? "--isa"
-                                                                     : "";
+  const std::string_view refused = config.mesh != nullptr ? "several ranks"
+                                   : !config.isa.empty()  ? "--isa"
+                                                          : "";
   if (refused.empty()) return {};
   return error(Code::kUnimplemented, "engine: ", refused, " is asked for on device ", config.device,
                "; expected it on device cpu alone; leave it out, or use --device cpu");
@@ -197,6 +195,7 @@ Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& s
                     .threads = chosen.threads,
                     .isa = sizes.executor.isa,
                     .device = chosen.model.device,
+                    .batch_invariant = chosen.batch_invariant,
                     .guard = chosen.guard,
                     .pace = chosen.pace,
                     .mesh = chosen.mesh};

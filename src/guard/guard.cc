@@ -17,13 +17,15 @@ void Guard::begin_step(const StepPlan& plan, std::span<const uint64_t> sequence_
                            .limits = options_.limits,
                            .map = map_,
                            .image = reinterpret_cast<uintptr_t>(image_.data),
-                           .owners = owners_});
+                           .owners = owners_,
+                           .memory = options_.memory});
   status_ = {};
   probe_.begin_step(*step_, sequence_ids);
 }
 
 Status Guard::end_step() {
   step_.reset();
+  LS_TRY(options_.memory.status());  // what could not be looked at says nothing
   return std::exchange(status_, Status());
 }
 

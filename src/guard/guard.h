@@ -16,6 +16,7 @@ struct GuardOptions {
   std::vector<LayerKinds> layers;
   int32_t rank = 0;
   bool poison = true;  // false: probes and ids alone
+  HostView memory{};   // that the launches work on
 };
 
 // Thread: one owner, that of the stream. Borrows the map.
@@ -33,7 +34,8 @@ class Guard {
   // A validated plan, before its launches; it stays as it is until end_step().
   void begin_step(const StepPlan& plan, std::span<const uint64_t> sequence_ids = {});
   // After its last launch. Errors: kInternal, with the first fault of the step: L1 or P6 (moment kLaunch),
-  // N1, L3 or L4 (moment kPoison). After a fault the rest of the step runs unpoisoned.
+  // N1, L3 or L4 (moment kPoison); as the device says when it failed. After a fault the rest of the step runs
+  // unpoisoned.
   Status end_step();
 
   const Probe& probe() const { return probe_; }

@@ -13,12 +13,14 @@ int64_t whole_of(const LaunchRecord& launch, std::string_view value, int64_t her
 
 Status check_ids(const StepView& step, const LaunchRecord& launch, const Operand& operand, int64_t entries) {
   const std::span<const OwnedEntry> owners = *owners_of(step, launch, operand);
-  for (int64_t row = 0; row < operand.view.dim(0); ++row) {
+  std::vector<std::byte> copy;
+  const TensorView view = step.memory.look(operand.view, copy);
+  for (int64_t row = 0; row < view.dim(0); ++row) {
     const auto at = static_cast<size_t>(row);
     const bool live = at < owners.size() && owners[at].owner == Owner::kLive;
     int64_t bad = 0;
     bool found = false;
-    for_each_run(operand.view, row, [&](uintptr_t begin, int64_t bytes) {
+    for_each_run(view, row, [&](uintptr_t begin, int64_t bytes) {
       const auto* ids = reinterpret_cast<const int32_t*>(begin);
       for (int64_t i = 0; i < bytes / 4 && !found; ++i) {
         found = ids[i] >= entries || ids[i] < (live ? 0 : -1);

@@ -162,7 +162,7 @@ void LaunchReader::list(const Operand& operand) {
   if (operand.arg->rows != RowsTouched::kLive) return;
   int64_t live = view.dim(0);
   for (const OpArg& arg : launch_.site.spec->args) {
-    if (arg.kind == ArgKind::kScalar) live = scalar_operand(launch_, arg.name).value_or(live);
+    if (arg.kind == ArgKind::kScalar) live = scalar_operand(launch_, arg.name, step_.memory).value_or(live);
   }
   for (int64_t row = std::max<int64_t>(live, 0); row < view.dim(0); ++row) {
     for_each_run(view, row, [&](uintptr_t begin, int64_t bytes) {

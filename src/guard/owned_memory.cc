@@ -126,11 +126,13 @@ void LaunchReader::cache_reads(const Operand& operand, const std::array<int32_t,
   const OpArg* arg = find_tensor(*launch_.site.spec, "RM");
   const std::optional<Operand> table = arg != nullptr ? operand_of(launch_, *arg) : std::nullopt;
   if (!table || table->view.dtype != DType::kI32) return;
+  std::vector<std::byte> copy;
+  const TensorView pages = step_.memory.look(table->view, copy);
   const auto table_rows = step_.plan.get(field::table_rows, group_);
   std::vector<bool> has(static_cast<size_t>(kv.num_pages), false);
   const auto page_at = [&](int64_t row, int64_t index) -> int64_t {
-    if (row < 0 || row >= table->view.dim(0) || index >= table->view.dim(1)) return -1;
-    const int64_t page = table->view.as<const int32_t>()[row * table->view.stride(0) + index];
+    if (row < 0 || row >= pages.dim(0) || index >= pages.dim(1)) return -1;
+    const int64_t page = pages.as<const int32_t>()[row * pages.stride(0) + index];
     return page < kv.num_pages ? page : -1;
   };
   const auto sequences = step_.owners.sequences();

@@ -74,34 +74,36 @@ constexpr std::array<const char*, kRounds> kPoisons = {"NaN", "the largest numbe
 
 void Poison::before(const StepView& step, const LaunchRecord& launch) {
   read_launch(step, launch, memory_);
-  take(memory_.saved, before_);
+  take(memory_.saved, step.memory, before_);
 }
 
 Status Poison::after(const StepView& step, const LaunchRecord& launch) {
-  take(memory_.saved, after_);
+  take(memory_.saved, step.memory, after_);
   Status status = untouched(step, launch, before_, after_);
+  const Snapshot* now = &after_;
   for (int round = 0; round < kRounds && status.ok(); ++round) {
-    restore(memory_.saved, before_);
+    spoiled_ = before_;
     spoil(round);
-    take(memory_.saved, spoiled_);
+    restore(memory_.saved, step.memory, *now, spoiled_);
     launch.rerun(launch.again);
-    take(memory_.saved, reruns_[round]);
+    take(memory_.saved, step.memory, reruns_[round]);
+    now = &reruns_[round];
     status = check_round(step, launch, round);
   }
   if (status.ok()) status = check_workspace(step, launch);
-  restore(memory_.saved, after_);
+  restore(memory_.saved, step.memory, *now, after_);
   return status;
 }
 
 // Fills first: a pad row of an argument that is read and written in place is poison in the end.
-void Poison::spoil(int round) const {
+void Poison::spoil(int round) {
   for (const bool fill : {true, false}) {
     for (const Run& run : memory_.runs) {
       if (!run.is(fill ? kStartsFresh : kEntersNothing)) continue;
       const NamedOperand& operand = memory_.operands[static_cast<size_t>(run.operand)];
       const uint64_t bits = pattern(operand, round, fill);
       const auto size = static_cast<size_t>(size_of(operand.dtype));
-      auto* target = reinterpret_cast<std::byte*>(run.begin);
+      std::byte* target = spoiled_.data() + memory_.saved.place(run.begin);
       for (size_t at = 0; at < static_cast<size_t>(run.bytes); at += size)
         std::memcpy(target + at, &bits, size);
     }

@@ -28,7 +28,7 @@ class Poison {
     const Run* run = nullptr;
     int64_t offset = 0;  // bytes from the beginning of the run, of an element
   };
-  void spoil(int round) const;
+  void spoil(int round);  // of spoiled_
   Status check_round(const StepView& step, const LaunchRecord& launch, int round);
   Status check_run(const StepView& step, const LaunchRecord& launch, const Run& run, int round);
   Status check_workspace(const StepView& step, const LaunchRecord& launch);

@@ -95,11 +95,12 @@ void Probe::begin_step(const StepView&, std::span<const uint64_t> sequence_ids) 
 std::vector<Probe::Counted> Probe::look(const StepView& step, const LaunchRecord& launch,
                                         bool outputs) const {
   std::vector<Counted> all;
+  std::vector<std::byte> copy;
   for_each_operand(launch, [&](const Operand& operand) {
     if (!is_probed(operand, outputs)) return;
     std::optional<std::span<const OwnedEntry>> owners = owners_of(step, launch, operand);
     if (is_gathered(launch, operand)) owners = gathered(operand.view.dim(0));
-    if (owners) all.push_back({operand.arg, count(operand.view, *owners)});
+    if (owners) all.push_back({operand.arg, count(step.memory.look(operand.view, copy), *owners)});
   });
   return all;
 }

@@ -41,23 +41,25 @@ uintptr_t RangeSet::address_of(size_t place) const {
   return ranges_[index].begin + (place - places_[index]);
 }
 
-void take(const RangeSet& set, Snapshot& snapshot) {
+void take(const RangeSet& set, const HostView& memory, Snapshot& snapshot) {
   snapshot.resize(set.bytes());
-  size_t at = 0;
-  for (const ByteRange& range : set.ranges()) {
-    std::memcpy(snapshot.data() + at, reinterpret_cast<const void*>(range.begin), range.end - range.begin);
-    at += range.end - range.begin;
-  }
-}
-
-void restore(const RangeSet& set, const Snapshot& snapshot) {
+  std::vector<HostView::Piece> pieces;
   size_t at = 0;
   for (const ByteRange& range : set.ranges()) {
     const size_t bytes = range.end - range.begin;
-    auto* target = reinterpret_cast<void*>(range.begin);
-    // Memory that nobody has written stays without pages of its own.
-    if (std::memcmp(target, snapshot.data() + at, bytes) != 0)
-      std::memcpy(target, snapshot.data() + at, bytes);
+    pieces.push_back(
+        {reinterpret_cast<const void*>(range.begin), snapshot.data() + at, static_cast<int64_t>(bytes)});
+    at += bytes;
+  }
+  memory.read(pieces);
+}
+
+void restore(const RangeSet& set, const HostView& memory, const Snapshot& now, const Snapshot& wanted) {
+  size_t at = 0;
+  for (const ByteRange& range : set.ranges()) {
+    const size_t bytes = range.end - range.begin;
+    if (std::memcmp(now.data() + at, wanted.data() + at, bytes) != 0)
+      memory.write(reinterpret_cast<void*>(range.begin), wanted.data() + at, static_cast<int64_t>(bytes));
     at += bytes;
   }
 }

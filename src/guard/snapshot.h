@@ -34,8 +34,10 @@ class RangeSet {
 
 using Snapshot = std::vector<std::byte>;  // RangeSet::bytes(), range after range
 
-void take(const RangeSet& set, Snapshot& snapshot);
-void restore(const RangeSet& set, const Snapshot& snapshot);
+void take(const RangeSet& set, const HostView& memory, Snapshot& snapshot);
+// Makes what lies there as in `now` what it is in `wanted`. A range that is the same is not written: memory
+// that nobody has written stays without pages of its own.
+void restore(const RangeSet& set, const HostView& memory, const Snapshot& now, const Snapshot& wanted);
 
 // The first address at which two snapshots differ, outside of `written`; 0: none.
 uintptr_t first_difference_outside(const RangeSet& set, const RangeSet& written, const Snapshot& first,

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 
+#include "device/host_view.h"
 #include "device/memory_map.h"
 #include "guard/owners.h"
 #include "kernels/common/operands.h"
@@ -19,6 +20,7 @@ struct StepView {
   const MemoryMap& map;
   uintptr_t image = 0;  // address of the plan on the device; 0: it is not there
   const Owners& owners;
+  HostView memory{};  // that the launches work on
 
   struct FieldPlace {
     FieldId id;

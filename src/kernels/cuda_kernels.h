@@ -19,6 +19,7 @@ void sigmoid_gate(const SigmoidGateArgs& args, Worker worker);
 void gated_add(const GatedAddArgs& args, Worker worker);
 void linear_prepare(const LinearArgs& args, Worker worker);
 void linear(const LinearArgs& args, Worker worker);
+void linear_by_row(const LinearArgs& args, Worker worker);
 void swiglu(const SwigluArgs& args, Worker worker);
 void moe_route(const MoeRouteArgs& args, Worker worker);
 void moe_gate_up(const MoeExpertsArgs& args, Worker worker);

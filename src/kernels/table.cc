@@ -1,6 +1,7 @@
 #include "kernels/table.h"
 
 #include "kernels/all_heads_norm/all_heads_norm_kernels.h"
+#include "kernels/batch_invariant.h"
 #include "kernels/block_selection/block_selection_kernels.h"
 #include "kernels/causal_conv/causal_conv_kernels.h"
 #include "kernels/compressed_keys/compressed_keys_kernels.h"
@@ -176,11 +177,22 @@ constexpr KernelTable sm90_table() {
   return table;
 }
 
+// Without the library's products, whose order of sums follows from the number of rows.
+constexpr KernelTable batch_invariant_sm90_table() {
+  KernelTable table = sm90_table();
+#ifdef LOCKSTEP_CUDA
+  table.linear_prepare = nullptr;
+  table.linear = cuda::linear_by_row;
+#endif
+  return table;
+}
+
 constexpr KernelTable kReferenceTable = reference_table();
 constexpr KernelTable kAvx2Table = avx2_table();
 constexpr KernelTable kAvx512Table = avx512_table();
 constexpr KernelTable kAvx512Bf16Table = avx512bf16_table();
 constexpr KernelTable kSm90Table = sm90_table();
+constexpr KernelTable kBatchInvariantSm90Table = batch_invariant_sm90_table();
 
 }  // namespace
 
@@ -193,6 +205,10 @@ const KernelTable& kernel_table(Isa isa) {
     case Isa::kSm90: return kSm90Table;
   }
   return kReferenceTable;
+}
+
+const KernelTable& batch_invariant_table(Isa isa) {
+  return isa == Isa::kSm90 ? kBatchInvariantSm90Table : kernel_table(isa);
 }
 
 Status missing_kernel(std::string_view op, const KernelTable& table) {

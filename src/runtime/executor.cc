@@ -200,7 +200,8 @@ Status Executor::finish(Arena& work) {
     guard_ =
         std::make_unique<Guard>(GuardOptions{.limits = options_.limits,
                                              .layers = layer_kinds(model_.spec),
-                                             .rank = options_.mesh != nullptr ? options_.mesh->rank() : 0},
+                                             .rank = options_.mesh != nullptr ? options_.mesh->rank() : 0,
+                                             .memory = HostView(stream_)},
                                 map_, runner_->image().bytes());
   }
   return {};

@@ -12,7 +12,7 @@
 #include "contract/binder.h"
 #include "device/stream.h"
 #include "guard/guard.h"
-#include "kernels/table.h"
+#include "kernels/batch_invariant.h"
 #include "model/decoder.h"
 #include "model/model.h"
 #include "plan/step_plan.h"
@@ -27,7 +27,8 @@ struct ExecutorOptions {
   int32_t vocab_known = 0;  // ids that may be drawn; at most the model's vocabulary
   int threads = 1;
   Isa isa = Isa::kReference;
-  DevicePtr device;  // null: the CPU
+  DevicePtr device;              // null: the CPU
+  bool batch_invariant = false;  // no kernel whose bits of a row follow from what shares its batch
   GuardLevel guard = GuardLevel::kReplay;
   Pace pace = Pace::kAtOnce;
   std::optional<MatmulInput> input;  // nothing: as the model was loaded for
@@ -94,7 +95,10 @@ class Executor final : public StepProgram {
            std::unique_ptr<DeviceQueue> queue);
   Status finish(Arena& work);
   Status run_unwatched(const StepPlan& plan, StepResult& result);
-  Launcher launcher() { return {kernel_table(options_.isa), stream_}; }
+  Launcher launcher() {
+    const Isa isa = options_.isa;
+    return {options_.batch_invariant ? batch_invariant_table(isa) : kernel_table(isa), stream_};
+  }
   struct CacheUpdate;
   // Page-table edits and copies: what must be done before anything reads a cache.
   Status prepare_caches(const Binder& binder, PreparedStep& step) const;

@@ -177,7 +177,7 @@ Status StepRunner::finish(const StepPlan& plan) {
   if (options_.level == GuardLevel::kPlan) return {};
   LS_TRY(report_.check(plan, image_));
   if (options_.derived.empty()) return {};
-  LS_TRY(check_host_made_on_device(plan, derived_));
+  LS_TRY(check_host_made_on_device(plan, derived_, HostView(stream_)));
   return check_derived_on_device(plan);
 }
 
@@ -186,13 +186,15 @@ Status StepRunner::check_derived_on_device(const StepPlan& plan) {
   const uint64_t epoch = plan.scalar(field::epoch).get();
   for (const DerivedFields::Entry& entry : derived_.entries()) {
     if (entry.spec->maker != DerivedMaker::kDevice || entry.stamp.epoch != epoch) continue;
-    DerivedCheck check{.consumer = "derived",
-                       .moment = Moment::kCommit,
-                       .values = {entry.values.as<int32_t>(), static_cast<size_t>(entry.stamp.entries)},
-                       .of = {}};
+    std::vector<std::byte> copy, copy_of;
+    const auto values = [&](const DerivedFields::Entry& of, std::vector<std::byte>& into) {
+      return std::span<const int32_t>(HostView(stream_).look(of.values, into).as<int32_t>(),
+                                      static_cast<size_t>(of.stamp.entries));
+    };
+    DerivedCheck check{
+        .consumer = "derived", .moment = Moment::kCommit, .values = values(entry, copy), .of = {}};
     if (entry.spec->of != nullptr) {
-      if (const DerivedFields::Entry* of = derived_.find(*entry.spec->of))
-        check.of = {of->values.as<int32_t>(), static_cast<size_t>(of->stamp.entries)};
+      if (const DerivedFields::Entry* of = derived_.find(*entry.spec->of)) check.of = values(*of, copy_of);
     }
     LS_TRY(check_derived(*entry.spec, options_.limits, plan, check));
   }

@@ -206,11 +206,12 @@ CaseResult run_case(const Case& each) {
   return {.id = each.id, .status = std::move(status), .seconds = seconds_since(start)};
 }
 
-AttentionCandidate paged_candidate() {
+AttentionCandidate paged_candidate(DevicePtr device) {
   return {.name = "paged",
           .make = [](const CacheStorage& storage) -> Result<std::unique_ptr<AttentionBackend>> {
             return std::unique_ptr<AttentionBackend>(std::make_unique<PagedBackend>(storage));
-          }};
+          },
+          .device = std::move(device)};
 }
 
 std::vector<Case> attention_cases(const AttentionCandidate& candidate) {

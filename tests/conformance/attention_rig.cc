@@ -97,6 +97,7 @@ Result<std::unique_ptr<AttentionRig>> AttentionRig::create(const AttentionCandid
   RigOptions rig{.cache = cache,
                  .limits = limits_for(cache, options.max_rows, options.max_seqs, options.max_seq_len),
                  .threads = options.threads,
+                 .device = candidate.device,
                  .pace = options.pace,
                  .level = options.level,
                  .work_bytes = 3 * input + (int64_t{64} << 20),

@@ -30,12 +30,14 @@ CaseResult run_case(const Case& each);
 struct AttentionCandidate {
   std::string name;  // "paged"
   std::function<Result<std::unique_ptr<AttentionBackend>>(const CacheStorage& storage)> make;
+  DevicePtr device{};  // that it runs on; null: the CPU
 };
 enum class RecurrentKind : uint8_t { kDelta, kLightning };
 struct RecurrentCandidate {
   std::string name;
   RecurrentKind kind = RecurrentKind::kDelta;
   std::function<Result<std::unique_ptr<RecurrentBackend>>(const CacheStorage& storage)> make;
+  DevicePtr device{};
 };
 
 // Cost: some ten seconds on two cores to run them all.
@@ -43,15 +45,15 @@ std::vector<Case> attention_cases(const AttentionCandidate& candidate);
 std::vector<Case> recurrent_cases(const RecurrentCandidate& candidate);
 
 // The house's own.
-AttentionCandidate paged_candidate();
-RecurrentCandidate delta_candidate();
-RecurrentCandidate lightning_candidate();
+AttentionCandidate paged_candidate(DevicePtr device = nullptr);
+RecurrentCandidate delta_candidate(DevicePtr device = nullptr);
+RecurrentCandidate lightning_candidate(DevicePtr device = nullptr);
 // Page selection inside the graph, which derives fields on the device.
 std::vector<Case> sparse_cases();
 // Block-sparse attention, which chooses from compressed keys in a cache group of their own.
 std::vector<Case> block_cases();
-// All of the above.
-std::vector<Case> house_cases();
+// All of the above. On a device those that cannot run there say why: kUnimplemented.
+std::vector<Case> house_cases(const DevicePtr& device = nullptr);
 
 // Runs the attention suite for a backend that comes as a shared module (include/lockstep/backend.h).
 // Errors: as load_plugin(); what a case finds is in its result.

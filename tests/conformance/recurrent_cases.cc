@@ -164,19 +164,21 @@ Status batch_mates(const RecurrentCandidate& candidate) {
 
 }  // namespace
 
-RecurrentCandidate delta_candidate() {
+RecurrentCandidate delta_candidate(DevicePtr device) {
   return {.name = "delta",
           .make = [](const CacheStorage& storage) -> Result<std::unique_ptr<RecurrentBackend>> {
             return std::unique_ptr<RecurrentBackend>(std::make_unique<DeltaBackend>(storage));
-          }};
+          },
+          .device = std::move(device)};
 }
 
-RecurrentCandidate lightning_candidate() {
+RecurrentCandidate lightning_candidate(DevicePtr device) {
   return {.name = "lightning",
           .kind = RecurrentKind::kLightning,
           .make = [](const CacheStorage& storage) -> Result<std::unique_ptr<RecurrentBackend>> {
             return std::unique_ptr<RecurrentBackend>(std::make_unique<LightningBackend>(storage));
-          }};
+          },
+          .device = std::move(device)};
 }
 
 std::vector<Case> recurrent_cases(const RecurrentCandidate& candidate) {

@@ -115,6 +115,7 @@ Result<std::unique_ptr<RecurrentRig>> RecurrentRig::create(const RecurrentCandid
   const RigOptions rig{.cache = cache,
                        .limits = limits_of(options, cache),
                        .threads = options.threads,
+                       .device = candidate.device,
                        .pace = options.pace,
                        .level = options.level,
                        .work_bytes = 4 * std::max(input, output) + (int64_t{64} << 20),

@@ -50,27 +50,30 @@ StepLimits limits_for(const CacheGeometry& cache, int32_t max_rows, int32_t max_
   return limits;
 }
 
-Rig::Rig(const RigOptions& options, CacheStorage storage, Arena cache, Arena work, int64_t cache_bytes)
-    : cache_(std::move(cache)),
-      work_(std::move(work)),
-      storage_(std::move(storage)),
+Rig::Rig(const RigOptions& options, Memory memory, int64_t cache_bytes)
+    : cache_(std::move(memory.cache)),
+      work_(std::move(memory.work)),
+      storage_(std::move(memory.storage)),
       planner_(options.limits),
-      table_(kernel_table(detect_cpu().best)),
-      stream_(options.threads, options.pace),
-      staging_(2, options.staging_bytes),
+      table_(kernel_table(options.device != nullptr ? Isa::kSm90 : detect_cpu().best)),
+      stream_(options.device, std::move(memory.queue), options.threads, options.pace),
+      staging_(2, options.staging_bytes, options.device.get()),
       cache_used_(cache_bytes) {}
 
 Result<std::unique_ptr<Rig>> Rig::create(const RigOptions& options) {
   LS_TRY(check_limits(options.limits));
   const RunnerOptions runner{.limits = options.limits, .level = options.level, .derived = options.derived};
   const int64_t bytes = LS_TRY(CacheStorage::footprint(options.cache));
-  Arena cache = LS_TRY(Arena::create("cache", bytes));
-  Arena work =
-      LS_TRY(Arena::create("work", options.work_bytes + StepRunner::footprint(runner) + kDecoyBytes));
+  Arena cache = LS_TRY(Arena::create("cache", bytes, options.device));
+  const int64_t work_bytes = options.work_bytes + StepRunner::footprint(runner) + kDecoyBytes;
+  Arena work = LS_TRY(Arena::create("work", work_bytes, options.device));
   CacheStorage storage = LS_TRY(CacheStorage::create(options.cache, cache));
   const bool paged = options.cache.softmax_layers > 0;
   const int64_t data = paged ? cache.offset_of(storage.page_table().data) : cache.used();
-  std::unique_ptr<Rig> rig(new Rig(options, std::move(storage), std::move(cache), std::move(work), data));
+  std::unique_ptr<DeviceQueue> queue;
+  if (options.device != nullptr) queue = LS_TRY(options.device->make_queue());
+  std::unique_ptr<Rig> rig(
+      new Rig(options, {std::move(storage), std::move(cache), std::move(work), std::move(queue)}, data));
   rig->map_.add(rig->cache_);
   rig->map_.add(rig->work_);
   rig->runner_ = LS_TRY(StepRunner::create(runner, rig->stream_, rig->map_, rig->work_));
@@ -82,7 +85,7 @@ Result<std::unique_ptr<Rig>> Rig::create(const RigOptions& options) {
     tables.push_back({kCompressedPages, rig->storage_.compressed_table()});
   rig->runner_->set_tables(std::move(tables));
   if (options.level == GuardLevel::kFull) {
-    const GuardOptions guard{.limits = options.limits, .layers = {}};
+    const GuardOptions guard{.limits = options.limits, .layers = {}, .memory = HostView(rig->stream_)};
     rig->guard_ = std::make_unique<Guard>(guard, rig->map_, rig->runner_->image().bytes());
     rig->stream_.set_observer(rig->guard_->observer());
   }

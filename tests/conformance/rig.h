@@ -21,6 +21,7 @@ struct RigOptions {
   CacheGeometry cache;
   StepLimits limits;
   int threads = 1;
+  DevicePtr device;  // null: the CPU
   Pace pace = Pace::kAtOnce;
   GuardLevel level = GuardLevel::kReplay;
   int64_t work_bytes = 0;     // of what the case allocates for itself
@@ -59,7 +60,13 @@ class Rig {
   Arena& work() { return work_; }
 
  private:
-  Rig(const RigOptions& options, CacheStorage storage, Arena cache, Arena work, int64_t cache_bytes);
+  struct Memory {
+    CacheStorage storage;
+    Arena cache;
+    Arena work;
+    std::unique_ptr<DeviceQueue> queue;
+  };
+  Rig(const RigOptions& options, Memory memory, int64_t cache_bytes);
 
   Arena cache_;
   Arena work_;

@@ -1,5 +1,6 @@
 #include "base/status.h"
 #include "device/cuda/cuda_queue.cuh"
+#include "device/cuda/cuda_roofs.h"
 #include "device/cuda/cuda_status.cuh"
 #include "device/cuda/open_cuda.h"
 
@@ -49,6 +50,11 @@ class CudaDevice final : public Device {
   }
 
   Result<std::unique_ptr<DeviceQueue>> make_queue() override { return CudaQueue::create(index_); }
+
+  Result<Roofs> measure_roofs(double seconds) override {
+    LS_TRY(cuda_status(cudaSetDevice(index_), "choice of the device"));
+    return measure_cuda_roofs(*this, seconds);
+  }
 
  private:
   int index_;

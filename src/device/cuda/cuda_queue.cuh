@@ -5,6 +5,7 @@
 
 #include <array>
 #include <utility>
+#include <vector>
 
 #include "device/cuda/products.cuh"
 #include "device/device.h"
@@ -31,6 +32,9 @@ class CudaQueue final : public DeviceQueue {
   Status mark(int64_t sequence) override;
   bool done(int64_t sequence) override;
   Status wait(int64_t sequence) override;
+  Result<int64_t> tick() override;
+  Result<double> us_between(int64_t from, int64_t to) override;
+  void forget_ticks() override { ticks_ = 0; }
   Status begin_recording() override;
   Result<std::unique_ptr<DeviceGraph>> end_recording() override;
   Status replay(const DeviceGraph& graph) override;
@@ -52,6 +56,8 @@ class CudaQueue final : public DeviceQueue {
   size_t next_mark_ = 0;
   int64_t done_ = 0;
   Status failed_;
+  std::vector<cudaEvent_t> tick_events_;
+  size_t ticks_ = 0;  // of them given out
   Products products_;
 };
 

@@ -35,6 +35,7 @@ CudaQueue::~CudaQueue() {
   for (const Mark& mark : marks_) {
     if (mark.event != nullptr) cudaEventDestroy(mark.event);
   }
+  for (const cudaEvent_t event : tick_events_) cudaEventDestroy(event);
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
 }
 
@@ -96,6 +97,27 @@ Status CudaQueue::wait(int64_t sequence) {
   note(cudaEventSynchronize(mark->event), "the work of a stream");
   done_ = mark->sequence;
   return status();
+}
+
+Result<int64_t> CudaQueue::tick() {
+  if (ticks_ == tick_events_.size()) {
+    cudaEvent_t event = nullptr;
+    LS_TRY(cuda_status(cudaEventCreate(&event), "an event"));
+    tick_events_.push_back(event);
+  }
+  LS_TRY(cuda_status(cudaEventRecord(tick_events_[ticks_], stream_), "an event"));
+  return static_cast<int64_t>(ticks_++);
+}
+
+Result<double> CudaQueue::us_between(int64_t from, int64_t to) {
+  const auto limit = static_cast<int64_t>(ticks_);
+  LS_CHECK(from >= 0 && from <= to && to < limit, "ticks ", from, " and ", to, " of ", limit);
+  const cudaEvent_t begin = tick_events_[static_cast<size_t>(from)];
+  const cudaEvent_t end = tick_events_[static_cast<size_t>(to)];
+  float ms = 0;
+  LS_TRY(cuda_status(cudaEventSynchronize(end), "the work of a stream"));
+  LS_TRY(cuda_status(cudaEventElapsedTime(&ms, begin, end), "the time between two events"));
+  return 1000.0 * static_cast<double>(ms);
 }
 
 Status CudaQueue::begin_recording() {

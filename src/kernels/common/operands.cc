@@ -127,12 +127,17 @@ std::optional<Operand> operand_of(const LaunchRecord& launch, const OpArg& arg) 
   return operand;
 }
 
-std::optional<int64_t> scalar_operand(const LaunchRecord& launch, std::string_view name) {
+std::optional<int64_t> scalar_operand(const LaunchRecord& launch, std::string_view name,
+                                      const HostView& memory) {
   const OpArg* arg = find_arg(*launch.site.spec, name, ArgKind::kScalar);
   if (arg == nullptr) return std::nullopt;
   const auto* address = read_as<const void*>(member(launch, *arg));
   if (address == nullptr) return std::nullopt;
-  return arg->scalar_bytes == 4 ? read_as<int32_t>(address) : read_as<int64_t>(address);
+  int64_t wide = 0;
+  int32_t narrow = 0;
+  const bool is_wide = arg->scalar_bytes != 4;
+  memory.read(address, is_wide ? static_cast<void*>(&wide) : &narrow, is_wide ? 8 : 4);
+  return is_wide ? wide : narrow;
 }
 
 std::optional<int64_t> value_operand(const LaunchRecord& launch, std::string_view name) {

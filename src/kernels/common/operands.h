@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "device/host_view.h"
 #include "device/stream.h"
 #include "kernels/kv_cache/kv_view.h"
 #include "kernels/linear/packed_weight.h"
@@ -60,8 +61,9 @@ void for_each_operand(const LaunchRecord& launch, Visit&& visit) {
 }
 
 // The number behind the address of scalar `name`, as the kernel reads it: "num_rows". Nothing where the op
-// has no such scalar or its address is null.
-std::optional<int64_t> scalar_operand(const LaunchRecord& launch, std::string_view name);
+// has no such scalar or its address is null. `memory` is that of the stream that launches.
+std::optional<int64_t> scalar_operand(const LaunchRecord& launch, std::string_view name,
+                                      const HostView& memory = {});
 
 // The integer that the launch carries as `name`: "segments". Nothing where the op has no such value of 1, 4
 // or 8 bytes.

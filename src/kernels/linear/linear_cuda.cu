@@ -120,9 +120,13 @@ void linear_prepare(const LinearArgs& args, Worker worker) {
   launch_grid(worker, round_inputs, {blocks_of(args.x.dim(0), chunks), kRoundThreads}, args);
 }
 
-// A row's sums do not depend on the rows beside it, unless the library makes them.
 void linear(const LinearArgs& args, Worker worker) {
   if (suits_library(args)) return multiply_by_library(args, worker);
+  linear_by_row(args, worker);
+}
+
+// A row's sums do not depend on the rows beside it.
+void linear_by_row(const LinearArgs& args, Worker worker) {
   const Grid grid{blocks_of((args.weight.n + kColumns - 1) / kColumns, (args.x.dim(0) + kRows - 1) / kRows),
                   kThreads};
   with_element(args.weight.dtype, [&]<typename W>() {
