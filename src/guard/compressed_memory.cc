@@ -37,7 +37,7 @@ void LaunchReader::compressed(const Operand& operand) {
   const std::optional<Operand> table = arg != nullptr ? operand_of(launch_, *arg) : std::nullopt;
   if (!table || table->view.dtype != DType::kI32 || view.shape.rank != 4) return;
   std::vector<std::byte> copy;
-  const TensorView pages = step_.memory.look(table->view, copy);
+  const TensorView entries = step_.memory.look(table->view, copy);
   const GroupId group = step_.limits.selection.group;
   const int64_t per_page = view.dim(2), stride = step_.limits.group(group).page_tokens / per_page;
   const auto table_rows = step_.plan.get(field::table_rows, group);
@@ -47,12 +47,12 @@ void LaunchReader::compressed(const Operand& operand) {
   std::vector<bool> has(static_cast<size_t>(view.dim(0)), false);
   for (size_t s = early_halves(step_.plan); s < sequences.size(); ++s) {
     const int64_t table_row = table_rows[s].get(), length = length_of(s);
-    if (sequences[s].owner != Owner::kLive || table_row < 0 || table_row >= pages.dim(0)) continue;
+    if (sequences[s].owner != Owner::kLive || table_row < 0 || table_row >= entries.dim(0)) continue;
     const int64_t before = complete_windows(spans[s].start.get(), stride);
     const int64_t after = complete_windows(length, stride);
     for (int64_t row = 0; row * stride < length; ++row) {
-      if (row / per_page >= pages.dim(1)) break;
-      const int64_t page = pages.as<const int32_t>()[table_row * pages.stride(0) + row / per_page];
+      if (row / per_page >= entries.dim(1)) break;
+      const int64_t page = entries.as<const int32_t>()[table_row * entries.stride(0) + row / per_page];
       if (page < 0 || page >= view.dim(0)) continue;
       has[static_cast<size_t>(page)] = true;
       const bool is_window = row > 0 && row <= after, is_new = row > before && row <= after;

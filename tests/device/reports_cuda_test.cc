@@ -23,7 +23,9 @@ TEST_F(FieldReports, ALengthIsNotFrozenByCaptureIn1400Steps) {
     const int64_t proofs = engine->runner().replays();
     ASSERT_TRUE(engine->add(greedy(prompt_of(95, 1, engine->model().spec.vocab), kSteps)).ok());
     runs[eager ? 1 : 0] = run_to_end(*engine);
-    if (!eager) EXPECT_GE(engine->runner().replays() - proofs, kSteps - 1);
+    if (!eager) {
+      EXPECT_GE(engine->runner().replays() - proofs, kSteps - 1);
+    }
   }
   ASSERT_EQ(runs[0].tokens.begin()->second.size(), static_cast<size_t>(kSteps));
   EXPECT_EQ(runs[0].tokens, runs[1].tokens);
