@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "kernels/batch_invariant.h"
+
 namespace lockstep {
 namespace {
 
@@ -40,6 +42,10 @@ TEST(KernelTable, FallsBackOnTheNextLowerInstructionSet) {
   EXPECT_EQ(table_of(Isa::kAvx512Bf16, "linear"), "avx512bf16");
   EXPECT_EQ(table_of(Isa::kAvx512Bf16, "swiglu"), "avx512");
   EXPECT_EQ(table_of(Isa::kAvx512Bf16, "embedding"), "reference");
+}
+
+TEST(KernelTable, IsBatchInvariantOnCpusAsItIs) {
+  for (const Isa isa : kIsas) EXPECT_EQ(&batch_invariant_table(isa), &kernel_table(isa));
 }
 
 TEST(KernelTable, ListsOpsOnceAndNothingForAnEmptyTable) {

@@ -75,6 +75,14 @@ TEST_P(IdentityOnCuda, LogitsAreTheSameBitsAloneTogetherAndInAnyOrder) {
   }
 }
 
+// Products of the library are what the flag leaves out.
+TEST(BatchInvariantTable, HasOtherProductsOnCuda) {
+  const KernelTable &usual = kernel_table(Isa::kSm90), &invariant = batch_invariant_table(Isa::kSm90);
+  EXPECT_NE(usual.linear, invariant.linear);
+  EXPECT_EQ(invariant.linear_prepare, nullptr);
+  EXPECT_EQ(usual.paged_attention, invariant.paged_attention);
+}
+
 // A first difference is allowed only at a near tie: a gap below four times the largest difference of logits.
 void expect_same_tokens(const std::vector<Outcome>& reference, const std::vector<Outcome>& other) {
   for (size_t i = 0; i < reference.size(); ++i) {
