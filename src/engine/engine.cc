@@ -191,9 +191,7 @@ void Engine::enter(RankPhase phase) {
 }
 
 Status Engine::validate_and_run() {
-  const Status valid = validator_->validate(plan());
-  records_->recorder().begin({.plan = plan(), .sequence_ids = step_ids_, .refused = !valid.ok()});
-  if (!valid.ok()) return valid;
+  LS_TRY(validate());
   const auto phase = static_cast<Phase>(plan().scalar(field::phase));
   enter(executor_->runner().replays(plan())                ? RankPhase::kReplay
         : phase == Phase::kDecode || phase == Phase::kIdle ? RankPhase::kDecode
@@ -207,6 +205,22 @@ Status Engine::validate_and_run() {
   LS_TRY(executor_->run(plan(), result_));
   records_->end(result_);
   return {};
+}
+
+// The replay is held to its capture meanwhile: no rule of one needs the other's word.
+Status Engine::validate() {
+  struct Validation {
+    Engine& engine;
+    Status status;
+  } validation{*this, {}};
+  const auto run = [](void* self) {
+    auto& [engine, status] = *static_cast<Validation*>(self);
+    status = engine.validator_->validate(engine.plan());
+    engine.records_->recorder().begin(
+        {.plan = engine.plan(), .sequence_ids = engine.step_ids_, .refused = !status.ok()});
+  };
+  executor_->hold_beside(plan(), {.run = run, .self = &validation});
+  return validation.status;
 }
 
 std::vector<RequestOutput> Engine::collect(const Batch& batch) {

@@ -98,6 +98,7 @@ class Engine {
   Status run_step(const Batch& batch, const Bucket& bucket);
   Status run_plan();
   Status validate_and_run();
+  Status validate();
   void enter(RankPhase phase);
   Result<Bucket> agree_on_bucket(const Batch& batch);
   Status set_up_ranks(EngineSizes& sizes, int32_t vocab_known);

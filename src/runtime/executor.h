@@ -61,6 +61,9 @@ class Executor final : public StepProgram {
   // token of the step counts then.
   Status run(const StepPlan& plan, StepResult& result);
 
+  // Of a plan that run() is given next: does `work` on this thread and what it can of run() on another one.
+  void hold_beside(const StepPlan& plan, const HostWork& work) { runner_->hold_beside(plan, *this, work); }
+
   // At the level full: whether every launch is watched from now on. Off at first, so that nothing is said
   // about the proof of graphs. Ids of the sequences of the next step, for whoever reads what was found.
   void watch(bool on);

@@ -108,8 +108,10 @@ Status StepRunner::run(const StepPlan& plan, const StepProgram& program, const L
   const auto found = eager_.empty() ? graphs_.find(key) : graphs_.end();
   last_ = {.replayed = found != graphs_.end()};
   if (!last_.replayed) count_eager(eager_reason(plan, key));
+  const bool held = last_.replayed && held_ == plan.scalar(field::epoch).get();
+  held_.reset();
   // At level plan a replay trusts its graph, unless consumers derive something on the host.
-  if (reports || !last_.replayed || !options_.derived.empty()) {
+  if (!held && (reports || !last_.replayed || !options_.derived.empty())) {
     LS_TRY(prepare(plan, program,
                    last_.replayed ? found->second.captured.bindings() : std::span<const Binding>()));
   }
@@ -123,7 +125,7 @@ Status StepRunner::run(const StepPlan& plan, const StepProgram& program, const L
                          .bindings = bindings_.all(),
                          .bindings_digest = as_captured ? captured->bindings_digest() : 0});
   }
-  if (last_.replayed && reports) {
+  if (last_.replayed && reports && !held) {
     LS_TRY(hold_to_capture(plan, program, on, found->second));
   }
   LS_TRY(image_.refresh(plan, stream_, staging_));
@@ -138,6 +140,37 @@ Status StepRunner::run(const StepPlan& plan, const StepProgram& program, const L
   if (!reports) return {};
   LS_TRY(report_.tail(plan, options_.level == GuardLevel::kFull, on));
   return report_.download(stream_);
+}
+
+struct StepRunner::Beside {
+  StepRunner& runner;
+  const StepPlan& plan;
+  const StepProgram& program;
+  const Entry& entry;
+  const HostWork& work;
+  bool held = false;
+
+  static void run(const void* self, Worker worker) {
+    auto& beside = *static_cast<Beside*>(const_cast<void*>(self));
+    if (worker.index == 0) beside.work.run(beside.work.self);
+    if (worker.index == 1) beside.held = beside.runner.hold(beside.plan, beside.program, beside.entry);
+  }
+};
+
+void StepRunner::hold_beside(const StepPlan& plan, const StepProgram& program, const HostWork& work) {
+  held_.reset();
+  const bool alone = stream_.threads() < 2 || options_.level == GuardLevel::kPlan || !eager_.empty();
+  const auto found = alone ? graphs_.end() : graphs_.find(graph_key(plan));
+  if (found == graphs_.end()) return work.run(work.self);
+  Beside beside{*this, plan, program, found->second, work};
+  stream_.run_on_threads(Beside::run, &beside);
+  if (beside.held) held_ = plan.scalar(field::epoch).get();
+}
+
+// Whether the plan is as captured. If it is not, run() finds out again, and says why.
+bool StepRunner::hold(const StepPlan& plan, const StepProgram& program, const Entry& entry) {
+  return prepare(plan, program, entry.captured.bindings()).ok() && entry.graph.check_leases().ok() &&
+         entry.captured.check(plan, prepared_, bindings_.all()).ok();
 }
 
 std::string_view StepRunner::eager_reason(const StepPlan& plan, const GraphKey& key) const {

@@ -5,6 +5,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,12 @@ struct StepRun {
   std::string_view eager_reason;  // when not replayed; lives as long as the runner
 };
 
+// What the caller does itself: run(self).
+struct HostWork {
+  void (*run)(void* self) = nullptr;
+  void* self = nullptr;
+};
+
 // Thread: one owner. Borrows stream and memory map.
 class StepRunner {
  public:
@@ -59,6 +66,9 @@ class StepRunner {
   // Enqueues the plan's image, the program and the device's report. Errors: as Binder and
   // CapturedStep::check; nothing of the program has been enqueued then.
   Status run(const StepPlan& plan, const StepProgram& program, const Launcher& on);
+  // Does `work` on this thread; meanwhile, where the plan will be replayed and another thread is free, that
+  // one prepares the step and holds it to the capture, so that run() need not.
+  void hold_beside(const StepPlan& plan, const StepProgram& program, const HostWork& work);
   // Waits for the step and holds the device's report to the plan: no result of the step may be used before
   // this says ok. Errors: kInternal, with a fault of moment kCommit (R3, R4, R6).
   Status finish(const StepPlan& plan);
@@ -98,9 +108,12 @@ class StepRunner {
     Graph graph;
     CapturedStep captured;
   };
+  // Of one call of hold_beside().
+  struct Beside;
   StepRunner(const RunnerOptions& options, Stream& stream, const MemoryMap& map, DeviceImage image,
              int64_t bytes);
   Status prepare(const StepPlan& plan, const StepProgram& program, std::span<const Binding> expected = {});
+  bool hold(const StepPlan& plan, const StepProgram& program, const Entry& entry);
   Status record(const StepPlan& plan, const StepProgram& program, const Launcher& on, Graph& graph);
   Status record_prepared(const StepProgram& program, const Launcher& on, Graph& graph);
   Status hold_to_capture(const StepPlan& plan, const StepProgram& program, const Launcher& on, Entry& entry);
@@ -122,6 +135,7 @@ class StepRunner {
   std::map<std::string, int64_t, std::less<>> eager_steps_;
   std::string eager_;
   StepRun last_;
+  std::optional<uint64_t> held_;  // the epoch of the plan that hold_beside() found to be as captured
   FlightRecorder* recorder_ = nullptr;
   int64_t replays_ = 0;
   Event end_;
