@@ -10,6 +10,8 @@ if(LOCKSTEP_CCACHE)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${LOCKSTEP_CCACHE})
 endif()
 find_package(CUDAToolkit REQUIRED)
+# NCCL's header is optional: without it there are no ranks on GPUs. Its library is opened at run time.
+find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
 # No contraction, as in the vector kernels: fused multiply-adds are asked for by name.
 set(LOCKSTEP_CUDA_FLAGS -gencode=arch=compute_90a,code=sm_90a -fmad=false --expt-relaxed-constexpr -lineinfo
   -Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror,-Wno-sign-conversion,-Wno-missing-field-initializers,-Wno-psabi)

@@ -5,6 +5,7 @@
 #   *_fuzz.cc          one libFuzzer binary per file (preset fuzz)
 #   *_mpi.cc           the library, where MPI was found; *_mpi_test.cc then are `<layer>_mpi_test`, run as 4 processes
 #   *.cu, *_cuda.cc    the library, in builds of the preset cuda and nowhere else; so *_cuda_test.cc
+#   *_nccl_cuda.cc     there, where NCCL's header was found
 #   *_avx2.cc, *_avx512.cc, *_avx512bf16.cc   compiled for that ISA; reached only after cpuid said so
 #   everything else    the library
 # A layer may name only layers that stand above it in src/CMakeLists.txt; tests/arch checks the includes.
@@ -76,8 +77,14 @@ function(lockstep_layer name)
   if(LOCKSTEP_CUDA)
     file(GLOB_RECURSE kernels CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cu)
     list(APPEND cuda_sources ${kernels})
+    set(registry_definitions LOCKSTEP_CUDA)
+    if(NCCL_INCLUDE_DIR)
+      list(APPEND registry_definitions LOCKSTEP_NCCL)
+    else()
+      list(FILTER cuda_sources EXCLUDE REGEX "_nccl_cuda\\.cc$")
+    endif()
     set_source_files_properties(${CMAKE_CURRENT_SOURCE_DIR}/${name}/registry.cc ${CMAKE_CURRENT_SOURCE_DIR}/${name}/table.cc
-      PROPERTIES COMPILE_DEFINITIONS LOCKSTEP_CUDA)
+      PROPERTIES COMPILE_DEFINITIONS "${registry_definitions}")
   else()
     list(FILTER sources EXCLUDE REGEX "_cuda_test\\.cc$")
   endif()
@@ -119,6 +126,9 @@ function(lockstep_layer name)
   if(LOCKSTEP_CUDA AND cuda_sources)
     add_library(lockstep_${name}_cuda OBJECT ${cuda_sources})
     target_link_libraries(lockstep_${name}_cuda PUBLIC ${links} CUDA::cudart_static CUDA::cublasLt)
+    if(NCCL_INCLUDE_DIR)
+      target_include_directories(lockstep_${name}_cuda SYSTEM PRIVATE ${NCCL_INCLUDE_DIR})
+    endif()
     target_link_libraries(lockstep_${name} PUBLIC CUDA::cudart_static CUDA::cublasLt)
     target_sources(lockstep_${name} PRIVATE $<TARGET_OBJECTS:lockstep_${name}_cuda>)
     add_dependencies(cuda_objects lockstep_${name}_cuda)

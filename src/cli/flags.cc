@@ -141,7 +141,9 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
   group(command.add_option("--dtype", flags.dtype, "How numbers are held: auto follows the checkpoint")
             ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float16"}))
             ->capture_default_str());
-  group(command.add_option("--device", c.device, "Where to compute: cpu, cuda or cuda:N")
+  group(command
+            .add_option("--device", c.device,
+                        "Where to compute: cpu, cuda, cuda:N, or for several ranks cuda:N,M")
             ->capture_default_str());
   group(command.add_option("--load-format", flags.load_format, "safetensors, or dummy for random weights")
             ->check(CLI::IsMember({"auto", "safetensors", "dummy"}))
@@ -195,6 +197,8 @@ Result<EngineConfig> engine_config(const EngineFlags& flags) {
   const bool dummy = flags.load_format == "dummy";
   config.model.format = dummy ? LoadFormat::kDummy : LoadFormat::kSafetensors;
   config.model.path = dummy && !flags.model.empty() ? flags.model : LS_TRY(find_model(flags.model));
+  if (const std::optional<LaunchedRank> rank = this_rank(); rank && config.parallel.world() > 1)
+    config.device = LS_TRY(device_of_rank(config.device, *rank));
   config.ranks_on_host = ranks_on_host(config.parallel.world());
   if (config.threads == 0) config.threads = share_of_threads(config.ranks_on_host);
   if (const std::optional<LaunchedRank> rank = this_rank(); rank && rank->size > 1 && rank->rank == 0) {

@@ -1,10 +1,10 @@
 #include "comm/collectives.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/check.h"
 #include "base/math.h"
+#include "comm/launched.h"
 #include "kernels/common/checks.h"
 
 namespace lockstep {
@@ -20,90 +20,86 @@ std::span<float> floats_of(const TensorView& view) {
   return {static_cast<float*>(view.data), static_cast<size_t>(view.bytes()) / sizeof(float)};
 }
 std::span<const std::byte> as_sent(std::span<const float> values) { return std::as_bytes(values); }
+std::span<std::byte> as_received(std::span<float> values) { return std::as_writable_bytes(values); }
+int64_t count_of(std::span<const float> values) { return static_cast<int64_t>(values.size()); }
 
-// After a failed exchange: NaN in every float type, -1 in every integer.
-void spoil(const TensorView& view) {
-  if (view.bytes() > 0) std::memset(view.data, 0xFF, static_cast<size_t>(view.bytes()));
-}
-
-// sum[i] = parts[0][i] + parts[1][i] + ... in this order; the parts lie one behind the other. In pieces, so
-// that a piece of the sum stays in the nearest cache until all parts are in.
-void add_in_order(std::span<const float> parts, std::span<float> sum) {
-  constexpr size_t kPiece = 2048;
-  for (size_t begin = 0; begin < sum.size(); begin += kPiece) {
-    const size_t count = std::min(kPiece, sum.size() - begin);
-    float* __restrict to = sum.data() + begin;
-    const float* __restrict from = parts.data() + begin;
-    std::copy_n(from, count, to);
-    for (size_t part = sum.size(); part < parts.size(); part += sum.size()) {
-      for (size_t i = 0; i < count; ++i) to[i] += from[part + i];
-    }
-  }
+// sum = the first of the parts, plus the second, ...
+void add_in_order(const Launched& launch, std::span<const float> parts, std::span<float> sum) {
+  if (sum.empty()) return;
+  launch.run(&RankKernels::add_parts, {.parts = parts.data(),
+                                       .sum = sum.data(),
+                                       .count = count_of(sum),
+                                       .ranks = count_of(parts) / count_of(sum)});
 }
 
 // Everybody gets everything and adds it up.
-Status reduce_in_one(const AllReduceArgs& args, std::span<float> x, std::span<float> scratch) {
-  const std::span<float> parts = scratch.first(x.size() * static_cast<size_t>(args.group->size()));
-  LS_TRY(args.group->all_gather(as_sent(x), std::as_writable_bytes(parts), DType::kF32, args.at));
-  add_in_order(parts, x);
+Status reduce_in_one(const AllReduceArgs& args, const Launched& launch) {
+  const std::span<float> x = floats_of(args.x);
+  const std::span<float> parts =
+      floats_of(args.scratch).first(x.size() * static_cast<size_t>(args.group->size()));
+  LS_TRY(launch.all_gather(as_sent(x), as_received(parts), DType::kF32));
+  add_in_order(launch, parts, x);
   return {};
 }
 
 // Rank r adds up block r of all, and everybody gets the sums. Where the numbers do not come out even, they
 // travel in the scratch, followed by zeros.
-Status reduce_in_two(const AllReduceArgs& args, std::span<float> x, std::span<float> scratch) {
+Status reduce_in_two(const AllReduceArgs& args, const Launched& launch) {
+  const std::span<float> x = floats_of(args.x), scratch = floats_of(args.scratch);
   const auto ranks = static_cast<size_t>(args.group->size());
   const size_t block = ceil_div(x.size(), ranks), all = block * ranks;
   const std::span<float> parts = scratch.first(all);
   std::span<float> whole = x;
   if (x.size() != all) {
     whole = scratch.subspan(all, all);
-    std::copy(x.begin(), x.end(), whole.begin());
-    std::fill(whole.begin() + static_cast<std::ptrdiff_t>(x.size()), whole.end(), 0.0f);
+    launch.run(
+        &RankKernels::copy_padded,
+        {.from = x.data(), .to = whole.data(), .count = count_of(x), .room = static_cast<int64_t>(all)});
   }
-  LS_TRY(args.group->all_to_all(as_sent(whole), std::as_writable_bytes(parts),
-                                static_cast<int64_t>(block * sizeof(float)), DType::kF32, args.at));
+  LS_TRY(launch.all_to_all(as_sent(whole), as_received(parts), DType::kF32));
   const std::span<float> mine = whole.subspan(block * static_cast<size_t>(args.group->rank()), block);
-  add_in_order(parts, mine);
-  LS_TRY(args.group->all_gather(as_sent(mine), std::as_writable_bytes(whole), DType::kF32, args.at));
-  if (x.size() != all) std::copy_n(whole.begin(), x.size(), x.begin());
+  add_in_order(launch, parts, mine);
+  LS_TRY(launch.all_gather(as_sent(mine), as_received(whole), DType::kF32));
+  if (x.size() == all) return {};
+  launch.run(&RankKernels::copy_padded,
+             {.from = whole.data(), .to = x.data(), .count = count_of(x), .room = count_of(x)});
   return {};
 }
 
-void run_all_reduce(const AllReduceArgs& args, Worker) {
-  const std::span<float> x = floats_of(args.x), scratch = floats_of(args.scratch);
-  const bool one = static_cast<int64_t>(x.size()) <= kOneExchange;
-  const Status done = one ? reduce_in_one(args, x, scratch) : reduce_in_two(args, x, scratch);
-  if (!done.ok()) spoil(args.x);
+void run_all_reduce(const AllReduceArgs& args, Worker worker) {
+  const Launched launch(*args.group, worker, args.at);
+  const int64_t elements = args.x.elements();
+  const bool one = elements <= kOneExchange || (launch.on_device() && args.group->size() == 2);
+  const Status done = one ? reduce_in_one(args, launch) : reduce_in_two(args, launch);
+  if (!done.ok()) launch.spoil(space_of(args.x));
 }
 
-void run_gather_rows(const GatherRowsOfRanksArgs& args, Worker) {
-  const Status done = args.group->all_gather(bytes_of(args.x), space_of(args.out), args.x.dtype, args.at);
-  if (!done.ok()) spoil(args.out);
+void run_gather_rows(const GatherRowsOfRanksArgs& args, Worker worker) {
+  const Launched launch(*args.group, worker, args.at);
+  const Status done = launch.all_gather(bytes_of(args.x), space_of(args.out), args.x.dtype);
+  if (!done.ok()) launch.spoil(space_of(args.out));
 }
 
-void run_scatter_sum(const ScatterSumArgs& args, Worker) {
+void run_scatter_sum(const ScatterSumArgs& args, Worker worker) {
+  const Launched launch(*args.group, worker, args.at);
   const std::span<float> parts = floats_of(args.scratch).first(floats_of(args.x).size());
-  const Status done = args.group->all_to_all(bytes_of(args.x), std::as_writable_bytes(parts),
-                                             args.out.bytes(), DType::kF32, args.at);
-  if (!done.ok()) return spoil(args.out);
-  add_in_order(parts, floats_of(args.out));
+  const Status done = launch.all_to_all(bytes_of(args.x), as_received(parts), DType::kF32);
+  if (!done.ok()) return launch.spoil(space_of(args.out));
+  add_in_order(launch, parts, floats_of(args.out));
 }
 
-void run_gather_columns(const GatherColumnsArgs& args, Worker) {
+void run_gather_columns(const GatherColumnsArgs& args, Worker worker) {
+  const Launched launch(*args.group, worker, args.at);
   const std::span<const float> x = floats_of(args.x);
-  const int64_t rows = args.x.dim(0), columns = args.x.dim(1), width = args.out.dim(1);
   const std::span<float> parts =
       floats_of(args.scratch).first(x.size() * static_cast<size_t>(args.group->size()));
-  const Status done = args.group->all_gather(as_sent(x), std::as_writable_bytes(parts), DType::kF32, args.at);
-  if (!done.ok()) return spoil(args.out);
-  for (int64_t rank = 0; rank * columns < width; ++rank) {
-    const int64_t count = std::min(columns, width - rank * columns);
-    for (int64_t row = 0; row < rows; ++row) {
-      std::copy_n(parts.data() + (rank * rows + row) * columns, count,
-                  floats_of(args.out).data() + row * width + rank * columns);
-    }
-  }
+  const Status done = launch.all_gather(as_sent(x), as_received(parts), DType::kF32);
+  if (!done.ok()) return launch.spoil(space_of(args.out));
+  launch.run(&RankKernels::join_columns, {.parts = parts.data(),
+                                          .out = floats_of(args.out).data(),
+                                          .rows = args.x.dim(0),
+                                          .columns = args.x.dim(1),
+                                          .width = args.out.dim(1)});
 }
 
 Status check_contiguous(std::string_view op, std::string_view name, const TensorView& view) {

@@ -107,6 +107,7 @@ inline constexpr OpSpec kGatherColumnsSpec{.name = "gather_columns",
 // Sums of up to so many floats take one exchange, with every rank's numbers; longer ones two, with 1/n of
 // them each. Both give the same bits. So many go along with the head of an exchange between processes: there,
 // 4 KiB take 4.4 us in one exchange of 2 ranks and 1.6 us in two; threads draw even at 16 KiB (comm_bench).
+// Two devices move the same bytes either way, and take one exchange for any sum.
 inline constexpr int64_t kOneExchange = 950;
 
 // Bytes that are enough for these and all smaller sizes.
@@ -116,10 +117,10 @@ int64_t gather_columns_scratch_bytes(int64_t rows, int64_t columns, int32_t rank
 
 // Errors of all: kInvalidArgument for shapes, dtypes or a scratch that do not fit. What fails while ranks
 // exchange closes the group (Communicator::status()); the launch leaves all bits set behind then, NaN in
-// floats and -1 in integers, never old numbers. Without rows they are launched all the same: whether a rank
-// takes part must not depend on what it has.
-// Cost: one launch, on one thread; no allocation here. A group of one copies; it exchanges nothing.
-// Source: Thakur et al. 2005, Optimization of Collective Communication Operations in MPICH.
+// floats and -1 in integers, never old numbers; a device's memory then holds whatever it does. Without rows
+// they are launched all the same: whether a rank takes part must not depend on what it has. Cost: one launch,
+// on one thread; no allocation here. A group of one copies; it exchanges nothing. Source: Thakur et al. 2005,
+// Optimization of Collective Communication Operations in MPICH.
 Status all_reduce(const Launcher& on, const AllReduceArgs& args, std::string_view stage);
 Status gather_rows_of_ranks(const Launcher& on, const GatherRowsOfRanksArgs& args, std::string_view stage);
 Status scatter_sum(const Launcher& on, const ScatterSumArgs& args, std::string_view stage);

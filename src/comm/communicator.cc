@@ -1,5 +1,7 @@
 #include "comm/communicator.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 
 namespace lockstep {
@@ -46,34 +48,119 @@ Status Communicator::broadcast(std::span<std::byte> bytes, int32_t root, DType d
                bytes);
 }
 
+void Communicator::number(Call& call, const CallSite& at) {
+  call.number = ++entered_;
+  call.place(at);
+  call.step = ledger_ != nullptr ? ledger_->epoch() : 0;
+}
+
+void Communicator::note(const Call& call, const CallSite& at) {
+  if (ledger_ == nullptr) return;
+  ledger_->enter({.op = name_of(call.op),
+                  .group = name(),
+                  .dtype = call.dtype,
+                  .count = call.count(),
+                  .number = call.number,
+                  .at = at});
+}
+
+Status Communicator::carry(const Call& call, std::span<const std::byte> send, std::span<std::byte> receive) {
+  return run(
+      {.call = call, .turn = ++carried_, .rank = rank(), .size = size(), .send = send, .receive = receive});
+}
+
 Status Communicator::enter(Call call, const CallSite& at, std::span<const std::byte> send,
                            std::span<std::byte> receive) {
   LS_TRY(status());
   call.bytes = static_cast<int64_t>(send.size());
-  call.number = ++entered_;
-  call.place(at);
-  call.step = ledger_ != nullptr ? ledger_->epoch() : 0;
+  number(call, at);
   if (call.bytes % size_of(call.dtype) != 0) {
     return refuse(error(Code::kInternal, name(), ": ", name_of(call.op), " of ", call.bytes,
                         " bytes; expected whole elements of ", name_of(call.dtype)));
   }
-  const Exchange exchange{.call = call, .rank = rank(), .size = size(), .send = send, .receive = receive};
   if (size() == 1) {
-    exchange.keep_own();
+    Exchange{.call = call, .size = 1, .send = send, .receive = receive}.keep_own();
     return {};
   }
-  if (ledger_ != nullptr) {
-    ledger_->enter({.op = name_of(call.op),
-                    .group = name(),
-                    .dtype = call.dtype,
-                    .count = call.count(),
-                    .number = call.number,
-                    .at = at});
-  }
-  const Status done = run(exchange);
+  note(call, at);
+  const Status done = carry(call, send, receive);
   if (!done.ok()) return refuse(done);
   if (ledger_ != nullptr) ledger_->leave();
   return {};
+}
+
+void Communicator::connect(std::unique_ptr<DeviceLink> link) {
+  const std::lock_guard lock(mutex_);
+  link_ = std::move(link);
+  if (!closed_.ok()) link_->close();
+}
+
+Status Communicator::enqueue(const Wanted& wanted, std::span<const std::byte> send,
+                             std::span<std::byte> receive, const Worker& on) {
+  LS_TRY(status());
+  if (link_ == nullptr) {
+    return refuse(error(Code::kInternal, name(), ": ", name_of(wanted.op), " of ", send.size(),
+                        " bytes on a device; expected a group that is connected to one"));
+  }
+  Call call{.op = wanted.op,
+            .root = wanted.root,
+            .dtype = wanted.dtype,
+            .bytes = static_cast<int64_t>(send.size()),
+            .outputs = wanted.op == Collective::kAllGather ? outputs_of(send, receive, size()) : size()};
+  if (replayed(on) || !link_->records(on.queue)) {
+    number(call, wanted.at);
+    note(call, wanted.at);
+    call.step = 0;
+    enqueued_digest_ = digest_bytes(&call, sizeof(call), enqueued_digest_);
+    enqueued_.push_back(call);
+  }
+  // Who has too little room is told by all, in settle().
+  if (replayed(on) || call.outputs != size()) return {};
+  const Status done = link_->run(
+      {.call = call, .turn = 0, .rank = rank(), .size = size(), .send = send, .receive = receive}, on.queue);
+  return done.ok() ? done : refuse(done);
+}
+
+// Not in the ledger: what the rank waits in are the collectives that its device is in.
+Status Communicator::settle() {
+  if (enqueued_.empty()) return {};
+  LS_TRY(status());
+  const std::array<uint64_t, 2> own{enqueued_.size(), enqueued_digest_};
+  std::vector<std::array<uint64_t, 2>> all(static_cast<size_t>(size()));
+  Call call{.bytes = sizeof(own), .outputs = size()};
+  call.dtype = DType::kU8;
+  number(call, {.stage = "enqueued"});
+  const Status done = carry(call, std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all)));
+  if (!done.ok()) return refuse(done);
+  if (std::any_of(all.begin(), all.end(), [&](const auto& each) { return each != own; })) {
+    std::vector<uint64_t> counts;
+    for (const auto& [count, digest] : all) counts.push_back(count);
+    return refuse(compare_enqueued(counts));
+  }
+  enqueued_.clear();
+  enqueued_digest_ = 0;
+  return {};
+}
+
+// All bring their lists, filled up to the longest with what says that there is nothing more.
+Status Communicator::compare_enqueued(const std::vector<uint64_t>& counts) {
+  const size_t longest = *std::max_element(counts.begin(), counts.end());
+  std::vector<Call> own = enqueued_;
+  own.resize(longest, Call{.op = Collective::kNothing, .outputs = size()});
+  std::vector<Call> all(longest * counts.size());
+  Call call{.dtype = DType::kU8, .bytes = static_cast<int64_t>(longest * sizeof(Call)), .outputs = size()};
+  number(call, {.stage = "lists"});
+  LS_TRY(carry(call, std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all))));
+  for (size_t i = 0; i < longest; ++i) {
+    std::vector<Call> said;
+    for (size_t rank = 0; rank < counts.size(); ++rank) {
+      said.push_back(all[rank * longest + i]);
+      said.back().step = ledger_ != nullptr ? ledger_->epoch() : 0;
+    }
+    LS_TRY(compare_calls(names(), said));
+  }
+  return error(Code::kInternal, name(),
+               ": the ranks have enqueued lists of other digests and the same calls");
 }
 
 Status Communicator::refuse(const Status& why) {
@@ -83,12 +170,15 @@ Status Communicator::refuse(const Status& why) {
 
 void Communicator::fail(const Status& why) {
   LS_CHECK(!why.ok(), name(), ": closed without a reason");
+  std::shared_ptr<DeviceLink> link;
   {
     const std::lock_guard lock(mutex_);
     if (!closed_.ok()) return;
     closed_ = why;
+    link = link_;
   }
   if (size() > 1) close(why);
+  if (link != nullptr) link->close();
   if (on_fail_) on_fail_(why);
 }
 

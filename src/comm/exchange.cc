@@ -61,6 +61,7 @@ std::string_view name_of(Collective op) {
     case Collective::kAllGather: return "all_gather";
     case Collective::kAllToAll: return "all_to_all";
     case Collective::kBroadcast: return "broadcast";
+    case Collective::kNothing: return "nothing";
   }
   return "unknown";
 }
@@ -78,6 +79,7 @@ void Call::place(const CallSite& at) {
 }
 
 std::string describe(const Call& call) {
+  if (call.op == Collective::kNothing) return "nothing more";
   return concat(name_of(call.op), " of ", call.count(), " ", name_of(call.dtype));
 }
 
@@ -87,6 +89,7 @@ std::span<const std::byte> Exchange::to(int32_t member) const {
     case Collective::kAllGather: return send;
     case Collective::kAllToAll: return send.subspan(block * static_cast<size_t>(member), block);
     case Collective::kBroadcast: return rank == call.root ? send : send.first(0);
+    case Collective::kNothing: break;
   }
   return {};
 }

@@ -17,7 +17,8 @@
 
 namespace lockstep {
 
-enum class Collective : int32_t { kAllGather, kAllToAll, kBroadcast };
+// kNothing is what a rank says that has no further one.
+enum class Collective : int32_t { kAllGather, kAllToAll, kBroadcast, kNothing };
 std::string_view name_of(Collective op);  // static storage
 
 // What a member says about the collective that it enters. Members go on when all have said the same.
@@ -43,8 +44,9 @@ std::string describe(const Call& call);  // "all_gather of 128 f32"
 // Sizes fit, but for the outputs of a call, and the group has more than one member.
 struct Exchange {
   Call call;
-  int32_t rank = 0;  // of this member, in the group
-  int32_t size = 1;  // of the group
+  uint64_t turn = 0;  // of the exchanges that the fabric has carried for this group, from 1
+  int32_t rank = 0;   // of this member, in the group
+  int32_t size = 1;   // of the group
   std::span<const std::byte> send;
   std::span<std::byte> receive;
 

@@ -40,6 +40,14 @@ void Ledger::leave() {
   slots_[sequence % kEntries].finished.store(true, std::memory_order_release);
 }
 
+void Ledger::leave_all() {
+  const uint64_t newest = entered_.load(std::memory_order_relaxed);
+  const uint64_t kept = newest > kEntries ? newest - kEntries : 0;
+  for (uint64_t sequence = std::max(left_, kept) + 1; sequence <= newest; ++sequence)
+    slots_[sequence % kEntries].finished.store(true, std::memory_order_release);
+  left_ = newest;
+}
+
 std::vector<CollectiveEntry> Ledger::last(size_t most) const {
   const uint64_t newest = entered();
   const uint64_t count = std::min<uint64_t>({newest, most, kEntries});

@@ -40,10 +40,11 @@ class Ledger {
   static constexpr size_t kEntries = 1024;
 
   // For the writer: the step that following collectives belong to; one is entered, and gets its sequence and
-  // epoch here; the newest is left.
+  // epoch here; the newest is left; or all of them, by a rank whose device has done what it was given.
   void begin_step(uint64_t epoch) { epoch_.store(epoch, std::memory_order_relaxed); }
   void enter(const CollectiveEntry& collective);
   void leave();
+  void leave_all();
 
   uint64_t entered() const { return entered_.load(std::memory_order_acquire); }
   uint64_t epoch() const { return epoch_.load(std::memory_order_relaxed); }
@@ -69,6 +70,7 @@ class Ledger {
   };
   std::array<Slot, kEntries> slots_;
   std::atomic<uint64_t> entered_{0};
+  uint64_t left_ = 0;  // of the writer: all up to this one are
   std::atomic<uint64_t> epoch_{0};
 };
 

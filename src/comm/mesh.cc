@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "comm/registry.h"
 
 namespace lockstep {
 namespace {
@@ -118,6 +119,20 @@ std::unique_ptr<Mesh> Mesh::without_ranks(const MeshShape& shape, int32_t rank) 
     *mesh->groups()[i] = std::make_unique<UnstartedCommunicator>(std::move(group));
   }
   return mesh;
+}
+
+Status Mesh::connect(Device& device) {
+  for (Communicator* group : {tp_.get(), cp_.get(), dp_.get()}) {
+    const bool exchanges = group != dp_.get() || shape_.expert_parallel;
+    if (group->size() == 1 || !exchanges || group->connected()) continue;
+    group->connect(LS_TRY(make_device_link(*group, device)));
+  }
+  return {};
+}
+
+Status Mesh::settle() {
+  for (Communicator* group : {tp_.get(), cp_.get(), dp_.get()}) LS_TRY(group->settle());
+  return {};
 }
 
 void Mesh::fail(const Status& why) {

@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "comm/communicator.h"
 #include "comm/ledger.h"
+#include "device/device.h"
 
 namespace lockstep {
 
@@ -74,6 +75,13 @@ class Mesh {
   Communicator& replica() { return *replica_; }  // all tp * cp ranks of this dp index; its rank 0 leads
   Ledger& ledger() { return ledger_; }
   const Ledger& ledger() const { return ledger_; }
+
+  // From now on the groups whose members exchange numbers do so between devices: tp, cp, and dp where experts
+  // are shared. Groups that are connected already stay so. All ranks call it together, before anything
+  // computes; `device` is this one's. Errors: those of make_device_link.
+  Status connect(Device& device);
+  // Communicator::settle() of the connected groups: after a step has been enqueued.
+  Status settle();
 
   // Closes every group; so does a group that fails. ok as long as nothing has failed.
   void fail(const Status& why);

@@ -28,7 +28,7 @@ class ThreadGroup {
     std::vector<std::byte> kept;
   };
   struct alignas(64) Member {
-    std::atomic<uint64_t> arrived{0};  // number of its newest exchange
+    std::atomic<uint64_t> arrived{0};  // turn of its newest exchange
     // By the parity of the exchange: who is at exchange k + 2 knows that all have left exchange k.
     Post posts[2];
   };
@@ -51,7 +51,7 @@ class ThreadGroup {
 };
 
 void ThreadGroup::arrive(const Exchange& exchange) {
-  const uint64_t number = exchange.call.number;
+  const uint64_t number = exchange.turn;
   Member& self = members_[static_cast<size_t>(exchange.rank)];
   Post& post = self.posts[number % 2];
   post.call = exchange.call;
@@ -68,7 +68,7 @@ void ThreadGroup::arrive(const Exchange& exchange) {
 
 Status ThreadGroup::wait_for_all(const GroupNames& names, const Exchange& exchange) {
   Patience patience(deadline_);
-  while (committed_.load(std::memory_order_acquire) < exchange.call.number) {
+  while (committed_.load(std::memory_order_acquire) < exchange.turn) {
     if (is_closed_.load(std::memory_order_acquire) || !patience.wait()) return give_up(names, exchange);
   }
   return {};
@@ -77,11 +77,11 @@ Status ThreadGroup::wait_for_all(const GroupNames& names, const Exchange& exchan
 // Closed, or waited for too long; unless the last one has come in the meantime.
 Status ThreadGroup::give_up(const GroupNames& names, const Exchange& exchange) {
   const std::lock_guard lock(mutex_);
-  if (committed_.load(std::memory_order_acquire) >= exchange.call.number) return {};
+  if (committed_.load(std::memory_order_acquire) >= exchange.turn) return {};
   if (closed_.ok()) {
     std::vector<int32_t> missing;
     for (size_t m = 0; m < members_.size(); ++m) {
-      const bool came = members_[m].arrived.load(std::memory_order_acquire) >= exchange.call.number;
+      const bool came = members_[m].arrived.load(std::memory_order_acquire) >= exchange.turn;
       if (!came) missing.push_back(names.members[m]);
     }
     closed_ = absence(names, exchange, missing, deadline_);
@@ -93,7 +93,7 @@ Status ThreadGroup::give_up(const GroupNames& names, const Exchange& exchange) {
 Status ThreadGroup::run(const GroupNames& names, const Exchange& exchange) {
   arrive(exchange);
   LS_TRY(wait_for_all(names, exchange));
-  const uint64_t number = exchange.call.number;
+  const uint64_t number = exchange.turn;
   std::vector<Call> calls;
   for (size_t m = 0; m < members_.size(); ++m) calls.push_back(post_of(m, number).call);
   LS_TRY(compare_calls(names, calls));

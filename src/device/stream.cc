@@ -229,6 +229,10 @@ void Stream::run(const Graph* graph) {
   if (graph->executable_ != nullptr && observer_.before == nullptr && observer_.after == nullptr) {
     const Timed timed(*this);
     note(work_->replay(*graph->executable_));
+    // Ranks keep account of what they enter together: a worker that has no part of the work only notes it.
+    for (const internal::LaunchNode& node : graph->nodes_) {
+      if (node.site.spec->collective) node.thunk(node.bytes.data(), Worker{0, 0, work_->native()});
+    }
     launches_ += static_cast<int64_t>(graph->nodes_.size());
     if (pulse_ != nullptr) pulse_->fetch_add(graph->nodes_.size(), std::memory_order_relaxed);
     return;

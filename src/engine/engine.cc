@@ -22,6 +22,20 @@ Result<std::optional<Tokenizer>> load_tokenizer(const ModelOptions& model) {
   return std::optional<Tokenizer>(LS_TRY(Tokenizer::load(path.string())));
 }
 
+// Connected to those of the other ranks, where there are any.
+Result<DevicePtr> device_of(const EngineConfig& config) {
+  Result<DevicePtr> device = open_device(config.device);
+  if (config.mesh == nullptr || config.mesh->world().size() == 1) return device;
+  if (!device.ok()) {
+    return device.status().with_message(
+        concat(device.status().message(),
+               "; each rank of a host computes on a GPU of its own: start as many "
+               "as there are, name them with --device cuda:N,M, or use --device cpu"));
+  }
+  if (*device != nullptr) LS_TRY(config.mesh->connect(**device));
+  return device;
+}
+
 SamplingFacts sampling_facts(const Request& request) {
   return {.temperature = request.temperature,
           .top_k = request.top_k,
@@ -40,7 +54,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
   std::unique_ptr<Engine> engine(new Engine());
   ModelOptions model = config.model;
   if (config.mesh != nullptr) model.shard = shard_of(config.mesh->shape(), config.mesh->place());
-  model.device = LS_TRY(open_device(config.device));
+  model.device = LS_TRY(device_of(config));
   model.threads = config.threads > 0 ? config.threads : detect_cpu().cpus;
   engine->tokenizer_ = LS_TRY(load_tokenizer(model));
   engine->model_ = LS_TRY(load_model(model));

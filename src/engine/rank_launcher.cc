@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <set>
+#include <vector>
 
 namespace lockstep {
 namespace {
@@ -12,13 +14,15 @@ struct Variables {
   const char* rank;
   const char* size;
   const char* on_host;
+  const char* local;
   bool counts_alone;  // whether one process alone was started as a rank, too
 };
 // Slurm's are those of a step: a batch script has SLURM_NTASKS and is no rank.
 constexpr Variables kLaunchers[] = {
-    {"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", true},
-    {"mpiexec", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", true},
-    {"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE", false}};
+    {"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE",
+     "OMPI_COMM_WORLD_LOCAL_RANK", true},
+    {"mpiexec", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", "MPI_LOCALRANKID", true},
+    {"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE", "SLURM_LOCALID", false}};
 
 // Slurm counts hosts in the same breath, "4(x2)": what stands before the bracket counts.
 std::optional<int32_t> number(const char* text) {
@@ -43,9 +47,12 @@ std::optional<LaunchedRank> launched_rank(const Environment& environment) {
     const std::optional<int32_t> size = number(environment(names.size));
     if (!rank || !size || *rank < 0 || *rank >= *size) continue;
     if (*size == 1 && !names.counts_alone) continue;
-    const int32_t on_host = number(environment(names.on_host)).value_or(*size);
-    return LaunchedRank{
-        .launcher = names.launcher, .rank = *rank, .size = *size, .on_host = std::clamp(on_host, 1, *size)};
+    const int32_t on_host = std::clamp(number(environment(names.on_host)).value_or(*size), 1, *size);
+    return LaunchedRank{.launcher = names.launcher,
+                        .rank = *rank,
+                        .size = *size,
+                        .on_host = on_host,
+                        .local = number(environment(names.local)).value_or(*rank % on_host)};
   }
   return std::nullopt;
 }
@@ -65,6 +72,26 @@ Status check_parallel(const MeshShape& shape) {
   if (world <= kMaxRanks) return {};
   return error(Code::kInvalidArgument, "ranks: --tp ", shape.tp, " * --dp ", shape.dp, " * --cp ", shape.cp,
                " is ", world, "; expected at most ", kMaxRanks);
+}
+
+Result<std::string> device_of_rank(std::string_view device, const LaunchedRank& rank) {
+  constexpr std::string_view kPrefix = "cuda:";
+  if (device == "cuda") return concat(kPrefix, rank.local);
+  if (!device.starts_with(kPrefix)) return std::string(device);
+  std::vector<std::string> listed(1);
+  for (const char letter : device.substr(kPrefix.size())) {
+    if (letter == ',') {
+      listed.emplace_back();
+    } else {
+      listed.back() += letter;
+    }
+  }
+  const std::set<std::string> distinct(listed.begin(), listed.end());
+  if (static_cast<size_t>(rank.on_host) > listed.size() || distinct.size() != listed.size()) {
+    return error(Code::kInvalidArgument, "ranks: --device is ", device, " for ", rank.on_host,
+                 " ranks of this host; expected a GPU for each of them, as in --device cuda or cuda:0,1");
+  }
+  return concat(kPrefix, listed[static_cast<size_t>(rank.local)]);
 }
 
 int32_t threads_per_rank(int32_t cpus, int32_t ranks) { return std::max(1, cpus / std::max(1, ranks)); }

@@ -31,6 +31,23 @@ TEST(RankLauncher, KnowsTheRanksOfEachLauncher) {
   EXPECT_EQ(std::tuple(slurm->rank, slurm->size, slurm->on_host), std::tuple(5, 6, 3));
 }
 
+TEST(RankLauncher, GivesEachRankOfAHostAGpuOfItsOwn) {
+  const auto third = launched_rank(of({{"OMPI_COMM_WORLD_RANK", "6"},
+                                       {"OMPI_COMM_WORLD_SIZE", "8"},
+                                       {"OMPI_COMM_WORLD_LOCAL_SIZE", "4"},
+                                       {"OMPI_COMM_WORLD_LOCAL_RANK", "2"}}));
+  ASSERT_TRUE(third);
+  EXPECT_EQ(*device_of_rank("cuda", *third), "cuda:2");
+  EXPECT_EQ(*device_of_rank("cuda:7,5,3,1", *third), "cuda:3");
+  EXPECT_EQ(*device_of_rank("cpu", *third), "cpu");
+  for (const std::string_view wrong : {"cuda:0", "cuda:0,1,2", "cuda:0,1,1,2"}) {
+    EXPECT_EQ(device_of_rank(wrong, *third).status().message(),
+              concat("ranks: --device is ", wrong,
+                     " for 4 ranks of this host; expected a GPU for each of them, as in --device cuda or "
+                     "cuda:0,1"));
+  }
+}
+
 TEST(RankLauncher, TakesAShellOfSlurmAndAnythingThatIsNoNumberForNoLauncher) {
   EXPECT_FALSE(launched_rank(of({})));
   EXPECT_FALSE(launched_rank(of({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}})));          // a batch script

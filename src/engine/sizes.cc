@@ -117,18 +117,21 @@ Isa parse_isa(std::string_view name, Isa best) {
 }
 
 // What a device does not do.
-Status check_device(const EngineConfig& config) {
-  const std::string_view refused = config.mesh != nullptr ? "several ranks"
-                                   : !config.isa.empty()  ? "--isa"
-                                                          : "";
+Status check_device(const EngineConfig& config, const DecoderSpec& spec) {
+  const bool ranks = config.mesh != nullptr && config.parallel.world() > 1;
+  const std::string_view refused =
+      !config.isa.empty()                                     ? "--isa"
+      : ranks && config.guard == GuardLevel::kFull            ? "--guard full of several ranks"
+      : config.parallel.cp > 1 && spec.recurrent_layers() > 0 ? "--cp of a model with recurrent states"
+                                                              : "";
   if (refused.empty()) return {};
   return error(Code::kUnimplemented, "engine: ", refused, " is asked for on device ", config.device,
                "; expected it on device cpu alone; leave it out, or use --device cpu");
 }
 
-Status choose_kernels(EngineConfig& chosen, ExecutorOptions& executor) {
+Status choose_kernels(EngineConfig& chosen, const DecoderSpec& spec, ExecutorOptions& executor) {
   if (chosen.model.device != nullptr) {
-    LS_TRY(check_device(chosen));
+    LS_TRY(check_device(chosen, spec));
     chosen.threads = 1;  // it launches, and computes nothing
     executor.isa = Isa::kSm90;
     chosen.isa = name_of(executor.isa);
@@ -165,7 +168,7 @@ Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& s
   LS_TRY(check_sparse(chosen, spec));
   LS_TRY(choose_pages(chosen, spec, cache_dtype));
   chosen.max_num_seqs = std::min(chosen.max_num_seqs, chosen.max_num_batched_tokens);
-  LS_TRY(choose_kernels(chosen, sizes.executor));
+  LS_TRY(choose_kernels(chosen, spec, sizes.executor));
   choose_graph_sizes(chosen);
 
   StepLimits& limits = sizes.limits;

@@ -227,9 +227,14 @@ Status Executor::run_unwatched(const StepPlan& plan, StepResult& result) {
   LS_TRY(runner_->run(plan, *this, launcher()));
   const auto rows = plan.scalar(field::num_logits_rows).get();
   LS_TRY(sampler_->download(rows, stream_));
+  if (options_.mesh != nullptr) LS_TRY(options_.mesh->settle());
   const int64_t enqueued = now_ns();
-  LS_TRY(runner_->finish(plan));
-  if (options_.mesh != nullptr) LS_TRY(options_.mesh->status());
+  const Status finished = runner_->finish(plan);
+  if (options_.mesh != nullptr) {
+    LS_TRY(options_.mesh->status());  // whatever else went wrong then is its consequence
+    options_.mesh->ledger().leave_all();
+  }
+  LS_TRY(finished);
   result.epoch = plan.scalar(field::epoch);
   sampler_->collect(rows, result);
   times_ = {.enqueue_ns = enqueued - start, .finish_ns = now_ns() - enqueued};

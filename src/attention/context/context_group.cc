@@ -1,12 +1,10 @@
 #include "attention/context/context_group.h"
 
-#include <cstring>
-
 #include "base/check.h"
 #include "base/fault.h"
 #include "comm/collectives.h"
+#include "comm/launched.h"
 #include "kernels/common/checks.h"
-#include "kernels/common/live_rows.h"
 
 namespace lockstep {
 namespace {
@@ -15,34 +13,12 @@ std::span<std::byte> bytes_of(const TensorView& view) {
   return {static_cast<std::byte*>(view.data), static_cast<size_t>(view.bytes())};
 }
 
-// After a failed exchange: NaN.
-void spoil(std::span<std::byte> bytes) {
-  if (!bytes.empty()) std::memset(bytes.data(), 0xFF, bytes.size());
-}
-
-// Rows of x into plane `plane` of the rows of `to`; pad rows become zero.
-void pack_rows(const TensorView& x, int64_t plane, int64_t live, const TensorView& to) {
-  const int64_t heads = x.dim(1), dim = x.dim(2);
-  for (int64_t t = 0; t < x.dim(0); ++t) {
-    float* row = to.as<float>() + (t * 2 + plane) * heads * dim;
-    if (t >= live) {
-      std::memset(row, 0, static_cast<size_t>(heads * dim) * sizeof(float));
-      continue;
-    }
-    for (int64_t h = 0; h < heads; ++h) {
-      std::memcpy(row + h * dim, x.as<const float>() + t * x.stride(0) + h * x.stride(1),
-                  static_cast<size_t>(dim) * sizeof(float));
-    }
-  }
-}
-
-void run_gather_kv(const GatherKvArgs& args, Worker) {
-  const int64_t live = live_rows(args.num_rows, args.k.dim(0));
-  pack_rows(args.k, 0, live, args.scratch);
-  pack_rows(args.v, 1, live, args.scratch);
-  const Status done =
-      args.group->all_gather(bytes_of(args.scratch), bytes_of(args.out), DType::kF32, args.at);
-  if (!done.ok()) spoil(bytes_of(args.out));
+void run_gather_kv(const GatherKvArgs& args, Worker worker) {
+  const Launched launch(*args.group, worker, args.at);
+  launch.run(&RankKernels::pack_kv,
+             {.k = args.k, .v = args.v, .to = args.scratch.as<float>(), .num_rows = args.num_rows});
+  const Status done = launch.all_gather(bytes_of(args.scratch), bytes_of(args.out), DType::kF32);
+  if (!done.ok()) launch.spoil(bytes_of(args.out));
 }
 
 // One slot of states that lie `stride(0)` apart.
@@ -53,15 +29,16 @@ std::span<std::byte> slot_of(const TensorView& states, int64_t slot) {
           static_cast<size_t>(elements) * sizeof(float)};
 }
 
-void run_hand_on_states(const HandOnStatesArgs& args, Worker) {
+void run_hand_on_states(const HandOnStatesArgs& args, Worker worker) {
+  const Launched launch(*args.group, worker, args.at);
   for (int64_t s = 0; s < args.slots.dim(0); ++s) {
     const int64_t slot = args.slots.as<const int32_t>()[s];
     if (slot < 0 || slot >= args.conv.dim(0) || slot >= args.memory.dim(0)) continue;
     for (const TensorView* states : {&args.conv, &args.memory}) {
       const std::span<std::byte> bytes = slot_of(*states, slot);
       if (bytes.empty()) continue;
-      const Status done = args.group->broadcast(bytes, static_cast<int32_t>(args.root), DType::kF32, args.at);
-      if (!done.ok()) spoil(bytes);
+      const Status done = launch.broadcast(bytes, static_cast<int32_t>(args.root), DType::kF32);
+      if (!done.ok()) launch.spoil(bytes);
     }
   }
 }

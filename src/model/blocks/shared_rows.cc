@@ -1,51 +1,36 @@
 #include "model/blocks/shared_rows.h"
 
-#include <algorithm>
-#include <cstring>
-#include <limits>
-
 #include "base/check.h"
 #include "comm/collectives.h"
+#include "comm/launched.h"
 #include "kernels/common/checks.h"
-#include "kernels/common/live_rows.h"
 
 namespace lockstep {
 namespace {
 
-// The rows that this rank has, the others zero.
-void bring(const SharedRowsArgs& args, int64_t live, float* own) {
+void run_shared_rows(const SharedRowsArgs& args, Worker worker) {
+  const Launched launch(*args.group, worker, args.at);
   const int64_t width = args.out.dim(1), count = args.out.dim(0);
-  std::fill_n(own, count * width, 0.0f);
-  for (int64_t r = 0; r < live; ++r) {
-    if (args.places.as<const int32_t>()[r] / count != args.group->rank()) continue;
-    const int64_t row = args.rows.as<const int32_t>()[r];
-    if (row < 0 || row >= args.x.dim(0)) {
-      std::fill_n(own + r * width, width, std::numeric_limits<float>::quiet_NaN());
-      continue;
-    }
-    std::copy_n(args.x.as<const float>() + row * args.x.stride(0), width, own + r * width);
-  }
-}
-
-void run_shared_rows(const SharedRowsArgs& args, Worker) {
-  const int64_t width = args.out.dim(1), count = args.out.dim(0);
-  const int64_t live = live_rows(args.num_logits_rows, count);
   auto* own = static_cast<float*>(args.scratch.data);
   const std::span<float> mine(own, static_cast<size_t>(count * width));
   const std::span<float> all(own + count * width, mine.size() * static_cast<size_t>(args.group->size()));
-  bring(args, live, own);
-  const Status done =
-      args.group->all_gather(std::as_bytes(mine), std::as_writable_bytes(all), DType::kF32, args.at);
-  for (int64_t r = 0; r < count; ++r) {
-    float* out = args.out.as<float>() + r * width;
-    const int64_t place = r < live ? args.places.as<const int32_t>()[r] : 0;
-    const bool there = done.ok() && place >= 0 && place < count * args.group->size();
-    if (r < live && there) {
-      std::copy_n(all.data() + place * width, width, out);
-    } else {
-      std::fill_n(out, width, r < live ? std::numeric_limits<float>::quiet_NaN() : 0.0f);
-    }
-  }
+  const auto* places = args.places.as<const int32_t>();
+  launch.run(&RankKernels::bring_rows, {.x = args.x,
+                                        .rows = args.rows.as<const int32_t>(),
+                                        .places = places,
+                                        .to = own,
+                                        .count = count,
+                                        .rank = args.group->rank(),
+                                        .live = args.num_logits_rows});
+  const Status done = launch.all_gather(std::as_bytes(mine), std::as_writable_bytes(all), DType::kF32);
+  if (!done.ok()) launch.spoil(std::as_writable_bytes(all));
+  launch.run(&RankKernels::place_rows, {.all = all.data(),
+                                        .places = places,
+                                        .out = args.out.as<float>(),
+                                        .count = count,
+                                        .width = width,
+                                        .ranks = args.group->size(),
+                                        .live = args.num_logits_rows});
 }
 
 }  // namespace
