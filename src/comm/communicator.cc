@@ -64,6 +64,13 @@ void Communicator::note(const Call& call, const CallSite& at) {
                   .at = at});
 }
 
+// By what the fabric has carried: ranks need not have enqueued equally much.
+void Communicator::place_of_turn(Call& call, const CallSite& at) {
+  call.number = carried_ + 1;
+  call.place(at);
+  call.step = ledger_ != nullptr ? ledger_->epoch() : 0;
+}
+
 Status Communicator::carry(const Call& call, std::span<const std::byte> send, std::span<std::byte> receive) {
   return run(
       {.call = call, .turn = ++carried_, .rank = rank(), .size = size(), .send = send, .receive = receive});
@@ -129,7 +136,7 @@ Status Communicator::settle() {
   std::vector<std::array<uint64_t, 2>> all(static_cast<size_t>(size()));
   Call call{.bytes = sizeof(own), .outputs = size()};
   call.dtype = DType::kU8;
-  number(call, {.stage = "enqueued"});
+  place_of_turn(call, {.stage = "enqueued"});
   const Status done = carry(call, std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all)));
   if (!done.ok()) return refuse(done);
   if (std::any_of(all.begin(), all.end(), [&](const auto& each) { return each != own; })) {
@@ -149,7 +156,7 @@ Status Communicator::compare_enqueued(const std::vector<uint64_t>& counts) {
   own.resize(longest, Call{.op = Collective::kNothing, .outputs = size()});
   std::vector<Call> all(longest * counts.size());
   Call call{.dtype = DType::kU8, .bytes = static_cast<int64_t>(longest * sizeof(Call)), .outputs = size()};
-  number(call, {.stage = "lists"});
+  place_of_turn(call, {.stage = "lists"});
   LS_TRY(carry(call, std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all))));
   for (size_t i = 0; i < longest; ++i) {
     std::vector<Call> said;

@@ -98,6 +98,7 @@ class Communicator {
 
  private:
   void number(Call& call, const CallSite& at);
+  void place_of_turn(Call& call, const CallSite& at);
   void note(const Call& call, const CallSite& at);
   Status enter(Call call, const CallSite& at, std::span<const std::byte> send, std::span<std::byte> receive);
   Status carry(const Call& call, std::span<const std::byte> send, std::span<std::byte> receive);

@@ -101,8 +101,8 @@ TEST(Enqueued, IsATableOfWhoSaidWhatWhereMembersDiffer) {
         said.message(),
         "G1 tp: collective 2 is all_gather of 6 f32 at layer 3 o_proj_sum on rank 1; expected all_gather "
         "of 8 f32 at layer 3 o_proj_sum, as on rank 0\n"
-        "rank  op          root  dtype  count  collective  of                         \n"
-        "   0  all_gather     -  f32        8           2  layer 3 o_proj_sum         \n"
+        "rank  op          root  dtype  count  collective  of\n"
+        "   0  all_gather     -  f32        8           2  layer 3 o_proj_sum\n"
         "   1  all_gather     -  f32        6           2  layer 3 o_proj_sum  differs");
   }
   EXPECT_EQ(pair.closes, (std::array<int, 2>{1, 1})) << "what devices wait in is ended";

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Several ranks, each a process, tell the stories of one. Usage: generate_ranks.py LOCKSTEP"""
+"""Several ranks, each a process, tell the stories of one. Usage: generate_ranks.py LOCKSTEP [--gpus]
+
+With --gpus two ranks do so, each on a GPU of its own.
+"""
 import json
 import pathlib
 import signal
@@ -16,6 +19,9 @@ FIELD_REPORT_2 = ['Once upon a time there', 'In the wood there lived an old', 'T
                   'The wolf came to the door and']
 LAYOUTS = [['--tp', '2'], ['--dp', '2'], ['--dp', '2', '--ep'], ['--tp', '2', '--dp', '2', '--ep'], ['--cp', '2'],
            ['--tp', '2', '--cp', '2']]
+
+
+ON_GPUS = [['--tp', '2'], ['--dp', '2'], ['--dp', '2', '--ep'], ['--tp', '2', '--ep']]
 
 
 def generate(lockstep, *more, prompts=PROMPTS):
@@ -66,7 +72,7 @@ def refusal(lockstep, *words):
     return ended.returncode, ended.stderr
 
 
-def main(lockstep):
+def main(lockstep, where=''):
     passed = failed = 0
 
     def check(name, holds, otherwise):
@@ -75,6 +81,17 @@ def main(lockstep):
         failed += 0 if holds else 1
         print(f'{"ok    " if holds else "FAILED"} {name}' + ('' if holds else f': {otherwise}'))
 
+    if where == '--gpus':
+        device = ('--device', 'cuda', '--dtype', 'float32')
+        alone = generate(lockstep, *device)
+        check('one GPU', len(alone) == len(PROMPTS) and all(len(tokens) == 12 for _, tokens, _, _ in alone), alone)
+        for layout in ON_GPUS:
+            ranks = generate(lockstep, *layout, *device)
+            check(' '.join(layout), ranks == alone, f'{ranks}; expected {alone}')
+        code, said = refusal(lockstep, 'generate', '-p', PROMPTS[0], '--tp', '2', '--device', 'cuda:0')
+        check('one GPU for two ranks is refused', code == 1 and 'expected a GPU for each of them' in said, (code, said))
+        print(f'{passed} passed, {failed} failed, 0 skipped')
+        return 1 if failed else 0
     alone = generate(lockstep)
     check('one rank', len(alone) == len(PROMPTS) and all(len(tokens) == 12 for _, tokens, _, _ in alone), alone)
     for layout in LAYOUTS:
@@ -102,4 +119,4 @@ def main(lockstep):
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

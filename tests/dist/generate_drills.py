@@ -3,7 +3,7 @@
 in prefill, decode and replay. The job must end by itself, with the right exit code and one sentence that names
 who was lost, the same report from every living rank, and leave nothing behind. Prints a table.
 
-Usage: generate_drills.py LOCKSTEP [--all] [--jobs N] [--only TEXT] [--words]
+Usage: generate_drills.py LOCKSTEP [--all] [--jobs N] [--only TEXT] [--words] [--gpus N]
 
 The program is not told that it is drilled. /proc says which process is which rank, as the launcher tells each in
 its environment; stdout says how far the job is: with --echo the prompt comes when prefill begins, and more than
@@ -29,17 +29,20 @@ PHASES = ('prefill', 'decode', 'replay')
 PROMPT = 'Once upon a time there was a king who had three daughters. '
 # The reference kernels make every phase last for half a minute and more.
 SLOW = ['--isa', 'reference', '--threads', '1', '--temperature', '0', '--ignore-eos', '--echo', '--max-tokens', '2000']
+# A GPU takes small steps: one row of a longer prompt at a time, and as many tokens as there is room for.
+ON_GPUS = ['--device', 'cuda', '--temperature', '0', '--ignore-eos', '--echo', '--max-tokens', '4000']
 NOTICE, END = 10, 20  # s until a loss is named, and until nothing of the job is left
 REPORTED = re.compile(r'^rank \d+(?: \([^)]*\))? +\S+(?: s ago)? +(\w+)')
 Drill = collections.namedtuple('Drill', 'layout phase victim act')
 Seen = collections.namedtuple('Seen', 'named ended code reports phases sentence outcome')
 
 
-def command(lockstep, drill):
+def command(lockstep, drill, gpus):
     """The arguments that make a job stay in the phase, and the prompts it echoes."""
-    prompts = [PROMPT * (150 if drill.phase == 'prefill' else 1)] * (2 if 'dp' in drill.layout else 1)
-    words = [lockstep, 'generate', *LAYOUTS[drill.layout], *SLOW]
-    words += {'prefill': ['--enforce-eager', '--chunk-size', '4'], 'decode': ['--enforce-eager'],
+    times, chunk = (250, '1') if gpus else (150, '4')
+    prompts = [PROMPT * (times if drill.phase == 'prefill' else 1)] * (2 if 'dp' in drill.layout else 1)
+    words = [lockstep, 'generate', *LAYOUTS[drill.layout], *(ON_GPUS if gpus else SLOW)]
+    words += {'prefill': ['--enforce-eager', '--chunk-size', chunk], 'decode': ['--enforce-eager'],
               'replay': ['--graph-sizes', '1']}[drill.phase]
     for prompt in prompts:
         words += ['--prompt', prompt]
@@ -169,12 +172,12 @@ def judge(drill, job, since, wrong):
     return named, len(reports), phases, sentence
 
 
-def hold(lockstep, drill):
+def hold(lockstep, drill, gpus):
     with tempfile.TemporaryDirectory(prefix='drill-') as name:
         temporary, work = pathlib.Path(name, 'temporary'), pathlib.Path(name, 'work')
         temporary.mkdir()
         work.mkdir()
-        words, prompt = command(lockstep, drill)
+        words, prompt = command(lockstep, drill, gpus)
         job = Job(words, temporary, work)
         wrong, reached = [], job.is_in(drill, prompt)
         since = time.monotonic()
@@ -222,16 +225,18 @@ def main():
     parser.add_argument('--all', action='store_true')
     parser.add_argument('--jobs', type=int, default=1, help='drills at a time')
     parser.add_argument('--only', default='')
+    parser.add_argument('--gpus', type=int, default=0, help='of this host, for ranks to compute on; 0: on its CPUs')
     parser.add_argument('--words', action='store_true', help='print what the job said')
     args = parser.parse_args()
     args.lockstep = os.path.abspath(args.lockstep)
-    chosen = [d for d in drills(args.all) if args.only in ' '.join(d)]
+    chosen = [d for d in drills(args.all) if args.only in ' '.join(d)
+              and (args.gpus == 0 or RANKS[d.layout] <= args.gpus and 'cp' not in d.layout)]
     passed = failed = 0
     layout = '{:10} {:8} {:5} {:9} {:>8} {:>8} {:>5} {:>8}  {:13} {}'
     print(layout.format('ranks', 'phase', 'act', 'on', 'named s', 'ended s', 'code', 'reports', 'reported', 'outcome'),
           flush=True)
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        for drill, (seen, job) in zip(chosen, pool.map(lambda d: hold(args.lockstep, d), chosen)):
+        for drill, (seen, job) in zip(chosen, pool.map(lambda d: hold(args.lockstep, d, args.gpus), chosen)):
             print(layout.format(drill.layout, drill.phase, drill.act, drill.victim, seen.named, seen.ended, seen.code,
                                 seen.reports, seen.phases, seen.outcome), flush=True)
             if seen.outcome != 'ok' or args.words:

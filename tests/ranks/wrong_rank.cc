@@ -3,6 +3,7 @@
 #include <array>
 
 #include "comm/collectives.h"
+#include "comm/launched.h"
 #include "engine/engine.h"
 #include "kernels/table.h"
 
@@ -75,18 +76,27 @@ Status missing_collective(WrongRank& self) {
   return self.engine.executor().run(self.plan, result);
 }
 
+// What this rank has enqueued of its own is all that it brings to the step.
+Status settle(WrongRank& self) {
+  LS_TRY(self.mesh.settle());
+  return self.mesh.tp().status();
+}
+
+// Memory for what a wrong rank exchanges, where its engine computes.
+Result<Arena> memory_of(WrongRank& self) {
+  return Arena::create("drill", 64 * self.rows() * self.width(), self.engine.executor().options().device);
+}
+
 // A sum of whatever rows; `stage` and `layer` say which.
 Status sum(WrongRank& self, int64_t rows, std::string_view stage, int32_t layer) {
-  std::vector<float> x(static_cast<size_t>(rows * self.width()));
-  std::vector<uint8_t> scratch(static_cast<size_t>(all_reduce_scratch_bytes(rows, self.width(), 2)));
+  Arena arena = LS_TRY(memory_of(self));
+  const TensorView x = LS_TRY(arena.allocate("x", DType::kF32, {rows, self.width()}));
+  const TensorView scratch =
+      LS_TRY(arena.allocate("scratch", DType::kU8, {all_reduce_scratch_bytes(rows, self.width(), 2)}));
   const Launcher on = self.launcher();
   on.stream.set_layer(layer);
-  LS_TRY(all_reduce(on,
-                    {.x = view(x, {rows, self.width()}),
-                     .scratch = view(scratch, {static_cast<int64_t>(scratch.size())}),
-                     .group = &self.mesh.tp()},
-                    stage));
-  return self.mesh.tp().status();
+  LS_TRY(all_reduce(on, {.x = x, .scratch = scratch, .group = &self.mesh.tp()}, stage));
+  return settle(self);
 }
 
 // Op, type and size are those of the sum that the others are in.
@@ -103,19 +113,30 @@ Status other_size(WrongRank& self) {
 
 Status other_dtype(WrongRank& self) {
   LS_TRY(self.receive_and_agree());
-  const std::vector<uint16_t> x(static_cast<size_t>(self.rows() * self.width()));
-  std::vector<uint16_t> all(2 * x.size());
-  return self.mesh.tp().all_gather(std::as_bytes(std::span(x)), std::as_writable_bytes(std::span(all)),
-                                   DType::kBF16, {.stage = "embedding_sum"});
+  Arena arena = LS_TRY(memory_of(self));
+  const TensorView x = LS_TRY(arena.allocate("x", DType::kBF16, {self.rows(), self.width()}));
+  const TensorView all = LS_TRY(arena.allocate("all", DType::kBF16, {2 * self.rows(), self.width()}));
+  LS_TRY(
+      gather_rows_of_ranks(self.launcher(), {.x = x, .out = all, .group = &self.mesh.tp()}, "embedding_sum"));
+  return settle(self);
 }
 
 // FR2: a gather with a list of one output for a group of several.
+void gather_into_one(const GatherRowsOfRanksArgs& args, Worker worker) {
+  const auto bytes = static_cast<size_t>(args.x.bytes());
+  const Launched launch(*args.group, worker, args.at);
+  [[maybe_unused]] const Status told = launch.all_gather({args.x.as<const std::byte>(), bytes},
+                                                         {args.out.as<std::byte>(), bytes}, args.x.dtype);
+}
+
 Status one_output(WrongRank& self) {
   LS_TRY(self.receive_and_agree());
-  const std::vector<float> x(static_cast<size_t>(self.rows() * self.width()));
-  std::vector<float> one(x.size());
-  return self.mesh.tp().all_gather(std::as_bytes(std::span(x)), std::as_writable_bytes(std::span(one)),
-                                   DType::kF32, {.stage = "embedding_sum"});
+  Arena arena = LS_TRY(memory_of(self));
+  const TensorView x = LS_TRY(arena.allocate("x", DType::kF32, {self.rows(), self.width()}));
+  const TensorView one = LS_TRY(arena.allocate("one", DType::kF32, {self.rows(), self.width()}));
+  launch_collective(self.launcher(), kGatherRowsOfRanksSpec, "embedding_sum", gather_into_one,
+                    GatherRowsOfRanksArgs{.x = x, .out = one, .group = &self.mesh.tp()});
+  return settle(self);
 }
 
 // G3f: an idle rank returns early, and is at the next step's first word when the others are in this one.
@@ -189,6 +210,7 @@ EngineConfig config_of(const RankStage& stage) {
   config.chunk_size = 16;
   config.page_size = 16;
   config.graph_sizes = {4};
+  config.device = stage.device;
   config.mesh = &stage.mesh;
   config.pulse = stage.pulse;
   return config;

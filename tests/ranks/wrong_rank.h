@@ -35,6 +35,7 @@ struct RankStage {
   Mesh& mesh;
   RankPulse* pulse = nullptr;
   std::string model;                 // folder of a checkpoint with experts
+  std::string device = "cpu";        // of this rank
   std::function<void()> goes_wrong;  // called on the wrong rank, right before
 };
 
