@@ -3,9 +3,10 @@
 5 s, with the exit code of ranks that disagree and the same words from every rank, and leave nothing behind.
 Prints a table.
 
-Usage: disagreements.py DISAGREE_RANKS MODEL [--all] [--only NAME] [--words]
+Usage: disagreements.py DISAGREE_RANKS MODEL [--all] [--only NAME] [--words] [--gpus]
 
-MODEL is the folder of a checkpoint with experts. Without --all a few drills run, one of each kind.
+MODEL is the folder of a checkpoint with experts. Without --all a few drills run, one of each kind. With --gpus
+there are two ranks, each on a GPU of its own.
 """
 import argparse
 import pathlib
@@ -35,10 +36,10 @@ def words_of(run):
     return words
 
 
-def run_drill(command, folder):
+def run_drill(command, folder, ranks):
     run = Run(command, folder)
     end = time.monotonic() + 60
-    while len(run.pids) < RANKS and run.process.poll() is None and time.monotonic() < end:
+    while len(run.pids) < ranks and run.process.poll() is None and time.monotonic() < end:
         time.sleep(0.005)
     run.folders = [p.name for p in folder.iterdir()]  # named alike in shared memory
     if not run.ends(60):
@@ -47,20 +48,20 @@ def run_drill(command, folder):
     return run, time.monotonic()
 
 
-def complaints(run, expected_code, took):
+def complaints(run, expected_code, took, ranks):
     words = words_of(run)
     if (code := run.process.returncode) != expected_code:
         yield f'exit code {code}, expected {expected_code}'
     if took is not None and took > LIMIT:
         yield f'ended after {took:.1f} s'
     tables = {tuple(lines) for lines in words.values()}
-    if expected_code and (set(words) != set(range(RANKS)) or len(tables) != 1):
+    if expected_code and (set(words) != set(range(ranks)) or len(tables) != 1):
         yield f'words from ranks {sorted(words)}, {len(tables)} different; expected the same from all'
     if expected_code and not any('G1' in line for lines in tables for line in lines):
         yield 'nobody says G1'
     reports = last_words(run, 0)
     shows = [lines for lines in words.values() if any('differs' in line for line in lines)] or list(reports.values())
-    if expected_code and len(shows) != RANKS:
+    if expected_code and len(shows) != ranks:
         yield f'{len(shows)} tables, expected one of each rank'
     if len({tuple(lines) for lines in shows}) > 1:
         yield 'ranks show different tables'
@@ -78,7 +79,9 @@ def main():
     parser.add_argument('--all', action='store_true')
     parser.add_argument('--only', default='')
     parser.add_argument('--words', action='store_true', help='print what the ranks said')
+    parser.add_argument('--gpus', action='store_true')
     args = parser.parse_args()
+    ranks, more = (2, ['--gpus']) if args.gpus else (RANKS, [])
     listed = subprocess.run([args.program, args.model, '--list'], capture_output=True, text=True, check=True).stdout
     layout = '{:20} {:6} {:>4} {:>8} {:>8} {:>5}  {}'
     print(layout.format('drill', 'fault', 'rank', 'named s', 'ended s', 'code', 'outcome'), flush=True)
@@ -86,17 +89,18 @@ def main():
     for name, fault, rank in (line.split('\t') for line in listed.splitlines()):
         if args.only not in name or not (args.all or args.only or name in SOME):
             continue
-        wrong_rank = int(rank)
+        wrong_rank = min(int(rank), ranks - 1)
         with tempfile.TemporaryDirectory(prefix='drill-') as folder:
-            run, ended = run_drill([args.program, args.model, '--drill', name], pathlib.Path(folder))
+            run, ended = run_drill([args.program, args.model, '--drill', name, *more], pathlib.Path(folder), ranks)
             since = run.first(' phase wrong', 0)
             named = run.first('G1', 0)
             took = None if since is None else ended - since
-            wrong = list(complaints(run, 71 if wrong_rank >= 0 else 0, took))
+            wrong = list(complaints(run, 71 if wrong_rank >= 0 else 0, took, ranks))
             if wrong_rank >= 0 and since is None:
                 wrong.append('no rank went wrong')
         seconds = ['-' if at is None or since is None else f'{at - since:.1f}' for at in (named, ended)]
-        print(layout.format(name, fault or '-', rank if wrong_rank >= 0 else '-', *seconds, run.process.returncode,
+        shown_rank = wrong_rank if wrong_rank >= 0 else '-'
+        print(layout.format(name, fault or '-', shown_rank, *seconds, run.process.returncode,
                             'ok' if not wrong else '; '.join(wrong)), flush=True)
         if wrong or args.words:
             print(*(f'    {line}' for _, line in run.lines), sep='\n')

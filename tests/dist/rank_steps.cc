@@ -1,26 +1,24 @@
-// What a decode step takes on one GPU and on two, and how much of it exchanges take: with LOCKSTEP_LONG set.
-#include <gtest/gtest.h>
-
+// A program of ranks on GPUs that says what a decode step takes and, of several, what a sum over them takes.
+//
+//   rank_steps MODEL [--tp N] [--dp N] [--ep]      MODEL: a built-in shape, with made-up weights
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
 #include <random>
-#include <thread>
 
-#include "../support/engines.h"
 #include "comm/collectives.h"
-#include "comm/thread_fabric.h"
 #include "device/graph.h"
 #include "device/registry.h"
+#include "engine/engine.h"
 #include "kernels/table.h"
+#include "rank_program.h"
 
 namespace lockstep::testing {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr std::chrono::seconds kPatient{300};
 constexpr int32_t kPrompt = 1024, kSteps = 60, kLaunches = 50;
 constexpr std::array<int32_t, 2> kBatches{1, 32};  // sequences of each replica
 
@@ -33,43 +31,21 @@ double median(std::vector<double> values) {
   return values.empty() ? 0 : values[values.size() / 2];
 }
 
-struct Shape {
-  std::string model;
-  MeshShape mesh;
-};
-
 Status meet(Mesh& mesh) {
   uint8_t word = 0;
   std::vector<std::byte> all(static_cast<size_t>(mesh.world().size()));
   return mesh.world().all_gather(std::as_bytes(std::span(&word, 1)), all, DType::kU8, {.stage = "meet"});
 }
 
-// What one rank does with its mesh and its GPU; the first rank's answer counts.
-template <typename Part>
-double on_ranks(const MeshShape& shape, Part part) {
-  const auto world = std::make_shared<ThreadWorld>(shape.world(), kPatient);
-  double answer = 0;
-  std::vector<std::jthread> threads;
-  for (int32_t rank = 0; rank < shape.world(); ++rank) {
-    threads.emplace_back([&, rank] {
-      auto mesh = std::move(Mesh::create(shape, std::make_unique<ThreadFabric>(world, rank))).value();
-      const Result<double> got = part(*mesh);
-      EXPECT_EQ(got.status().message(), "") << "rank " << rank;
-      if (!got.ok()) mesh->fail(got.status());
-      if (got.ok() && rank == 0) answer = *got;
-    });
-  }
-  threads.clear();
-  return answer;
-}
-
-EngineConfig config_of(const Shape& shape, Mesh& mesh) {
+EngineConfig config_of(const std::string& model, RankSession& session) {
+  Mesh& mesh = session.mesh();
   EngineConfig config;
-  config.model.path = shape.model;
+  config.model.path = model;
   config.model.format = LoadFormat::kDummy;
   config.device = concat("cuda:", mesh.rank());
-  config.parallel = shape.mesh;
-  config.mesh = shape.mesh.world() > 1 ? &mesh : nullptr;
+  config.parallel = mesh.shape();
+  config.mesh = mesh.world().size() > 1 ? &mesh : nullptr;
+  config.pulse = &session.pulse();
   config.threads = 12;
   config.max_num_seqs = kBatches.back();
   config.max_model_len = kPrompt + 128;
@@ -97,27 +73,26 @@ Result<double> lead(Engine& engine, int32_t rank, int32_t batch) {
   return median(std::move(steps));
 }
 
-Result<double> run_shape(const Shape& shape, Mesh& mesh) {
+Status measure_steps(const std::string& model, RankSession& session) {
+  const Mesh& mesh = session.mesh();
   const Clock::time_point start = Clock::now();
-  const std::unique_ptr<Engine> engine = LS_TRY(Engine::create(config_of(shape, mesh)));
+  const std::unique_ptr<Engine> engine = LS_TRY(Engine::create(config_of(model, session)));
   if (!engine->leads()) {
     for (bool more = true; more;) more = LS_TRY(engine->follow());
-    return 0.0;
+    return {};
   }
   const double ready = microseconds_since(start) / 1e6;
   for (const int32_t batch : kBatches) {
     const double us = LS_TRY(lead(*engine, mesh.rank(), batch));
     if (mesh.rank() == 0)
-      std::cout << shape.model << ", " << describe(shape.mesh) << ", " << batch << " sequences of " << kPrompt
+      std::cout << model << ", " << describe(mesh.shape()) << ", " << batch << " sequences of " << kPrompt
                 << " tokens each: " << us << " us a step (ready after " << ready << " s)" << std::endl;
   }
-  return 0.0;
+  return {};
 }
 
 // Of one sum of [rows, width] over two ranks, among as many in one graph.
-Result<double> sum_of(Mesh& mesh, int64_t rows, int64_t width) {
-  const DevicePtr device = LS_TRY(open_device(concat("cuda:", mesh.rank())));
-  LS_TRY(mesh.connect(*device));
+Result<double> sum_of(const DevicePtr& device, Mesh& mesh, int64_t rows, int64_t width) {
   Arena arena = LS_TRY(Arena::create("sums", 64 + 16 * rows * width, device));
   const TensorView x = LS_TRY(arena.allocate("x", DType::kF32, {rows, width}));
   const TensorView scratch =
@@ -137,39 +112,42 @@ Result<double> sum_of(Mesh& mesh, int64_t rows, int64_t width) {
     LS_TRY(stream.replay(graph));
     LS_TRY(mesh.settle());
     stream.synchronize();
+    mesh.ledger().leave_all();
     times.push_back(microseconds_since(start) / kLaunches);
   }
   LS_TRY(stream.check_copies());
   return median(std::move(times));
 }
 
-class StepsOfGpus : public ::testing::Test {
- protected:
-  void SetUp() override {
-    if (std::getenv("LOCKSTEP_LONG") == nullptr) GTEST_SKIP() << "LOCKSTEP_LONG is not set";
-    const Result<DevicePtr> second = open_device("cuda:1");
-    if (!second.ok()) GTEST_SKIP() << second.status().message();
-  }
-};
-
-TEST_F(StepsOfGpus, TakeSoLongForASum) {
-  for (const int64_t rows : {1, 8, 32, 128, 512, 2048}) {
-    for (const int64_t width : {2048, 4096}) {
-      const double us =
-          on_ranks({.tp = 2}, [&](Mesh& mesh) -> Result<double> { return sum_of(mesh, rows, width); });
-      std::cout << "sum of [" << rows << ", " << width << "] f32 over 2 GPUs: " << us << " us" << std::endl;
+Status measure_sums(Mesh& mesh) {
+  if (mesh.tp().size() != 2) return {};
+  const DevicePtr device = LS_TRY(open_device(concat("cuda:", mesh.rank())));
+  LS_TRY(mesh.connect(*device));
+  for (const int64_t width : {2048, 4096}) {
+    for (const int64_t rows : {1, 8, 32, 128, 512, 2048}) {
+      const double us = LS_TRY(sum_of(device, mesh, rows, width));
+      if (mesh.rank() == 0)
+        std::cout << "sum of [" << rows << ", " << width << "] f32 over 2 GPUs: " << us << " us" << std::endl;
     }
   }
+  return {};
 }
 
-TEST_F(StepsOfGpus, TakeSoLongForADecodeStep) {
-  for (const std::string model : {"qwen3-8b", "qwen3-30b-a3b"}) {
-    std::vector<MeshShape> shapes{{}, {.tp = 2}};
-    if (model == "qwen3-30b-a3b") shapes.push_back({.dp = 2, .expert_parallel = true});
-    for (const MeshShape& mesh : shapes)
-      on_ranks(mesh, [&](Mesh& own) { return run_shape({.model = model, .mesh = mesh}, own); });
+int run(const std::vector<std::string>& words) {
+  MeshShape shape;
+  for (size_t i = 1; i < words.size(); ++i) {
+    if (words[i] == "--ep") shape.expert_parallel = true;
+    if (i + 1 == words.size()) break;
+    if (words[i] == "--tp") shape.tp = std::atoi(words[i + 1].c_str());
+    if (words[i] == "--dp") shape.dp = std::atoi(words[i + 1].c_str());
   }
+  return run_rank_program(words, shape, [&](RankSession& session) {
+    LS_TRY(measure_sums(session.mesh()));
+    return measure_steps(words.at(0), session);
+  });
 }
 
 }  // namespace
 }  // namespace lockstep::testing
+
+int main(int argc, char** argv) { return lockstep::testing::run({argv + 1, argv + argc}); }
