@@ -2,7 +2,7 @@
 
 #include <cstdlib>
 
-#include "comm/nccl_library.h"
+#include "comm/nccl_library.cuh"
 
 namespace lockstep {
 namespace {

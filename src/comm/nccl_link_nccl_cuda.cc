@@ -4,7 +4,7 @@
 #include <mutex>
 #include <thread>
 
-#include "comm/nccl_library.h"
+#include "comm/nccl_library.cuh"
 #include "comm/nccl_link.h"
 #include "device/arena.h"
 #include "device/cuda/cuda_queue.cuh"

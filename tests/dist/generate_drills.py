@@ -29,7 +29,8 @@ PHASES = ('prefill', 'decode', 'replay')
 PROMPT = 'Once upon a time there was a king who had three daughters. '
 # The reference kernels make every phase last for half a minute and more.
 SLOW = ['--isa', 'reference', '--threads', '1', '--temperature', '0', '--ignore-eos', '--echo', '--max-tokens', '2000']
-# A GPU takes small steps: one row of a longer prompt at a time, and as many tokens as there is room for.
+# A GPU takes small steps: two rows of a longer prompt at a time (one would be a decode step), and as many
+# tokens as there is room for.
 ON_GPUS = ['--device', 'cuda', '--temperature', '0', '--ignore-eos', '--echo', '--max-tokens', '4000']
 NOTICE, END = 10, 20  # s until a loss is named, and until nothing of the job is left
 REPORTED = re.compile(r'^rank \d+(?: \([^)]*\))? +\S+(?: s ago)? +(\w+)')
@@ -39,7 +40,7 @@ Seen = collections.namedtuple('Seen', 'named ended code reports phases sentence 
 
 def command(lockstep, drill, gpus):
     """The arguments that make a job stay in the phase, and the prompts it echoes."""
-    times, chunk = (250, '1') if gpus else (150, '4')
+    times, chunk = (250, '2') if gpus else (150, '4')
     prompts = [PROMPT * (times if drill.phase == 'prefill' else 1)] * (2 if 'dp' in drill.layout else 1)
     words = [lockstep, 'generate', *LAYOUTS[drill.layout], *(ON_GPUS if gpus else SLOW)]
     words += {'prefill': ['--enforce-eager', '--chunk-size', chunk], 'decode': ['--enforce-eager'],
