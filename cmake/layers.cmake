@@ -1,7 +1,7 @@
 # lockstep_layer(NAME DEPENDS layer... PACKAGES target...): one folder of src/ becomes one static library, its
 # tests and its benchmarks. What a file is follows from its name, so that adding a file is adding a file:
 #   *_test.cc          one gtest binary per layer, `<layer>_test`
-#   *_bench.cc         one binary per layer, `<layer>_bench`
+#   *_bench.cc         one binary per layer, `<layer>_bench`; *_cuda_bench.cc, in builds of the preset cuda, `<layer>_cuda_bench`
 #   *_fuzz.cc          one libFuzzer binary per file (preset fuzz)
 #   *_mpi.cc           the library, where MPI was found; *_mpi_test.cc then are `<layer>_mpi_test`, run as 4 processes
 #   *.cu, *_cuda.cc    the library, in builds of the preset cuda and nowhere else; so *_cuda_test.cc
@@ -74,6 +74,9 @@ function(lockstep_layer name)
   set(cuda_sources ${sources})
   list(FILTER cuda_sources INCLUDE REGEX "_cuda\\.cc$")
   list(FILTER sources EXCLUDE REGEX "_cuda\\.cc$")
+  set(cuda_benches ${sources})
+  list(FILTER cuda_benches INCLUDE REGEX "_cuda_bench\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "_cuda_bench\\.cc$")
   if(LOCKSTEP_CUDA)
     file(GLOB_RECURSE kernels CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cu)
     list(APPEND cuda_sources ${kernels})
@@ -168,6 +171,10 @@ function(lockstep_layer name)
     add_test(NAME ${name}_mpi COMMAND ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe -n 4
       $<TARGET_FILE:${name}_mpi_test> --gtest_color=no)
     set_tests_properties(${name}_mpi PROPERTIES PROCESSORS 2)
+  endif()
+  if(LOCKSTEP_CUDA AND cuda_benches)
+    add_executable(${name}_cuda_bench ${cuda_benches})
+    target_link_libraries(${name}_cuda_bench PRIVATE lockstep_${name})
   endif()
   if(benches)
     find_package(benchmark REQUIRED)

@@ -8,6 +8,7 @@
 #include "contract/binder.h"
 #include "contract/prepared_step.h"
 #include "kernels/common/launcher.h"
+#include "kernels/linear/linear.h"
 
 namespace lockstep {
 
@@ -19,6 +20,7 @@ struct AttentionTensors {
   TensorView out;        // [T, H, D] f32
   TensorView workspace;  // u8, at least workspace_bytes()
   float scale = 1.0f;
+  MatmulInput input = MatmulInput::kF32;  // how q may enter its products
 };
 
 class AttentionBackend {

@@ -28,6 +28,34 @@ void launch_grid(const Worker& worker, void (*kernel)(Args), const Grid& grid,
   queue.note(cudaGetLastError(), "the launch of a kernel");
 }
 
+// The same, but blocks may begin while the launch before still runs, so the kernel calls await_launches()
+// before it touches what other launches write or read. In between lies what it costs to begin.
+template <typename Args>
+void launch_early(const Worker& worker, void (*kernel)(Args), const Grid& grid,
+                  const std::type_identity_t<Args>& args) {
+  static_assert(std::is_trivially_copyable_v<Args>, "a launch copies the bytes of its Args");
+  auto& queue = *static_cast<CudaQueue*>(worker.queue);
+  if (grid.blocks.x == 0 || grid.blocks.y == 0 || grid.blocks.z == 0) return;
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid.blocks;
+  config.blockDim = grid.threads;
+  config.dynamicSmemBytes = grid.shared_bytes;
+  config.stream = queue.stream();
+  config.attrs = &early;
+  config.numAttrs = 1;
+  queue.note(cudaLaunchKernelEx(&config, kernel, args), "the launch of a kernel");
+}
+
+// In a kernel that launch_early() runs, in every thread: waits until all launches before are done, whose
+// writes it sees; and lets the launch behind it begin as early.
+__device__ inline void await_launches() {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
 // Threads of a block share one memory of more than 48 KiB only if the kernel says so first; once per kernel.
 template <typename Args>
 void allow_shared(const Worker& worker, void (*kernel)(Args), size_t bytes) {

@@ -17,6 +17,7 @@ constexpr FieldUse kUses[] = {
     {.field = FieldId::seq_lens, .argument = "paged_attention.seq_lens"},
     {.field = FieldId::num_rows, .argument = "*.num_rows"},
     {.field = FieldId::num_seqs, .argument = "paged_attention.num_seqs"},
+    {.field = FieldId::uniform_query_len, .feed = Feed::kValue, .argument = "paged_attention.query_len"},
     {.field = FieldId::cp_slot_mapping, .argument = "store_gathered_kv.slot_mapping"},
     {.field = FieldId::cp_ranks, .feed = Feed::kValue, .argument = {}},
     {.field = FieldId::cp_rank, .feed = Feed::kValue, .argument = {}},
@@ -31,6 +32,7 @@ struct PagedBackend::Launch {
   FieldView query_start_loc;  // [S + 1]
   FieldView seq_lens;         // [S]
   const LiveSeqs* num_seqs = nullptr;
+  int64_t query_len = 0;  // of every sequence that has rows; 0: they differ
   StoreLaunch store;
 };
 
@@ -45,6 +47,7 @@ int64_t PagedBackend::workspace_bytes(int threads, int32_t heads, int32_t kv_hea
 Status PagedBackend::prepare(const Binder& binder, GroupId group, PreparedStep& step) const {
   Launch& launch = step.add<Launch>(kConsumer, group);
   LS_TRY(bind_store(binder, kConsumer, group, context_, launch.store));
+  launch.query_len = LS_TRY(binder.value(kConsumer, field::uniform_query_len)).get();
   return binder.bind(kConsumer, {{FieldId::table_rows, launch.table_rows, group},
                                  {FieldId::query_start_loc, launch.query_start_loc},
                                  {FieldId::seq_lens, launch.seq_lens},
@@ -67,7 +70,9 @@ Status PagedBackend::run(const PreparedStep& step, GroupId group, const Attentio
                           .workspace = tensors.workspace,
                           .num_rows = launch.store.num_rows,
                           .num_seqs = launch.num_seqs,
-                          .scale = tensors.scale},
+                          .scale = tensors.scale,
+                          .input = tensors.input,
+                          .query_len = static_cast<int32_t>(launch.query_len)},
                          "attention");
 }
 

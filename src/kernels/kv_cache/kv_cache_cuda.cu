@@ -11,6 +11,7 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads) store_rows(const __grid_constant__ StoreKvArgs args) {
   const KvView& cache = args.cache;
   const int64_t t = blockIdx.x;
+  await_launches();
   if (args.num_rows != nullptr && t >= live(args.num_rows, dim(args.k, 0))) return;
   const int64_t slot = *row<const int64_t>(args.slot_mapping, t);
   if (slot < 0) return;
@@ -67,7 +68,7 @@ void copy_by(const CopyPagesArgs& args, const Worker& worker) {
 
 void store_kv(const StoreKvArgs& args, Worker worker) {
   with_element(args.cache.dtype, [&]<typename T>() {
-    launch_grid(worker, store_rows<T>, {blocks_of(args.k.dim(0)), kThreads}, args);
+    launch_early(worker, store_rows<T>, {blocks_of(args.k.dim(0)), kThreads}, args);
   });
 }
 

@@ -13,32 +13,54 @@ constexpr int kColumns = 4;  // outputs of a block: what is read of x serves so 
 constexpr int kRows = 8;     // rows of a block, or one
 constexpr int kRun = 8;      // k that a lane takes side by side
 
-// Sums of one lane over its share of k. The order is the same for every row, however many there are.
-template <bool kAligned, int R, typename W>
-__device__ void add_products(const LinearArgs& args, int64_t first_row, int64_t rows, int64_t first_column,
-                             float (*sums)[kColumns]) {
-  const int64_t size = args.weight.k;
-#pragma unroll(R == 1 ? 2 : 1)
-  for (int64_t k = int64_t{threadIdx.x} * kRun; k < size; k += int64_t{kThreads} * kRun) {
-    float w[kColumns][kRun];
+// What a lane reads of its block's weights at one k.
+template <bool kAligned, typename W>
+struct Weights {
+  static constexpr int kVectors = kRun * static_cast<int>(sizeof(W)) / 16;
+  uint4 words[kColumns][kVectors];
+
+  __device__ void load(const LinearArgs& args, int64_t first_column, int64_t k) {
+    const int64_t size = args.weight.k;
+    if (k >= size) return;
     for (int c = 0; c < kColumns; ++c) {
       const int64_t n = first_column + c < args.weight.n ? first_column + c : args.weight.n - 1;
       const W* weights = static_cast<const W*>(args.weight.data);
       if constexpr (kAligned) {
-        load_run<true>(weights + n * size, k, size, w[c]);
+        for (int i = 0; i < kVectors; ++i)
+          words[c][i] = reinterpret_cast<const uint4*>(weights + n * size + k)[i];
       } else {
+        W* values = reinterpret_cast<W*>(words[c]);
         for (int i = 0; i < kRun; ++i)
-          w[c][i] = k + i < size ? to_float(weights[offset_in<W>(args.weight, n, k + i)]) : 0.0f;
+          values[i] = k + i < size ? weights[offset_in<W>(args.weight, n, k + i)] : W(0.0f);
       }
     }
+  }
+  __device__ float value(int c, int i) const { return to_float(reinterpret_cast<const W*>(words[c])[i]); }
+};
+
+// Sums of one lane over its share of k. The order is the same for every row, however many there are. Weights
+// are on their way one round ahead; the first ones, which no launch writes, before the launches before are
+// done.
+template <bool kAligned, int R, typename W>
+__device__ void add_products(const LinearArgs& args, int64_t first_row, int64_t first_column,
+                             float (*sums)[kColumns]) {
+  const int64_t size = args.weight.k, step = int64_t{kThreads} * kRun;
+  int64_t k = int64_t{threadIdx.x} * kRun;
+  Weights<kAligned, W> next;
+  next.load(args, first_column, k);
+  await_launches();
+  const int64_t there = live(args.num_rows, dim(args.x, 0)) - first_row;
+  for (; k < size; k += step) {
+    const Weights<kAligned, W> now = next;
+    next.load(args, first_column, k + step);
 #pragma unroll
     for (int r = 0; r < R; ++r) {
-      if (r >= rows) break;
+      if (r >= there) break;
       float x[kRun];
       load_run<kAligned>(row<const float>(args.x, first_row + r), k, size, x);
       for (int i = 0; i < kRun; ++i) {
         const float entering = args.input == MatmulInput::kBF16 ? to_float(__float2bfloat16_rn(x[i])) : x[i];
-        for (int c = 0; c < kColumns; ++c) sums[r][c] = __fmaf_rn(entering, w[c][i], sums[r][c]);
+        for (int c = 0; c < kColumns; ++c) sums[r][c] = __fmaf_rn(entering, now.value(c, i), sums[r][c]);
       }
     }
   }
@@ -49,10 +71,10 @@ template <bool kAligned, int R, typename W>
 __global__ void __launch_bounds__(kThreads) multiply(const __grid_constant__ LinearArgs args) {
   __shared__ float parts[kWarps][R][kColumns];
   const int64_t first_row = int64_t{blockIdx.y} * R, first_column = int64_t{blockIdx.x} * kColumns;
+  float sums[R][kColumns] = {};
+  add_products<kAligned, R, W>(args, first_row, first_column, sums);
   const int64_t all = dim(args.x, 0), there = live(args.num_rows, all) - first_row;
   const int64_t rows = there < 0 ? 0 : there < R ? there : R;
-  float sums[R][kColumns] = {};
-  add_products<kAligned, R, W>(args, first_row, rows, first_column, sums);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
 #pragma unroll
   for (int r = 0; r < R; ++r) {
@@ -75,6 +97,7 @@ constexpr int kRoundThreads = 256;
 // x as bf16, side by side in the workspace; pad rows as zeros.
 __global__ void __launch_bounds__(kRoundThreads) round_inputs(const __grid_constant__ LinearArgs args) {
   const int64_t t = blockIdx.x, k = int64_t{blockIdx.y} * kRoundThreads + threadIdx.x;
+  await_launches();
   if (k >= args.weight.k) return;
   const bool is_live = t < live(args.num_rows, dim(args.x, 0));
   static_cast<__nv_bfloat16*>(args.workspace.data)[t * args.weight.k + k] =
@@ -117,7 +140,7 @@ bool is_aligned(const LinearArgs& args) {
 void linear_prepare(const LinearArgs& args, Worker worker) {
   if (!suits_library(args)) return;
   const int64_t chunks = (args.weight.k + kRoundThreads - 1) / kRoundThreads;
-  launch_grid(worker, round_inputs, {blocks_of(args.x.dim(0), chunks), kRoundThreads}, args);
+  launch_early(worker, round_inputs, {blocks_of(args.x.dim(0), chunks), kRoundThreads}, args);
 }
 
 void linear(const LinearArgs& args, Worker worker) {
@@ -131,11 +154,11 @@ void linear_by_row(const LinearArgs& args, Worker worker) {
                   kThreads};
   with_element(args.weight.dtype, [&]<typename W>() {
     const bool one = args.x.dim(0) == 1;
-    launch_grid(worker,
-                !is_aligned(args) ? multiply<false, kRows, W>
-                : one             ? multiply<true, 1, W>
-                                  : multiply<true, kRows, W>,
-                grid, args);
+    launch_early(worker,
+                 !is_aligned(args) ? multiply<false, kRows, W>
+                 : one             ? multiply<true, 1, W>
+                                   : multiply<true, kRows, W>,
+                 grid, args);
   });
 }
 

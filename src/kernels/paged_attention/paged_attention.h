@@ -7,6 +7,7 @@
 #include "base/units.h"
 #include "kernels/common/launcher.h"
 #include "kernels/kv_cache/kv_view.h"
+#include "kernels/linear/linear.h"
 #include "tensor/op_spec.h"
 #include "tensor/tensor.h"
 
@@ -24,6 +25,9 @@ struct PagedAttentionArgs {
   const LiveRows* num_rows = nullptr;
   const LiveSeqs* num_seqs = nullptr;  // live sequences, at the front
   float scale = 1.0f;
+  // kBF16: q and the weights of tokens may enter their products rounded to bf16, where the cache is bf16.
+  MatmulInput input = MatmulInput::kF32;
+  int32_t query_len = 0;  // rows of every sequence that has any; 0: they differ
 };
 
 inline constexpr OpArg kPagedAttentionArgs[] = {
@@ -44,6 +48,8 @@ inline constexpr OpArg kPagedAttentionArgs[] = {
     {LS_ARG(PagedAttentionArgs, num_rows), .rows = RowsTouched::kNone},
     {LS_ARG(PagedAttentionArgs, num_seqs), .rows = RowsTouched::kNone},
     {LS_ARG(PagedAttentionArgs, scale), .rows = RowsTouched::kNone},
+    {LS_ARG(PagedAttentionArgs, input), .rows = RowsTouched::kNone},
+    {LS_ARG(PagedAttentionArgs, query_len), .rows = RowsTouched::kNone},
 };
 inline constexpr OpSpec kPagedAttentionSpec{.name = "paged_attention",
                                             .args = kPagedAttentionArgs,
@@ -56,7 +62,9 @@ int64_t paged_attention_workspace_bytes(int threads, int64_t heads, int64_t kv_h
 
 // Identity: keys are visited in blocks of kAttentionBlock tokens counted from position 0, whatever the page
 // size,
-//          layout, chunk or batch; a row's result depends on its own sequence alone.
+//          layout, chunk or batch; a row's result depends on its own sequence alone. Where q may be rounded
+//          to bf16, a device computes the rows of sequences of one row in another way than other rows, and
+//          which it is depends on the row's own sequence alone.
 // Dtypes:  q, out f32; cache f32, f16, bf16; sums f32.
 // Errors:  kInvalidArgument for shapes, dtypes, H % K != 0 or a workspace that do not fit.
 // Cost:    one launch; each live page is read once per group of query rows that share it.

@@ -1,11 +1,10 @@
-// A cluster of blocks attends for one row and the query heads that share a key head. Each warp walks its own
-// tiles of 16 tokens, counted from position 0, with running sums; the warps' sums join in a fixed order. So a
-// row's bits depend on its own sequence alone, and the grid on shapes.
+// Caches of f32 and f16: a cluster of blocks attends for one row and the query heads that share a key head.
+// Each warp walks its own tiles of 16 tokens, counted from position 0, with running sums; the warps' sums
+// join in a fixed order. So a row's bits depend on its own sequence alone, and the grid on shapes.
 #include <cooperative_groups.h>
 
-#include "kernels/common/sequence_owner.cuh"
 #include "kernels/cuda_kernels.h"
-#include "kernels/kv_cache/kv_plane.cuh"
+#include "kernels/paged_attention/cuda_attention.cuh"
 
 namespace lockstep::cuda {
 namespace {
@@ -14,7 +13,6 @@ constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kCluster = 8;
 constexpr int kTile = 16;  // tokens
-constexpr float kLog2E = 1.44269504f;
 
 // NaN where either is one.
 __device__ float larger(float a, float b) {
@@ -335,16 +333,20 @@ void attend_by_heads(const PagedAttentionArgs& args, const Worker& worker) {
   attend_with<T, 8, N>(args, worker);
 }
 
+template <typename T>
+void attend_by_size(const PagedAttentionArgs& args, const Worker& worker) {
+  if (args.cache.head_dim <= 4 * kWarp) return attend_by_heads<T, 4>(args, worker);
+  attend_by_heads<T, 8>(args, worker);
+}
+
 }  // namespace
 
 void paged_attention(const PagedAttentionArgs& args, Worker worker) {
-  with_element(args.cache.dtype, [&]<typename T>() {
-    if (args.cache.head_dim <= 4 * kWarp) {
-      attend_by_heads<T, 4>(args, worker);
-    } else {
-      attend_by_heads<T, 8>(args, worker);
-    }
-  });
+  if (args.cache.dtype == DType::kF32) return attend_by_size<float>(args, worker);
+  if (args.cache.dtype == DType::kF16) return attend_by_size<__half>(args, worker);
+  if (args.query_len == 1 || !suits_tiles(args)) return attend_split(args, SplitRows::kAll, worker);
+  attend_tiles(args, worker);
+  attend_split(args, SplitRows::kOfSingles, worker);
 }
 
 }  // namespace lockstep::cuda

@@ -25,6 +25,7 @@ __global__ void __launch_bounds__(kThreads) norm_and_rotate(const __grid_constan
   const int64_t t = blockIdx.x, width = dim(args.x, 2);
   const int64_t h = blockIdx.y * kWarps + threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
+  await_launches();
   if (h >= dim(args.x, 1)) return;
   float* to = at<float>(args.out, t, h);
   if (t >= live(args.num_rows, dim(args.x, 0))) {
@@ -63,7 +64,7 @@ void rope_angles(const RopeAnglesArgs& args, Worker worker) {
 
 void qk_norm_rope(const QkNormRopeArgs& args, Worker worker) {
   const int64_t heads = args.x.dim(1);
-  launch_grid(worker, norm_and_rotate,
+  launch_early(worker, norm_and_rotate,
               {blocks_of(args.x.dim(0), (heads + kWarps - 1) / kWarps), kThreads,
                static_cast<size_t>(kWarps * args.x.dim(2)) * sizeof(float)},
               args);

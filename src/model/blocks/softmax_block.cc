@@ -64,7 +64,8 @@ Status softmax_block(const BlockContext& context, const SoftmaxWeights& weights,
                       .v = projected.heads(values, kv_heads, dim, dim),
                       .out = mixed,
                       .workspace = act.workspace,
-                      .scale = 1.0f / std::sqrt(static_cast<float>(dim))},
+                      .scale = 1.0f / std::sqrt(static_cast<float>(dim)),
+                      .input = context.input},
                      layer, context.on));
   if (spec.output_gate != OutputGate::kNone) {
     const bool own = spec.output_gate == OutputGate::kOwnProjection;

@@ -1,0 +1,79 @@
+// Products of warp groups on Hopper's matrix units, 64 rows by 64 columns by 16 at a time, summed in f32; and
+// the shared memory that they read: lines of 64 bf16 numbers, whose vectors of 16 bytes lie swizzled.
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include <cstdint>
+
+namespace lockstep::cuda {
+
+inline constexpr int kLineElements = 64;
+inline constexpr int kLineBytes = 128;
+
+// Where vector `v` (of 8 elements) of line `line` lies, in bytes from the beginning, which is aligned to
+// 1024.
+__device__ inline int swizzled(int line, int v) { return line * kLineBytes + ((v ^ (line & 7)) << 4); }
+
+// An operand from `address` in shared memory on, aligned to 16: groups of eight lines follow each other.
+// `chunk_bytes` apart lie the next 64 columns of an operand whose lines run along its columns; others have
+// none.
+__device__ inline uint64_t operand_at(const void* address, int chunk_bytes = 16) {
+  constexpr uint64_t kSwizzle128 = uint64_t{1} << 62, kGroup = uint64_t{8 * kLineBytes >> 4} << 32;
+  const auto start = static_cast<uint64_t>(__cvta_generic_to_shared(address));
+  return kSwizzle128 | kGroup | static_cast<uint64_t>(chunk_bytes >> 4) << 16 | (start & 0x3FFFF) >> 4;
+}
+
+// What other threads wrote to shared memory, after a barrier, or this thread before one, is seen by products.
+__device__ inline void show_to_matrix_units() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// Around products: registers are ready; these products are one group; all groups are done.
+__device__ inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ inline void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+__device__ inline void await_products() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
+// Nobody reads sums before this, which stands behind await_products().
+__device__ inline void keep_products(float (&c)[32]) {
+#pragma unroll
+  for (float& sum : c) asm volatile("" : "+f"(sum)::"memory");
+}
+
+// c (+)= a * b'. Both lie in shared memory with lines along k. `add` false: c is overwritten.
+__device__ inline void multiply_lines(float (&c)[32], uint64_t a, uint64_t b, bool add) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%"
+      "27,"
+      "%28,%29,%30,%31}, %32, %33, p, 1, 1, 0, 0;\n}\n"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]), "+f"(c[7]),
+        "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]), "+f"(c[12]), "+f"(c[13]), "+f"(c[14]), "+f"(c[15]),
+        "+f"(c[16]), "+f"(c[17]), "+f"(c[18]), "+f"(c[19]), "+f"(c[20]), "+f"(c[21]), "+f"(c[22]),
+        "+f"(c[23]), "+f"(c[24]), "+f"(c[25]), "+f"(c[26]), "+f"(c[27]), "+f"(c[28]), "+f"(c[29]),
+        "+f"(c[30]), "+f"(c[31])
+      : "l"(a), "l"(b), "r"(static_cast<int>(add)));
+}
+
+// c += a * b. a lies in registers, b in shared memory with lines along its columns.
+__device__ inline void multiply_registers(float (&c)[32], const uint32_t* a, uint64_t b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%"
+      "27,"
+      "%28,%29,%30,%31}, {%32,%33,%34,%35}, %36, 1, 1, 1, 1;\n"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]), "+f"(c[7]),
+        "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]), "+f"(c[12]), "+f"(c[13]), "+f"(c[14]), "+f"(c[15]),
+        "+f"(c[16]), "+f"(c[17]), "+f"(c[18]), "+f"(c[19]), "+f"(c[20]), "+f"(c[21]), "+f"(c[22]),
+        "+f"(c[23]), "+f"(c[24]), "+f"(c[25]), "+f"(c[26]), "+f"(c[27]), "+f"(c[28]), "+f"(c[29]),
+        "+f"(c[30]), "+f"(c[31])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
+// 16 bytes to shared memory on their own; zeros where there is nothing to read.
+__device__ inline void fetch_vector(void* to, const void* from, bool there) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
+                   static_cast<uint32_t>(__cvta_generic_to_shared(to))),
+               "l"(from), "r"(there ? 16 : 0)
+               : "memory");
+}
+__device__ inline void await_vectors() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+}  // namespace lockstep::cuda
