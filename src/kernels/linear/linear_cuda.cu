@@ -1,6 +1,7 @@
 #include "kernels/common/device_math.cuh"
 #include "kernels/cuda_kernels.h"
 #include "kernels/linear/linear_kernels.h"
+#include "kernels/linear/linear_rows.cuh"
 #include "kernels/linear/load_run.cuh"
 #include "kernels/linear/packed_offset.cuh"
 
@@ -143,8 +144,11 @@ void linear_prepare(const LinearArgs& args, Worker worker) {
   launch_early(worker, round_inputs, {blocks_of(args.x.dim(0), chunks), kRoundThreads}, args);
 }
 
+// Matrix units make the sums of two to eight bf16 rows, and the library those of more, in orders of their own.
 void linear(const LinearArgs& args, Worker worker) {
   if (suits_library(args)) return multiply_by_library(args, worker);
+  const bool several = args.x.dim(0) > 1 && args.x.dim(0) <= kLinearRows;
+  if (several && is_aligned(args) && args.input == MatmulInput::kBF16) return multiply_few_rows(args, worker);
   linear_by_row(args, worker);
 }
 
