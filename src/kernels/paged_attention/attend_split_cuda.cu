@@ -17,6 +17,7 @@ using namespace split;  // NOLINT
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarp;
+static_assert(kWarps == 4, "a float4 has one scale per warp");
 constexpr int kCluster = 8;
 constexpr int kHeads = 8;  // of q, at most
 
@@ -38,11 +39,12 @@ struct Queries {
 template <int W>
 struct Shared {
   union {
-    Queries<W> queries;  // until the warps are done
-    float out[kWarps][kHeads][W];
+    Queries<W> queries;                // until the warps are done
+    float out[kWarps][kHeads][W + 4];  // heads begin in different banks
   };
   float top[kWarps][kHeads];
   float total[kWarps][kHeads];
+  float4 scale[kHeads];  // of the warps' sums
   float brought_top[kCluster][kHeads];
   float brought_total[kCluster][kHeads];
   float brought[kCluster][W];
@@ -176,9 +178,11 @@ __device__ void show(Sums<W>& sums, Shared<W>& shared) {
 #pragma unroll
   for (int chunk = 0; chunk < W / 64; ++chunk) {
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      shared.out[warp][g][chunk * 64 + 16 * t + i] = sums.out[chunk][i][0];
-      shared.out[warp][g][chunk * 64 + 16 * t + 8 + i] = sums.out[chunk][i][1];
+    for (int i = 0; i < 8; i += 4) {
+      const auto& out = sums.out[chunk];
+      auto* to = reinterpret_cast<float4*>(&shared.out[warp][g][chunk * 64 + 16 * t + i]);
+      to[0] = make_float4(out[i][0], out[i + 1][0], out[i + 2][0], out[i + 3][0]);
+      to[2] = make_float4(out[i][1], out[i + 1][1], out[i + 2][1], out[i + 3][1]);
     }
   }
   __syncthreads();
@@ -211,33 +215,44 @@ struct Join {
 // Elements of a row that each block of the cluster joins, in their order.
 __device__ int share_of(int elements) { return (elements + kCluster - 1) / kCluster; }
 
+// What each warp's sums of each head are multiplied with when they join; the head's top and total go to all
+// blocks.
+template <int W>
+__device__ void join_heads(Shared<W>& shared) {
+  const auto cluster = cooperative_groups::this_cluster();
+  const int g = threadIdx.x / kCluster, other = threadIdx.x % kCluster;
+  if (g >= kHeads) return;
+  float tops[kWarps], totals[kWarps];
+#pragma unroll
+  for (int part = 0; part < kWarps; ++part) {
+    tops[part] = shared.top[part][g];
+    totals[part] = shared.total[part][g];
+  }
+  const Join<kWarps> join(tops, totals);
+  if (other == 0) shared.scale[g] = make_float4(join.scale[0], join.scale[1], join.scale[2], join.scale[3]);
+  auto* there = cluster.map_shared_rank(&shared, other);
+  there->brought_top[cluster.block_rank()][g] = join.top;
+  there->brought_total[cluster.block_rank()][g] = join.total;
+}
+
 // Brings the sums of this block's warps, joined, to the blocks that join them with the others'.
 template <int W>
 __device__ void bring_sums(int heads, int head_dim, Shared<W>& shared) {
   const auto cluster = cooperative_groups::this_cluster();
   const int rank = static_cast<int>(cluster.block_rank()), share = share_of(heads * head_dim);
-  for (int e = threadIdx.x; e < heads * head_dim; e += kThreads) {
-    const int g = e / head_dim, d = e % head_dim;
-    float tops[kWarps], totals[kWarps], values[kWarps];
-    for (int part = 0; part < kWarps; ++part) {
-      tops[part] = shared.top[part][g];
-      totals[part] = shared.total[part][g];
-      values[part] = shared.out[part][g][d];
-    }
-    const Join<kWarps> join(tops, totals);
-    cluster.map_shared_rank(&shared, e / share)->brought[rank][e % share] = join.sum(values);
-  }
-  for (int i = threadIdx.x; i < heads * kCluster; i += kThreads) {
-    const int g = i / kCluster;
-    float tops[kWarps], totals[kWarps];
-    for (int part = 0; part < kWarps; ++part) {
-      tops[part] = shared.top[part][g];
-      totals[part] = shared.total[part][g];
-    }
-    const Join<kWarps> join(tops, totals);
-    auto* other = cluster.map_shared_rank(&shared, i % kCluster);
-    other->brought_top[rank][g] = join.top;
-    other->brought_total[rank][g] = join.total;
+#pragma unroll
+  for (int round = 0; round < kHeads * W / kThreads; ++round) {
+    const int i = round * kThreads + static_cast<int>(threadIdx.x), g = i / W, d = i % W,
+              e = g * head_dim + d;
+    if (g >= heads) return;
+    if (d >= head_dim) continue;
+    const float4 scale = shared.scale[g];
+    float sum = shared.out[0][g][d] * scale.x;
+    sum = __fmaf_rn(shared.out[1][g][d], scale.y, sum);
+    sum = __fmaf_rn(shared.out[2][g][d], scale.z, sum);
+    sum = __fmaf_rn(shared.out[3][g][d], scale.w, sum);
+    const int owner = e / share;
+    cluster.map_shared_rank(&shared, owner)->brought[rank][e - owner * share] = sum;
   }
 }
 
@@ -315,6 +330,8 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, W <
   attend<kVectors, W>(args, problem, warp * kCluster + rank, shared.queries, sums);
   show<W>(sums, shared);
   cluster.barrier_wait();
+  join_heads<W>(shared);
+  __syncthreads();
   bring_sums<W>(problem.heads, args.cache.head_dim, shared);
   cluster.sync();
   join_blocks<W>(args, problem, shared);
