@@ -144,7 +144,8 @@ void linear_prepare(const LinearArgs& args, Worker worker) {
   launch_early(worker, round_inputs, {blocks_of(args.x.dim(0), chunks), kRoundThreads}, args);
 }
 
-// Matrix units make the sums of two to eight bf16 rows, and the library those of more, in orders of their own.
+// Matrix units make the sums of two to eight bf16 rows, and the library those of more, in orders of their
+// own.
 void linear(const LinearArgs& args, Worker worker) {
   if (suits_library(args)) return multiply_by_library(args, worker);
   const bool several = args.x.dim(0) > 1 && args.x.dim(0) <= kLinearRows;

@@ -65,9 +65,9 @@ void rope_angles(const RopeAnglesArgs& args, Worker worker) {
 void qk_norm_rope(const QkNormRopeArgs& args, Worker worker) {
   const int64_t heads = args.x.dim(1);
   launch_early(worker, norm_and_rotate,
-              {blocks_of(args.x.dim(0), (heads + kWarps - 1) / kWarps), kThreads,
-               static_cast<size_t>(kWarps * args.x.dim(2)) * sizeof(float)},
-              args);
+               {blocks_of(args.x.dim(0), (heads + kWarps - 1) / kWarps), kThreads,
+                static_cast<size_t>(kWarps * args.x.dim(2)) * sizeof(float)},
+               args);
 }
 
 }  // namespace lockstep::cuda
