@@ -124,8 +124,8 @@ TEST_P(EngineOnCuda, RefusesWhatTheDeviceDoesNotDo) {
 
 std::vector<Case> cases() {
   std::vector<Case> all;
-  for (const std::string_view model :
-       {"llama", "llama_yarn", "minimax_m2", "qwen3", "qwen3_5", "qwen3_5_moe", "qwen3_moe", "qwen3_next"}) {
+  for (const std::string_view model : {"llama", "llama_yarn", "minicpm_sala", "minimax_m2", "qwen3",
+                                       "qwen3_5", "qwen3_5_moe", "qwen3_moe", "qwen3_next"}) {
     all.push_back({model, ComputeDType::kFloat32});
     all.push_back({model, ComputeDType::kBFloat16});
   }

@@ -154,6 +154,9 @@ constexpr KernelTable sm90_table() {
   table.table_edits = cuda::table_edits;
   table.copy_pages = cuda::copy_pages;
   table.paged_attention = cuda::paged_attention;
+  table.compress_keys = cuda::compress_keys;
+  table.select_blocks = cuda::select_blocks;
+  table.sparse_attention = cuda::sparse_attention;
   table.sigmoid_gate = cuda::sigmoid_gate;
   table.gated_add = cuda::gated_add;
   table.linear_prepare = cuda::linear_prepare;
@@ -166,6 +169,7 @@ constexpr KernelTable sm90_table() {
   table.causal_conv = cuda::causal_conv;
   table.causal_conv_state = cuda::causal_conv_state;
   table.gated_delta = cuda::gated_delta;
+  table.lightning = cuda::lightning;
   table.gated_norm = cuda::gated_norm;
   table.gather_rows = cuda::gather_rows;
   table.resolve_tokens = cuda::resolve_tokens;

@@ -158,6 +158,9 @@ KernelTable lent_table() {
   lend<&KernelTable::table_edits, kTableEditsSpec>(table);
   lend<&KernelTable::copy_pages, kCopyPagesSpec>(table);
   lend<&KernelTable::paged_attention, kPagedAttentionSpec>(table);
+  lend<&KernelTable::compress_keys, kCompressKeysSpec>(table);
+  lend<&KernelTable::select_blocks, kSelectBlocksSpec>(table);
+  lend<&KernelTable::sparse_attention, kSparseAttentionSpec>(table);
   lend<&KernelTable::sigmoid_gate, kSigmoidGateSpec>(table);
   lend<&KernelTable::gated_add, kGatedAddSpec>(table);
   lend<&KernelTable::linear_prepare, kLinearPrepareSpec>(table);
@@ -170,6 +173,7 @@ KernelTable lent_table() {
   lend<&KernelTable::causal_conv, kCausalConvSpec>(table);
   lend<&KernelTable::causal_conv_state, kCausalConvStateSpec>(table);
   lend<&KernelTable::gated_delta, kGatedDeltaSpec>(table);
+  lend<&KernelTable::lightning, kLightningSpec>(table);
   lend<&KernelTable::gated_norm, kGatedNormSpec>(table);
   lend<&KernelTable::gather_rows, kGatherRowsSpec>(table);
   lend<&KernelTable::resolve_tokens, kResolveTokensSpec>(table);
