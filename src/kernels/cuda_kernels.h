@@ -25,6 +25,8 @@ void linear(const LinearArgs& args, Worker worker);
 void linear_by_row(const LinearArgs& args, Worker worker);
 void swiglu(const SwigluArgs& args, Worker worker);
 void moe_route(const MoeRouteArgs& args, Worker worker);
+void moe_sort(const MoeExpertsArgs& args, Worker worker);
+void moe_prepare(const MoeExpertsArgs& args, Worker worker);
 void moe_gate_up(const MoeExpertsArgs& args, Worker worker);
 void moe_down(const MoeExpertsArgs& args, Worker worker);
 void moe_combine(const MoeExpertsArgs& args, Worker worker);

@@ -163,6 +163,8 @@ constexpr KernelTable sm90_table() {
   table.linear = cuda::linear;
   table.swiglu = cuda::swiglu;
   table.moe_route = cuda::moe_route;
+  table.moe_sort = cuda::moe_sort;
+  table.moe_prepare = cuda::moe_prepare;
   table.moe_gate_up = cuda::moe_gate_up;
   table.moe_down = cuda::moe_down;
   table.moe_combine = cuda::moe_combine;

@@ -167,6 +167,8 @@ KernelTable lent_table() {
   lend<&KernelTable::linear, kLinearSpec>(table);
   lend<&KernelTable::swiglu, kSwigluSpec>(table);
   lend<&KernelTable::moe_route, kMoeRouteSpec>(table);
+  lend<&KernelTable::moe_sort, kMoeSortSpec>(table);
+  lend<&KernelTable::moe_prepare, kMoePrepareSpec>(table);
   lend<&KernelTable::moe_gate_up, kMoeGateUpSpec>(table);
   lend<&KernelTable::moe_down, kMoeDownSpec>(table);
   lend<&KernelTable::moe_combine, kMoeCombineSpec>(table);

@@ -1,9 +1,10 @@
-// Experts choice by choice: plain, with every product of a row in an order of its own.
+// The choice of experts, the sum over a row's choices, and, where weights are not made for products of groups
+// (moe_grouped_cuda.cu), experts choice by choice, with every product of a row in an order of its own.
 #include "kernels/common/device_math.cuh"
 #include "kernels/cuda_kernels.h"
 #include "kernels/linear/load_run.cuh"
 #include "kernels/linear/packed_offset.cuh"
-#include "kernels/moe/moe_kernels.h"
+#include "kernels/moe/experts.cuh"
 
 namespace lockstep::cuda {
 namespace {
@@ -130,26 +131,6 @@ __global__ void __launch_bounds__(kWarp) route_rows(const __grid_constant__ MoeR
   }
 }
 
-// Where the launches of one call keep what passes between them.
-struct Experts {
-  MoeExpertsArgs args;
-  MoeWorkspace at;
-
-  __device__ float* region(int64_t offset) const {
-    return reinterpret_cast<float*>(static_cast<char*>(args.workspace.data) + offset);
-  }
-  // The matrix of a choice: as moe_matrix(), and kNotHere behind the live rows.
-  __device__ int64_t matrix_of(int64_t t, int64_t j) const {
-    const int64_t rows = dim(args.x, 0);
-    if (args.rows == MoeRows::kLiveFirst && t >= live(args.num_rows, rows)) return kNotHere;
-    const int64_t id = row<const int32_t>(args.expert_ids, t)[j];
-    const int64_t experts = args.experts > 0 ? args.experts : args.gate_up.experts;
-    if (id < -1 || id >= experts) return kNoExpert;
-    const int64_t matrix = id - args.first_expert;
-    return id >= 0 && matrix >= 0 && matrix < args.gate_up.experts ? matrix : kNotHere;
-  }
-};
-
 // x · row n of one matrix, in every lane. The order depends on the number of inputs alone.
 template <typename W>
 __device__ float dot(const PackedWeight& weight, int64_t matrix, int64_t n, const float* x,
@@ -226,6 +207,7 @@ void moe_route(const MoeRouteArgs& args, Worker worker) {
 }
 
 void moe_gate_up(const MoeExpertsArgs& args, Worker worker) {
+  if (goes_in_groups(args)) return grouped_gate_up(args, worker);
   const Experts of{args, moe_workspace(args)};
   with_element(args.gate_up.dtype, [&]<typename W>() {
     launch_grid(worker, gate_and_up<W>,
@@ -234,6 +216,7 @@ void moe_gate_up(const MoeExpertsArgs& args, Worker worker) {
 }
 
 void moe_down(const MoeExpertsArgs& args, Worker worker) {
+  if (goes_in_groups(args)) return grouped_down(args, worker);
   const Experts of{args, moe_workspace(args)};
   with_element(args.down.dtype, [&]<typename W>() {
     launch_grid(worker, down<W>,

@@ -1,4 +1,4 @@
-// The blocks that one row and kv head attend to, on the device.
+// The blocks that one row and kv head attend to, on the device, and who attends.
 #pragma once
 
 #include "kernels/common/sequence_owner.cuh"
@@ -31,5 +31,9 @@ struct RowList {
   }
   __device__ int64_t block(int64_t i) const { return blocks == nullptr ? i : blocks[i]; }
 };
+
+// Whether the tensor cores attend: bf16 caches of heads of 64 or 128 elements, in whole vectors.
+bool fits_matrices(const SparseAttentionArgs& args);
+void attend_by_matrices(const SparseAttentionArgs& args, const Worker& worker);
 
 }  // namespace lockstep::cuda

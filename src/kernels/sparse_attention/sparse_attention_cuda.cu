@@ -1,5 +1,6 @@
-// A block attends for one row and query head, plainly: each warp walks its own blocks of the row's list in
-// pairs of 32 tokens with running sums, and the warps' sums join in a fixed order.
+// Where the tensor cores do not fit (sparse_matrix_cuda.cu), a block attends for one row and query head,
+// plainly: each warp walks its own blocks of the row's list in pairs of 32 tokens with running sums, and the
+// warps' sums join in a fixed order.
 #include "kernels/common/sequence_owner.cuh"
 #include "kernels/cuda_kernels.h"
 #include "kernels/kv_cache/kv_plane.cuh"
@@ -114,6 +115,7 @@ __global__ void __launch_bounds__(kThreads) attend(const __grid_constant__ Spars
 }  // namespace
 
 void sparse_attention(const SparseAttentionArgs& args, Worker worker) {
+  if (fits_matrices(args)) return attend_by_matrices(args, worker);
   const dim3 blocks = blocks_of(args.q.dim(0), args.q.dim(1));
   with_element(args.cache.dtype, [&]<typename T>() {
     if (args.cache.head_dim <= 4 * kWarp) {
