@@ -103,9 +103,9 @@ int64_t gated_delta_workspace_bytes(int threads, int64_t key_dim, int64_t value_
 
 // A sequence of one row, or with a write slot before its last row, goes row by row; longer ones go in chunks
 // of 64 rows counted from the sequence's first row of the step (Yang et al. 2024, Gated Delta Networks,
-// chunkwise form). The choice depends on the sequence alone, so batch mates do not matter. Dtypes: all f32,
-// states too. Pad rows of out are zero; pad states are untouched. Errors: kInvalidArgument (Hv % Hk, shapes,
-// workspace). Cost: one launch.
+// chunkwise form); on CUDA, row by row in pairs counted from there. The choice depends on the sequence alone,
+// so batch mates do not matter. Dtypes: all f32, states too. Pad rows of out are zero; pad states are
+// untouched. Errors: kInvalidArgument (Hv % Hk, shapes, workspace). Cost: one launch.
 Status gated_delta(const Launcher& on, const GatedDeltaArgs& args, std::string_view stage);
 // The same of the sequences that query_start_loc, state_read_slot and has_initial_state have, a run of those
 // of the step; their rows stand where they stand in the step.

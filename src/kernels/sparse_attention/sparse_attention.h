@@ -55,8 +55,8 @@ inline constexpr OpSpec kSparseAttentionSpec{.name = "sparse_attention",
 
 // Identity: a row's result follows from its own sequence and list. On the CPU blocks are visited in the order
 //           of the list by the work of paged_attention, so a row whose list holds every block it sees, or
-//           none, has the bits of paged_attention. On CUDA, layouts that keep four elements together have bits
-//           of their own.
+//           none, has the bits of paged_attention. On CUDA, layouts that keep four elements together have
+//           bits of their own.
 // Dtypes:   as paged_attention.
 // Errors:   kInvalidArgument, as paged_attention, and for lists of another shape.
 // Cost:     one launch; a list's keys and values are read once per row and kv head, all keys once per 64
