@@ -100,5 +100,8 @@ class DeviceBench {
 // The benches, one per op. Each leaves the arena as it found it.
 Status bench_linear(DeviceBench& bench);
 Status bench_paged_attention(DeviceBench& bench);
+Status bench_moe(DeviceBench& bench);
+Status bench_recurrences(DeviceBench& bench);
+Status bench_sparse_attention(DeviceBench& bench);
 
 }  // namespace lockstep

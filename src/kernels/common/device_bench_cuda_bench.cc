@@ -103,7 +103,8 @@ int main(int argc, char** argv) {
   }
   Result<DeviceBench> bench = DeviceBench::open(filter);
   if (!bench.ok()) return std::fprintf(stderr, "%s\n", bench.status().message().c_str()), 1;
-  for (const auto run : {bench_linear, bench_paged_attention}) {
+  for (const auto run :
+       {bench_linear, bench_paged_attention, bench_moe, bench_recurrences, bench_sparse_attention}) {
     const Status status = run(*bench);
     if (!status.ok()) return std::fprintf(stderr, "%s\n", status.message().c_str()), 1;
   }
