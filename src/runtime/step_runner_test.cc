@@ -1,0 +1,125 @@
+// A replay that another thread holds to its capture while the caller does something else.
+#include "runtime/step_runner.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "base/fault.h"
+#include "kernels/table.h"
+#include "plan/validate/simulation.h"
+
+namespace lockstep {
+namespace {
+
+struct ReadArgs {
+  TensorView in;
+};
+constexpr OpArg kReadArgs[] = {{LS_ARG(ReadArgs, in), .access = Access::kRead, .dims = "T"}};
+constexpr OpSpec kRead{.name = "read", .args = kReadArgs, .args_bytes = sizeof(ReadArgs)};
+void read(const ReadArgs&, Worker) {}
+
+constexpr const OpSpec* kOps[] = {&kRead};
+constexpr FieldUse kUses[] = {{.field = FieldId::positions, .argument = "read.in"}};
+constexpr ConsumerSpec kReader{.name = "reader", .ops = kOps, .fields = kUses};
+
+// Says who asked it to prepare, and how often. `secret` enters what it prepares and is declared nowhere.
+class Reader final : public StepProgram {
+ public:
+  Status prepare(const Binder& binder, PreparedStep& step) const override {
+    ++times;
+    by = std::this_thread::get_id();
+    auto& launch = step.add<Launch>(kReader);
+    launch.in = LS_TRY(binder.address(kReader, FieldId::positions));
+    launch.secret = secret;
+    return {};
+  }
+  Status enqueue(const PreparedStep& step, const Launcher& on) const override {
+    launch(on.stream, kRead, "read", read, ReadArgs{LS_TRY(step.get<Launch>(kReader))->in}, Parts::kOne);
+    return {};
+  }
+
+  mutable std::atomic<int> times = 0;
+  mutable std::thread::id by;
+  int64_t secret = 0;
+
+ private:
+  struct Launch {
+    TensorView in;
+    int64_t secret = 0;
+  };
+};
+
+// A captured plan, and another one that replays it.
+class HoldBeside : public ::testing::TestWithParam<int> {
+ protected:
+  void SetUp() override {
+    map_.add(arena_);
+    runner_ =
+        std::move(StepRunner::create({.limits = simulation_.limits(), .derived = {}}, stream_, map_, arena_))
+            .value();
+    ASSERT_EQ(simulation_.next(plan_).message(), "");
+    ASSERT_EQ(runner_->capture(plan_, program_, on_).message(), "");
+  }
+  // Returns how often the program had prepared when the work was done, and sees to it that the work is done
+  // on this thread.
+  void hold() {
+    program_.times = 0;
+    std::thread::id worked;
+    const HostWork work{
+        .run = [](void* id) { *static_cast<std::thread::id*>(id) = std::this_thread::get_id(); },
+        .self = &worked};
+    runner_->hold_beside(plan_, program_, work);
+    EXPECT_EQ(worked, std::this_thread::get_id());
+  }
+  bool two() const { return stream_.threads() == 2; }
+
+  Simulation simulation_{7};
+  Arena arena_ = Arena::create("runner", int64_t{8} << 20).value();
+  MemoryMap map_;
+  Stream stream_{GetParam()};
+  std::unique_ptr<StepRunner> runner_;
+  Reader program_;
+  const Launcher on_{kernel_table(Isa::kReference), stream_};
+  StepPlan plan_;
+};
+
+TEST_P(HoldBeside, PreparesOnceAndOnAnotherThreadWhereThereIsOne) {
+  hold();
+  EXPECT_EQ(program_.times, two() ? 1 : 0);
+  if (two()) {
+    EXPECT_NE(program_.by, std::this_thread::get_id());
+  }
+  ASSERT_EQ(runner_->run(plan_, program_, on_).message(), "");
+  EXPECT_EQ(runner_->finish(plan_).message(), "");
+  EXPECT_TRUE(runner_->last().replayed);
+  EXPECT_EQ(program_.times, 1);
+
+  ASSERT_EQ(runner_->run(plan_, program_, on_).message(), "");  // what was held counts once
+  EXPECT_EQ(program_.times, 2);
+}
+
+TEST_P(HoldBeside, LeavesWhatIsNotAsCapturedToBeNamed) {
+  program_.secret = 897;
+  hold();
+  const Status status = runner_->run(plan_, program_, on_);
+  ASSERT_NE(status.fault(), nullptr) << status.message();
+  EXPECT_EQ(status.fault()->check, "R2");
+  EXPECT_EQ(status.fault()->consumer, "reader");
+}
+
+TEST_P(HoldBeside, DoesTheWorkAloneWhereNothingWillBeReplayedUnderChecks) {
+  runner_->set_level(GuardLevel::kPlan);
+  hold();
+  EXPECT_EQ(program_.times, 0);
+  runner_->set_level(GuardLevel::kReplay);
+  runner_->set_eager("asked for");
+  hold();
+  EXPECT_EQ(program_.times, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Threads, HoldBeside, ::testing::Values(1, 2));
+
+}  // namespace
+}  // namespace lockstep
