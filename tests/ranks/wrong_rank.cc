@@ -125,8 +125,9 @@ Status other_dtype(WrongRank& self) {
 void gather_into_one(const GatherRowsOfRanksArgs& args, Worker worker) {
   const auto bytes = static_cast<size_t>(args.x.bytes());
   const Launched launch(*args.group, worker, args.at);
-  [[maybe_unused]] const Status told = launch.all_gather({args.x.as<const std::byte>(), bytes},
-                                                         {args.out.as<std::byte>(), bytes}, args.x.dtype);
+  [[maybe_unused]] const Status told =
+      launch.all_gather({static_cast<const std::byte*>(args.x.data), bytes},
+                        {static_cast<std::byte*>(args.out.data), bytes}, args.x.dtype);
 }
 
 Status one_output(WrongRank& self) {
