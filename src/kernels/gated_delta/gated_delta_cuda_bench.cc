@@ -31,12 +31,12 @@ struct Sizes {
     return 2.0 * (is_delta() ? 3 : 2) * static_cast<double>(all_rows() * kHeads * kSize * kSize);
   }
 };
-constexpr Sizes kSizes[] = {{"gated delta 1 x 8192 rows", 16, 1, 8192, "f32 products on the vector units"},
-                            {"gated delta 32 x 1 row", 16, 32, 1, "reading and writing the states"},
-                            {"gated delta 256 x 1 row", 16, 256, 1, "reading and writing the states"},
-                            {"lightning 1 x 8192 rows", 32, 1, 8192, "f32 products on the vector units"},
-                            {"lightning 32 x 1 row", 32, 32, 1, "reading and writing the states"},
-                            {"lightning 256 x 1 row", 32, 256, 1, "reading and writing the states"}};
+constexpr Sizes kSizes[] = {{"gated delta 1 x 8192 rows", 16, 1, 8192, "f32 products row by row, no chunks"},
+                            {"gated delta 32 x 1 row", 16, 32, 1, "latency of the recurrence"},
+                            {"gated delta 256 x 1 row", 16, 256, 1, "latency of the recurrence"},
+                            {"lightning 1 x 8192 rows", 32, 1, 8192, "f32 products row by row, no chunks"},
+                            {"lightning 32 x 1 row", 32, 32, 1, "latency of the recurrence"},
+                            {"lightning 256 x 1 row", 32, 256, 1, "latency of the recurrence"}};
 
 // What the plan says of sequences, for each copy of the states: copy c has the slots from 1 + c S on.
 struct Plan {
