@@ -88,6 +88,11 @@ def main(lockstep, where=''):
         for layout in ON_GPUS:
             ranks = generate(lockstep, *layout, *device)
             check(' '.join(layout), ranks == alone, f'{ranks}; expected {alone}')
+        alone = generate(lockstep, *device, prompts=FIELD_REPORT_2)
+        for layout in ON_GPUS:
+            ranks = generate(lockstep, *layout, *device, prompts=FIELD_REPORT_2)
+            check('the second field report, ' + ' '.join(layout), ranks == alone and len(alone) == 8,
+                  f'{ranks}; expected {alone}')
         code, said = refusal(lockstep, 'generate', '-p', PROMPTS[0], '--tp', '2', '--device', 'cuda:0')
         check('one GPU for two ranks is refused', code == 1 and 'expected a GPU for each of them' in said, (code, said))
         print(f'{passed} passed, {failed} failed, 0 skipped')

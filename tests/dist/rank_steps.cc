@@ -1,10 +1,12 @@
-// A program of ranks on GPUs that says what a decode step takes and, of several, what a sum over them takes.
+// A program of ranks on GPUs that says what a decode step takes and, of several, what its collectives take
+// when nothing is between them, and what a sum over two ranks takes.
 //
 //   rank_steps MODEL [--tp N] [--dp N] [--ep]      MODEL: a built-in shape, with made-up weights
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdlib>
+#include <functional>
 #include <iostream>
 #include <random>
 
@@ -19,7 +21,7 @@ namespace lockstep::testing {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr int32_t kPrompt = 1024, kSteps = 60, kLaunches = 50;
+constexpr int32_t kPrompt = 1024, kSteps = 60, kLaunches = 50, kReplays = 9;
 constexpr std::array<int32_t, 2> kBatches{1, 32};  // sequences of each replica
 
 double microseconds_since(Clock::time_point start) {
@@ -73,22 +75,74 @@ Result<double> lead(Engine& engine, int32_t rank, int32_t batch) {
   return median(std::move(steps));
 }
 
-Status measure_steps(const std::string& model, RankSession& session) {
-  const Mesh& mesh = session.mesh();
-  const Clock::time_point start = Clock::now();
-  const std::unique_ptr<Engine> engine = LS_TRY(Engine::create(config_of(model, session)));
-  if (!engine->leads()) {
-    for (bool more = true; more;) more = LS_TRY(engine->follow());
+// The launches that `enqueue` makes, recorded as one graph and replayed: the median of a replay.
+Result<double> replays_of(const DevicePtr& device, Mesh& mesh,
+                          const std::function<Status(const Launcher&)>& enqueue) {
+  Stream stream(device, LS_TRY(device->make_queue()));
+  Graph graph;
+  LS_TRY(stream.begin_capture(graph));
+  LS_TRY(enqueue({kernel_table(Isa::kSm90), stream}));
+  stream.end_capture();
+  LS_TRY(stream.instantiate(graph));
+  std::vector<double> times;
+  for (int32_t i = 0; i < kReplays; ++i) {
+    LS_TRY(meet(mesh));
+    const Clock::time_point start = Clock::now();
+    LS_TRY(stream.replay(graph));
+    LS_TRY(mesh.settle());
+    stream.synchronize();
+    mesh.ledger().leave_all();
+    times.push_back(microseconds_since(start));
+  }
+  LS_TRY(stream.check_copies());
+  return median(std::move(times));
+}
+
+// What the newest step exchanged on its device: the same list in the ledger of every rank of a group. What
+// hosts exchange is bytes.
+std::vector<CollectiveEntry> exchanges_of_last_step(const Ledger& ledger) {
+  std::vector<CollectiveEntry> exchanges = ledger.last(Ledger::kEntries);
+  std::erase_if(exchanges, [](const CollectiveEntry& each) { return each.dtype == DType::kU8; });
+  const uint64_t step = exchanges.empty() ? 0 : exchanges.back().epoch;
+  std::erase_if(exchanges, [&](const CollectiveEntry& each) { return each.epoch != step; });
+  return exchanges;
+}
+
+// All exchanges of a step of `batch` sequences one after the other; `exchanges` are those of the largest
+// batch.
+Result<double> collectives_alone(const DevicePtr& device, Mesh& mesh,
+                                 const std::vector<CollectiveEntry>& exchanges, int32_t batch) {
+  int64_t most = 0;  // bytes
+  for (const CollectiveEntry& each : exchanges) most = std::max(most, each.count * size_of(each.dtype));
+  Arena arena = LS_TRY(Arena::create("exchanges", 8 * most + 4096, device));
+  const TensorView x = LS_TRY(arena.allocate("x", DType::kU8, {most}));
+  const TensorView out = LS_TRY(arena.allocate("out", DType::kU8, {2 * most}));
+  const TensorView scratch = LS_TRY(arena.allocate("scratch", DType::kU8, {4 * most}));
+  return replays_of(device, mesh, [&](const Launcher& on) -> Status {
+    for (const CollectiveEntry& each : exchanges) {
+      Communicator* group = each.group == "tp" ? &mesh.tp() : &mesh.dp();
+      const int64_t count = each.count / kBatches.back() * batch;
+      const auto rows = [&](void* data, int64_t n, int64_t width) {
+        return dense_view(data, each.dtype, {n, width});
+      };
+      if (each.op == "all_to_all") {  // of the rows of both ranks
+        LS_TRY(scatter_sum(on,
+                           {.x = rows(x.data, 2, count / 2),
+                            .out = rows(out.data, 1, count / 2),
+                            .scratch = scratch,
+                            .group = group},
+                           each.at.stage));
+      } else if (each.at.stage.ends_with("_sum")) {
+        LS_TRY(
+            all_reduce(on, {.x = rows(x.data, 1, count), .scratch = scratch, .group = group}, each.at.stage));
+      } else {
+        LS_TRY(gather_rows_of_ranks(
+            on, {.x = rows(x.data, 1, count), .out = rows(out.data, 2, count), .group = group},
+            each.at.stage));
+      }
+    }
     return {};
-  }
-  const double ready = microseconds_since(start) / 1e6;
-  for (const int32_t batch : kBatches) {
-    const double us = LS_TRY(lead(*engine, mesh.rank(), batch));
-    if (mesh.rank() == 0)
-      std::cout << model << ", " << describe(mesh.shape()) << ", " << batch << " sequences of " << kPrompt
-                << " tokens each: " << us << " us a step (ready after " << ready << " s)" << std::endl;
-  }
-  return {};
+  });
 }
 
 // Of one sum of [rows, width] over two ranks, among as many in one graph.
@@ -97,26 +151,12 @@ Result<double> sum_of(const DevicePtr& device, Mesh& mesh, int64_t rows, int64_t
   const TensorView x = LS_TRY(arena.allocate("x", DType::kF32, {rows, width}));
   const TensorView scratch =
       LS_TRY(arena.allocate("scratch", DType::kU8, {all_reduce_scratch_bytes(rows, width, 2)}));
-  Stream stream(device, LS_TRY(device->make_queue()));
-  Graph graph;
-  LS_TRY(stream.begin_capture(graph));
-  for (int32_t i = 0; i < kLaunches; ++i)
-    LS_TRY(all_reduce({kernel_table(Isa::kSm90), stream}, {.x = x, .scratch = scratch, .group = &mesh.tp()},
-                      "sum"));
-  stream.end_capture();
-  LS_TRY(stream.instantiate(graph));
-  std::vector<double> times;
-  for (int32_t i = 0; i < 9; ++i) {
-    LS_TRY(meet(mesh));
-    const Clock::time_point start = Clock::now();
-    LS_TRY(stream.replay(graph));
-    LS_TRY(mesh.settle());
-    stream.synchronize();
-    mesh.ledger().leave_all();
-    times.push_back(microseconds_since(start) / kLaunches);
-  }
-  LS_TRY(stream.check_copies());
-  return median(std::move(times));
+  const auto sums = [&](const Launcher& on) -> Status {
+    for (int32_t i = 0; i < kLaunches; ++i)
+      LS_TRY(all_reduce(on, {.x = x, .scratch = scratch, .group = &mesh.tp()}, "sum"));
+    return {};
+  };
+  return LS_TRY(replays_of(device, mesh, sums)) / kLaunches;
 }
 
 Status measure_sums(Mesh& mesh) {
@@ -129,6 +169,34 @@ Status measure_sums(Mesh& mesh) {
       if (mesh.rank() == 0)
         std::cout << "sum of [" << rows << ", " << width << "] f32 over 2 GPUs: " << us << " us" << std::endl;
     }
+  }
+  return {};
+}
+
+// Prints what a step takes, and how much of it its collectives would take alone.
+Status measure_steps(const std::string& model, RankSession& session) {
+  Mesh& mesh = session.mesh();
+  const Clock::time_point start = Clock::now();
+  const EngineConfig config = config_of(model, session);
+  std::unique_ptr<Engine> engine = LS_TRY(Engine::create(config));
+  const double ready = microseconds_since(start) / 1e6;
+  std::array<double, kBatches.size()> steps{};
+  if (engine->leads()) {
+    for (size_t i = 0; i < kBatches.size(); ++i) steps[i] = LS_TRY(lead(*engine, mesh.rank(), kBatches[i]));
+    engine.reset();
+  } else {
+    for (bool more = true; more;) more = LS_TRY(engine->follow());
+  }
+  const std::vector<CollectiveEntry> exchanges = exchanges_of_last_step(mesh.ledger());
+  const DevicePtr device = LS_TRY(open_device(config.device));
+  for (size_t i = 0; i < kBatches.size(); ++i) {
+    double alone = 0;
+    if (!exchanges.empty()) alone = LS_TRY(collectives_alone(device, mesh, exchanges, kBatches[i]));
+    if (mesh.rank() == 0)
+      std::cout << model << ", " << describe(mesh.shape()) << ", " << kBatches[i] << " sequences of "
+                << kPrompt << " tokens each: " << steps[i] << " us a step, " << exchanges.size()
+                << " exchanges of " << alone << " us alone, " << 100 * alone / steps[i] << "% (ready after "
+                << ready << " s)" << std::endl;
   }
   return {};
 }
