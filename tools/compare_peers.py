@@ -3,9 +3,10 @@
 
 Usage: compare_peers.py BENCH_BINARY [--part NAME] [--decode] [--json]
 BENCH_BINARY is kernels_cuda_bench of a build with the preset cuda. Peers are PyTorch's attention by cuDNN and by flash,
-its matrix product, and FlashInfer where it can be imported; --decode adds the decode step of an 8B model by transformers
-with a static cache, compiled. Every peer runs as one CUDA graph of several calls over more memory than the caches hold,
-on random data; the median counts, as in the bench.
+its matrix products (those of experts compiled), and FlashInfer and flash-linear-attention where they can be imported
+(wheels of PyPI do: flashinfer-python, apache-tvm-ffi, fla-core); --decode adds the decode step of an 8B model by
+transformers with a static cache, compiled. Every peer runs as one CUDA graph of several calls over more memory than the
+caches hold, on random data; the median counts, as in the bench.
 """
 import argparse
 import json
@@ -19,6 +20,8 @@ HEADS, KV_HEADS, SIZE, COLD = 32, 8, 128, 256 << 20
 LINEARS = {'qkv': (4096, 6144), 'o': (4096, 4096), 'gate_up': (4096, 24576), 'down': (12288, 4096), 'logits': (4096, 151936)}
 DECODES = [(1, 1024), (32, 1024), (128, 1024), (32, 4096), (1, 262144)]
 PREFILLS = [1024, 2048, 8192, 16384]
+KEY_HEADS, RECURRENT = 16, [(1, 8192, '1 x 8192 rows'), (32, 1, '32 x 1 row'), (256, 1, '256 x 1 row')]
+EXPERTS, CHOICES, WIDTH, EXPERT_WIDTH = 128, 8, 2048, 768
 
 
 def time_us(call, calls):
@@ -90,6 +93,59 @@ def flashinfer_decode(sequences, tokens):
     return time_us(lambda i: wrappers[i % copies].run(q, cache, out=out), max(copies, 4))
 
 
+def flashinfer_prefill(rows):
+    import flashinfer
+    page, pages = 64, rows // 64
+    cache, q = random(pages, 2, page, KV_HEADS, SIZE), random(rows, HEADS, SIZE)
+    wrapper = flashinfer.BatchPrefillWithPagedKVCacheWrapper(torch.empty(128 << 20, dtype=torch.uint8, device='cuda'), 'NHD')
+    indices = [torch.tensor(each, dtype=torch.int32, device='cuda') for each in ([0, rows], [0, pages])]
+    order = torch.randperm(pages, device='cuda').to(torch.int32)
+    last = torch.full((1,), page, dtype=torch.int32, device='cuda')
+    wrapper.plan(*indices, order, last, HEADS, KV_HEADS, SIZE, page, causal=True, q_data_type=torch.bfloat16,
+                 kv_data_type=torch.bfloat16)
+    out = torch.empty_like(q)
+    return time_us(lambda i: wrapper.run(q, cache, out=out), 4)
+
+
+def recurrent(kind, sequences, rows):
+    """The gated delta rule or lightning attention by flash-linear-attention: chunks of a prompt, or one row at a time."""
+    from fla.ops.gated_delta_rule import chunk_gated_delta_rule, fused_recurrent_gated_delta_rule
+    from fla.ops.lightning_attn import chunk_lightning_attn, fused_recurrent_lightning_attn
+    copies = COLD // (sequences * HEADS * SIZE * SIZE * 4) + 1 if rows == 1 else 3
+    key_heads = KEY_HEADS if kind == 'gated delta' else HEADS
+    q, k = random(sequences, rows, key_heads, SIZE), torch.nn.functional.normalize(random(sequences, rows, key_heads, SIZE), dim=-1)
+    v, states = random(sequences, rows, HEADS, SIZE), torch.randn(copies, sequences, HEADS, SIZE, SIZE, device='cuda')
+    g = torch.nn.functional.logsigmoid(torch.randn(sequences, rows, HEADS, device='cuda') + 3)
+    more = {'g': g, 'beta': torch.rand(sequences, rows, HEADS, device='cuda', dtype=torch.bfloat16)}
+    call = chunk_gated_delta_rule if rows > 1 else fused_recurrent_gated_delta_rule
+    if kind == 'lightning':
+        more = {'layer_idx': 3, 'num_layers': 32}
+        call = chunk_lightning_attn if rows > 1 else fused_recurrent_lightning_attn
+    with torch.inference_mode():
+        return time_us(lambda i: call(q=q, k=k, v=v, initial_state=states[i % copies], output_final_state=True, **more),
+                       max(copies, 4))
+
+
+def moe(rows):
+    """Experts by PyTorch's grouped products, compiled: rows sorted by expert, two products, a weighted sum."""
+    copies = 3
+    gate_up = [random(EXPERTS, WIDTH, 2 * EXPERT_WIDTH) for _ in range(copies)]
+    down = [random(EXPERTS, EXPERT_WIDTH, WIDTH) for _ in range(copies)]
+    x, weights = random(rows, WIDTH), torch.rand(rows, CHOICES, device='cuda')
+    ids = torch.stack([torch.randperm(EXPERTS, device='cuda')[:CHOICES] for _ in range(rows)])
+
+    def experts(x, ids, weights, gate_up, down):
+        order = ids.flatten().argsort()
+        ends = torch.bincount(ids.flatten(), minlength=EXPERTS).cumsum(0).to(torch.int32)
+        hidden = torch._grouped_mm(x[order // CHOICES], gate_up, offs=ends)
+        gate, up = hidden.chunk(2, dim=-1)
+        parts = torch._grouped_mm(torch.nn.functional.silu(gate) * up, down, offs=ends)
+        parts = parts * weights.flatten()[order, None]
+        return torch.zeros(rows, WIDTH, device='cuda').index_add_(0, order // CHOICES, parts.float())
+    compiled = torch.compile(experts, dynamic=False)
+    return time_us(lambda i: compiled(x, ids, weights, gate_up[i % copies], down[i % copies]), 2 * copies)
+
+
 def linear(shape, rows):
     k, n = LINEARS[shape]
     copies = COLD // (n * k * 2) + 1
@@ -113,6 +169,16 @@ def peers_of(part):
             if part in name and kind == 'paged':
                 for peer, backend in backends.items():
                     yield name, f'{peer}, contiguous', attempt(f'{name}, {peer}', lambda b=backend: sdpa(b, 1, rows, rows))
+                yield name, 'FlashInfer', attempt(f'{name}, FlashInfer', lambda: flashinfer_prefill(rows))
+    for kind in ('gated delta', 'lightning'):
+        for sequences, rows, size in RECURRENT:
+            name = f'{kind} {size}'
+            if part in name:
+                yield name, 'flash-linear-attention', attempt(f'{name}, fla', lambda: recurrent(kind, sequences, rows))
+    for rows in (1, 32, 512, 4096):
+        name = f'moe 8 of 128, {rows} rows'
+        if part in name:
+            yield name, 'torch, grouped', attempt(f'{name}, torch', lambda: moe(rows))
     for rows in (1, 8, 32, 128, 1024):
         for shape in LINEARS:
             name = f'linear {shape} {rows} rows'

@@ -55,9 +55,13 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
   ModelOptions model = config.model;
   if (config.mesh != nullptr) model.shard = shard_of(config.mesh->shape(), config.mesh->place());
   model.device = LS_TRY(device_of(config));
+  StartUp& start_up = engine->start_up_;
+  start_up.end("device");
   model.threads = config.threads > 0 ? config.threads : detect_cpu().cpus;
   engine->tokenizer_ = LS_TRY(load_tokenizer(model));
+  start_up.end("tokenizer");
   engine->model_ = LS_TRY(load_model(model));
+  start_up.end("weights");
   const DecoderSpec& spec = engine->model_->local;
   const int32_t vocab_known = engine->tokenizer_ ? engine->tokenizer_->vocab_size() : spec.vocab;
   EngineConfig placed = config;
@@ -67,6 +71,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
   engine->config_ = sizes.config;
   engine->limits_ = sizes.limits;
   engine->executor_ = LS_TRY(Executor::create(*engine->model_, sizes.executor));
+  start_up.end("memory");
   engine->scheduler_ =
       std::make_unique<Scheduler>(SchedulerOptions{.limits = sizes.limits,
                                                    .kv_group = kKvGroup,
@@ -83,6 +88,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
   engine->validator_ = std::make_unique<PlanValidator>(sizes.limits);
   if (config.pulse != nullptr) engine->executor_->stream().set_pulse(&config.pulse->work);
   LS_TRY(engine->prove_graphs());
+  start_up.end("graphs");
   engine->records_ =
       std::make_unique<FaultRecords>(*engine->model_, *engine->executor_, model, sizes.config.record_dir);
   engine->executor_->watch(sizes.config.guard == GuardLevel::kFull);

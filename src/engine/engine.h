@@ -10,6 +10,7 @@
 #include "engine/fault_records.h"
 #include "engine/replica.h"
 #include "engine/request.h"
+#include "engine/start_up.h"
 #include "engine/stop_matcher.h"
 #include "plan/plan_builder.h"
 #include "plan/validate.h"
@@ -70,6 +71,7 @@ class Engine {
   const StepLimits& limits() const { return limits_; }
   const StepPlan& last_plan() const { return plan(); }
   const std::vector<GraphOutcome>& graphs() const { return graphs_; }  // one per graph size
+  const std::vector<StartUpPhase>& start_up() const { return start_up_.phases(); }
   Executor& executor() { return *executor_; }
   const StepRunner& runner() const { return executor_->runner(); }  // how steps reached the device, and why
   // Always on; a record may be asked for from any thread.
@@ -110,6 +112,7 @@ class Engine {
                             const std::vector<RerunSequence>& sequences);
   void end(uint64_t id);
 
+  StartUp start_up_;
   EngineConfig config_;
   StepLimits limits_;
   std::unique_ptr<Model> model_;
