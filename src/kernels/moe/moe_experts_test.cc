@@ -106,7 +106,7 @@ TEST(MoeExperts, SumsTwoExpertsByHand) {
 }
 
 TEST(MoeExperts, AgreesWithSumsInDoubleAtAwkwardSizes) {
-  const int64_t widths[][2] = {{1, 1}, {5, 3}, {32, 32}, {33, 40}, {40, 33}, {64, 96}};
+  const int64_t widths[][2] = {{1, 1}, {5, 3}, {32, 32}, {33, 40}, {40, 33}, {64, 96}, {128, 192}};
   for (const Isa isa : runnable()) {
     Stream stream(2);
     for (const Format& format : kFormats) {
@@ -124,20 +124,22 @@ TEST(MoeExperts, AgreesWithSumsInDoubleAtAwkwardSizes) {
 }
 
 TEST(MoeExperts, GivesARowTheSameBitsInEveryBatchAndOnAnyNumberOfThreads) {
-  constexpr int64_t kRows = 160, kEach = 3;
+  constexpr int64_t kEach = 3;
   for (const Isa isa : runnable()) {
     Stream one(1), two(2), five(5);
     for (const Format& format : kFormats) {
       const bool row_major = format.layout == WeightLayout::kRowMajor;
       if (row_major && isa != Isa::kSm90) continue;  // the oracle's
-      const int64_t width = row_major ? 96 : 40;
-      const Experts experts(format, 6, width, row_major ? 160 : 72);
-      const Call whole = make_call(experts, kRows, kEach);
+      // Of so many rows an expert has few choices in some batches, and more than a tile in others.
+      const int64_t width = row_major ? 128 : 40, rows = row_major ? 400 : 160;
+      const Experts experts(format, 6, width, row_major ? 192 : 72);
+      const Call whole = make_call(experts, rows, kEach);
       const std::vector<float> expected = whole.run(isa, two);
-      for (const int64_t batch : {1, 2, 7, 12, 13, 40, 159}) {
+      for (const int64_t batch :
+           {int64_t{1}, int64_t{2}, int64_t{7}, int64_t{12}, int64_t{13}, int64_t{40}, rows - 1}) {
         for (Stream* stream : {&one, &five}) {
-          for (int64_t begin = 0; begin < kRows; begin += 11 * batch) {
-            const int64_t end = std::min(begin + batch, kRows);
+          for (int64_t begin = 0; begin < rows; begin += 11 * batch) {
+            const int64_t end = std::min(begin + batch, rows);
             Call part = whole;
             part.x.assign(whole.x.begin() + begin * width, whole.x.begin() + end * width);
             part.choices.ids.assign(whole.choices.ids.begin() + begin * kEach,
@@ -147,7 +149,7 @@ TEST(MoeExperts, GivesARowTheSameBitsInEveryBatchAndOnAnyNumberOfThreads) {
             part.pads = 2;
             const std::vector<float> out = part.run(isa, *stream);
             ASSERT_TRUE(same_bits(out.data(), expected.data() + begin * width, (end - begin) * width))
-                << describe(isa, format) << ": rows " << begin << " to " << end << " of 160, "
+                << describe(isa, format) << ": rows " << begin << " to " << end << " of " << rows << ", "
                 << stream->threads() << " threads";
           }
         }

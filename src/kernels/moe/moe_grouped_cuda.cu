@@ -5,19 +5,15 @@
 // the product, so its bits do not depend on what stands beside it.
 #include "kernels/common/device_math.cuh"
 #include "kernels/cuda_kernels.h"
-#include "kernels/moe/experts.cuh"
+#include "kernels/moe/groups.cuh"
 
 namespace lockstep::cuda {
 namespace {
 
 constexpr int kSortThreads = 512;
 constexpr int kConvertThreads = 128;
-constexpr int kPairs = 2;     // of tiles of 16 outputs, in a block
-constexpr int kQuarters = 4;  // of the inputs
+constexpr int kPairs = 2;  // of tiles of 16 outputs, in a block
 constexpr int kThreads = kPairs * kQuarters * kWarp;
-constexpr int kTile = 16;     // outputs
-constexpr int kStep = 32;     // inputs
-constexpr int kGroup = 8;     // choices of one product
 constexpr int kChoices = 64;  // of a pass over the weights
 
 // One block per expert: how many choices go to the experts before it, and its own in their order. Every
@@ -60,14 +56,6 @@ __global__ void __launch_bounds__(kConvertThreads) convert_rows(const __grid_con
   for (int64_t e = int64_t{blockIdx.y} * kConvertThreads + threadIdx.x; e < width;
        e += int64_t{gridDim.y} * kConvertThreads)
     to[e] = from_float<__nv_bfloat16>(from[e]);
-}
-
-__device__ void multiply_add(float (&sums)[4], uint4 a, uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-      "{%0,%1,%2,%3};"
-      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-      : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
 }
 
 // Quarters of sums: [quarter][pair][tile][output][choice].
@@ -230,8 +218,7 @@ __global__ void __launch_bounds__(kThreads, 1) gate_and_up(const __grid_constant
       range, operands, shared, [&](int64_t place) { return x + range.order[place] / each * inputs; },
       [&](int pair, int output, int64_t place, int choice) {
         const float gate = shared.total(pair, 0, output, choice), up = shared.total(pair, 1, output, choice);
-        to[place * width + f + pair * kTile + output] =
-            from_float<__nv_bfloat16>(gate / (1.0f + expf(-gate)) * up);
+        to[place * width + f + pair * kTile + output] = activation_of(gate, up);
       });
 }
 
@@ -263,8 +250,6 @@ __global__ void __launch_bounds__(kThreads, 1) down(const __grid_constant__ Expe
       });
 }
 
-int64_t blocks_for(int64_t outputs, int64_t each) { return (outputs + each - 1) / each; }
-
 }  // namespace
 
 bool goes_in_groups(const MoeExpertsArgs& args) {
@@ -291,6 +276,7 @@ void moe_prepare(const MoeExpertsArgs& args, Worker worker) {
 }
 
 void grouped_gate_up(const MoeExpertsArgs& args, const Worker& worker) {
+  if (goes_in_wide_tiles(args)) return wide_gate_up(args, worker);
   allow_shared(worker, gate_and_up, sizeof(Shared));
   launch_grid(
       worker, gate_and_up,
@@ -299,6 +285,7 @@ void grouped_gate_up(const MoeExpertsArgs& args, const Worker& worker) {
 }
 
 void grouped_down(const MoeExpertsArgs& args, const Worker& worker) {
+  if (goes_in_wide_tiles(args)) return wide_down(args, worker);
   allow_shared(worker, down, sizeof(Shared));
   launch_grid(
       worker, down,
