@@ -23,7 +23,7 @@ constexpr const char* kFooter =
     "  lockstep doctor --only report/          the five reports that the house was built for\n"
     "  lockstep doctor --only fault/A --all    one line per entry\n"
     "  lockstep doctor --backend ./mine.so     a backend of your own, against the same suite\n"
-    "  lockstep doctor --device cuda           the suites of the house's backends, on a GPU\n"
+    "  lockstep doctor --device cuda           the same on a GPU: its memory, streams and graphs\n"
     "  lockstep doctor --json > doctor.json\n";
 
 struct DoctorFlags {
@@ -52,7 +52,7 @@ Command add_doctor(CLI::App& parent) {
   app->footer(kFooter);
   app->add_option("--only", flags->options.only, "Entries whose id contains this text");
   app->add_option("--backend", flags->options.backend, "A shared module with a backend of your own");
-  app->add_option("--device", flags->options.device, "Where the backends run: cpu, cuda or cuda:N")
+  app->add_option("--device", flags->options.device, "Where entries and backends run: cpu, cuda or cuda:N")
       ->capture_default_str();
   app->add_flag("--all", flags->all, "A line per entry");
   app->add_flag("--json", flags->json, "One JSON document instead of tables");

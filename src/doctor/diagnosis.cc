@@ -116,7 +116,8 @@ void every_entry(const Diagnosis& diagnosis, std::string& text) {
 }
 
 void write_entry(const Examination& e, std::string_view device, JsonWriter& json) {
-  json.begin_object().member("id", e.id).member("kind", name_of(e.kind)).member("device", device);
+  json.begin_object().member("id", e.id).member("kind", name_of(e.kind));
+  json.member("device", e.on_host ? "cpu" : device);
   json.member("backend", e.backend).member("thread", e.thread).member("title", e.title);
   if (e.kind != Examination::Kind::kConformance) {
     json.key("expect")
@@ -134,6 +135,21 @@ void write_entry(const Examination& e, std::string_view device, JsonWriter& json
   json.member("message", e.got.message()).end_object();
   json.member("named", e.named).member("twin_ok", e.twin_ok).member("skipped", e.skipped);
   json.member("why", e.why).member("seconds", e.seconds).end_object();
+}
+
+// The reports among them by name: what they show of a device is little.
+std::string on_host(const Diagnosis& diagnosis) {
+  int count = 0;
+  std::string reports;
+  for (const Examination& e : diagnosis.entries) {
+    count += e.on_host ? 1 : 0;
+    if (e.on_host && e.kind == Examination::Kind::kReport)
+      reports += concat(reports.empty() ? ", among them " : ", ", e.id);
+  }
+  if (count == 0) return "";
+  return concat("\n", count,
+                " are about the host, where plans are made, pages are handed out and ranks agree", reports,
+                ": no device was needed.\n");
 }
 
 }  // namespace
@@ -158,6 +174,7 @@ std::string diagnosis_text(const Diagnosis& diagnosis, bool all) {
     text += "\nKnown to go unnamed, with no rule that would say so yet:\n";
     for (const std::string& fault : diagnosis.unnamed) text += concat("  ", fault, "\n");
   }
+  if (diagnosis.device != "cpu") text += on_host(diagnosis);
   std::map<std::string, int> reasons;
   for (const Examination& e : diagnosis.entries) reasons[e.why] += e.skipped ? 1 : 0;
   for (const auto& [reason, count] : reasons) {

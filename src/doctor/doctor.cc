@@ -18,10 +18,7 @@ std::string id_of(const faults::Entry& entry) {
   return report ? std::string(entry.id) : concat("fault/", entry.id);
 }
 
-constexpr std::string_view kOnTheCpu =
-    "what the wrong consumer launches is a function of the CPU; lockstep doctor shows it on device cpu";
-
-Examination examine(const faults::Entry& entry, const Device* device) {
+Examination examine(const faults::Entry& entry, const faults::Where& where) {
   const int64_t start = now_ns();
   const faults::Expectation& expect = entry.expect;
   Examination result{
@@ -39,16 +36,13 @@ Examination examine(const faults::Entry& entry, const Device* device) {
                  .expected = std::string(expect.expected),
                  .found = std::string(expect.found)},
       .got = {}};
-  if (device != nullptr) {
-    result.skipped = true;
-    result.why = kOnTheCpu;
-    return result;
-  }
-  result.got = entry.wrong();
+  const faults::Part in_full = faults::twin_in_full(entry);
+  const faults::Part& right = in_full ? in_full : entry.twin;
+  result.on_host = entry.wrong.on_host() && right.on_host();
+  result.got = entry.wrong(where);
   result.why = faults::unmet(expect, result.got);
   result.named = result.why.empty();
-  const faults::Twin in_full = faults::twin_in_full(entry);
-  const Status twin = in_full != nullptr ? in_full() : entry.twin();
+  const Status twin = right(where);
   result.twin_ok = twin.ok();
   if (!twin.ok()) result.why = concat("the right twin was accused: ", twin.message());
   result.seconds = static_cast<double>(now_ns() - start) * 1e-9;
@@ -97,7 +91,7 @@ Result<Diagnosis> examine_house(const DoctorOptions& options) {
   Progress progress("doctor", static_cast<int64_t>(entries.size() + cases.size()), ProgressUnit::kItems,
                     options.progress);
   for (const faults::Entry* entry : entries) {
-    take(diagnosis, examine(*entry, device.get()));
+    take(diagnosis, examine(*entry, {.device = device, .name = options.device}));
     progress.advance(1);
   }
   for (const conformance::Case& each : cases) {

@@ -24,7 +24,8 @@ struct Examination {
   Status got;
   bool named = false;    // as expected; conformance: passed
   bool twin_ok = true;   // the right twin was left alone
-  bool skipped = false;  // the backend says that it does not do this, or the device cannot show it
+  bool skipped = false;  // the backend says that it does not do this
+  bool on_host = false;  // a fault of what the host does whatever the device: plans, page tables, ranks
   std::string why;       // what is missing, when not named; what was said, when a twin was accused
   double seconds = 0;
 };

@@ -12,8 +12,8 @@ std::vector<Case> attention_graph_cases(const AttentionCandidate& candidate);
 std::vector<Case> attention_reach_cases(const AttentionCandidate& candidate);
 
 // The candidate of sparse_pages.h, and what it comes to when its sums lie in the plan: not ok.
-AttentionCandidate sparse_candidate(SumsIn sums);
-Status sparse_sums_in_the_plan(Mode mode);
+AttentionCandidate sparse_candidate(SumsIn sums, DevicePtr device = nullptr);
+Status sparse_sums_in_the_plan(Mode mode, DevicePtr device = nullptr);
 
 Status cross_pages(AttentionRig& rig, int32_t page_tokens);
 // Errors: kInternal, naming the first byte of the caches that changed and is in no slot of the last plan.

@@ -82,7 +82,11 @@ class AttentionRig::Program final : public StepProgram {
 
 AttentionRig::AttentionRig(const AttentionOptions& options, std::unique_ptr<Rig> rig)
     : options_(options), rig_(std::move(rig)) {}
-AttentionRig::~AttentionRig() = default;
+
+// What a backend brings along for its kernels on a device is in use until they are done.
+AttentionRig::~AttentionRig() {
+  if (rig_->stream().device() != nullptr) rig_->stream().synchronize();
+}
 
 int64_t AttentionRig::width() const {
   return int64_t{options_.heads + 2 * options_.kv_heads} * options_.head_dim + kGap;

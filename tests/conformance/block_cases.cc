@@ -25,7 +25,7 @@ AttentionOptions with_blocks(const BlockRule& rule) {
           .blocks = rule};
 }
 
-AttentionCandidate candidate_of(const AttentionOptions& options) {
+AttentionCandidate candidate_of(const AttentionOptions& options, const DevicePtr& device) {
   const BlockRule rule = options.blocks.value_or(BlockRule{});
   const int32_t tokens = ceil_div(options.max_seq_len, options.page_tokens) * options.page_tokens;
   const SparseOptions sparse{.init_blocks = rule.init,
@@ -37,7 +37,8 @@ AttentionCandidate candidate_of(const AttentionOptions& options) {
   return {.name = "blocks",
           .make = [sparse](const CacheStorage& storage) -> Result<std::unique_ptr<AttentionBackend>> {
             return std::unique_ptr<AttentionBackend>(std::make_unique<SparseBackend>(storage, sparse));
-          }};
+          },
+          .device = device};
 }
 
 Bucket bucket_of(int32_t rows, int32_t seqs) {
@@ -58,21 +59,22 @@ Status long_batches(AttentionRig& rig, Poison poison) {
   return {};
 }
 
-Status run_long(const AttentionOptions& options, Digest* digest = nullptr, Poison poison = Poison::kNan) {
-  const auto rig = LS_TRY(AttentionRig::create(candidate_of(options), options));
+Status run_long(const AttentionOptions& options, const DevicePtr& device, Digest* digest = nullptr,
+                Poison poison = Poison::kNan) {
+  const auto rig = LS_TRY(AttentionRig::create(candidate_of(options, device), options));
   LS_TRY(long_batches(*rig, poison));
   if (digest != nullptr) *digest = rig->digest();
   return {};
 }
 
-Status shapes() {
+Status shapes(const DevicePtr& device) {
   for (const int32_t page_tokens : {64, 128}) {
     for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
       for (const BlockRule rule : {BlockRule{1, 1, 4, 0}, BlockRule{0, 2, 3, 0}, BlockRule{2, 1, 5, 250}}) {
         AttentionOptions options = with_blocks(rule);
         options.page_tokens = page_tokens;
         options.dtype = dtype;
-        LS_TRY(run_long(options));
+        LS_TRY(run_long(options, device));
       }
     }
   }
@@ -80,17 +82,17 @@ Status shapes() {
   one.kv_heads = 1;
   one.heads = 3;
   one.head_dim = 48;
-  return run_long(one);
+  return run_long(one, device);
 }
 
 // A layout moves keys and values; means and choices are the same.
-Status layouts() {
+Status layouts(const DevicePtr& device) {
   Digest first = 0;
   for (const KvLayout& layout : all_kv_layouts()) {
     AttentionOptions options = with_blocks({});
     options.layout = layout;
     Digest digest = 0;
-    LS_TRY(run_long(options, &digest));
+    LS_TRY(run_long(options, device, &digest));
     if (first == 0) first = digest;
     if (digest == first) continue;
     return error(Code::kInternal, layout, ": other bits than ", all_kv_layouts().front(),
@@ -99,11 +101,11 @@ Status layouts() {
   return {};
 }
 
-Status poison() {
+Status poison(const DevicePtr& device) {
   Digest first = 0;
   for (const Poison each : {Poison::kNan, Poison::kLargest, Poison::kGarbage}) {
     Digest digest = 0;
-    LS_TRY(run_long(with_blocks({}), &digest, each));
+    LS_TRY(run_long(with_blocks({}), device, &digest, each));
     if (first == 0) first = digest;
     if (digest == first) continue;
     return error(Code::kInternal, "live rows differ with poison ", static_cast<int>(each),
@@ -112,17 +114,17 @@ Status poison() {
   return {};
 }
 
-// Rows below dense_len, and rows whose lists hold every block, have the bits of dense attention.
-Status dense() {
+// Rows below dense_len, and rows whose lists hold every block, are dense attention: on the CPU by its bits.
+Status dense(const DevicePtr& device) {
   AttentionOptions plain = with_blocks({});
   plain.blocks.reset();
   plain.derived.clear();
-  const auto paged = LS_TRY(AttentionRig::create(paged_candidate(), plain));
+  const auto paged = LS_TRY(AttentionRig::create(paged_candidate(device), plain));
   LS_TRY(long_batches(*paged, Poison::kNan));
   for (const BlockRule rule : {BlockRule{1, 1, 4, 1 << 20}, BlockRule{1, 1, 10, 0}}) {
     Digest digest = 0;
-    LS_TRY(run_long(with_blocks(rule), &digest));
-    if (digest == paged->digest()) continue;
+    LS_TRY(run_long(with_blocks(rule), device, &digest));
+    if (digest == paged->digest() || device != nullptr) continue;
     return error(Code::kInternal, "up to ", rule.most, " blocks, dense below ", rule.dense_len,
                  " tokens: not the bits of dense attention; expected those where every block is chosen");
   }
@@ -130,8 +132,9 @@ Status dense() {
 }
 
 // The rows of one sequence of 600 tokens, in chunks of the given size.
-Result<std::vector<float>> rows_in_chunks(const AttentionOptions& options, int32_t chunk) {
-  const auto rig = LS_TRY(AttentionRig::create(candidate_of(options), options));
+Result<std::vector<float>> rows_in_chunks(const AttentionOptions& options, const DevicePtr& device,
+                                          int32_t chunk) {
+  const auto rig = LS_TRY(AttentionRig::create(candidate_of(options, device), options));
   const int32_t sequence = rig->begin();
   std::vector<float> rows;
   for (int32_t done = 0; done < 600; done += chunk) {
@@ -145,12 +148,12 @@ Result<std::vector<float>> rows_in_chunks(const AttentionOptions& options, int32
   return rows;
 }
 
-Status chunks() {
+Status chunks(const DevicePtr& device) {
   for (const int32_t dense_len : {0, 333}) {
     const AttentionOptions options = with_blocks({.dense_len = dense_len});
-    const std::vector<float> whole = LS_TRY(rows_in_chunks(options, 600));
+    const std::vector<float> whole = LS_TRY(rows_in_chunks(options, device, 600));
     for (const int32_t chunk : {1, 7, 64, 100}) {
-      const std::vector<float> cut = LS_TRY(rows_in_chunks(options, chunk));
+      const std::vector<float> cut = LS_TRY(rows_in_chunks(options, device, chunk));
       for (size_t i = 0; i < whole.size(); ++i) {
         if (std::memcmp(&whole[i], &cut[i], sizeof(float)) == 0) continue;
         return error(Code::kInternal, "position ", i / static_cast<size_t>(options.heads * options.head_dim),
@@ -174,8 +177,8 @@ AttentionOptions tiny() {
 }
 
 // Captured while rows see few blocks, replayed until they choose, ranks of sizes in turn.
-Status grow(const AttentionOptions& first, const AttentionOptions& other, std::array<Mode, 2> modes) {
-  Pair<AttentionRig> pair = LS_TRY(Pair<AttentionRig>::create(candidate_of(tiny()), first, other));
+Status grow(const AttentionCandidate& candidate, const AttentionOptions& other, std::array<Mode, 2> modes) {
+  Pair<AttentionRig> pair = LS_TRY(Pair<AttentionRig>::create(candidate, tiny(), other));
   std::vector<int32_t> batch;
   for (int32_t i = 0; i < 4; ++i) batch.push_back(pair.begin());
   for (int32_t i = 0; i < 4; ++i) {
@@ -191,34 +194,35 @@ Status grow(const AttentionOptions& first, const AttentionOptions& other, std::a
 
 }  // namespace
 
-std::vector<Case> block_cases() {
+std::vector<Case> block_cases(DevicePtr device) {
+  const AttentionCandidate small = candidate_of(tiny(), device);
   AttentionOptions late = tiny(), full = tiny(), two = tiny();
   late.pace = Pace::kLate;
   full.level = GuardLevel::kFull;
   two.threads = 2;
   const std::array<Mode, 2> graphs = {Mode::kGraph, Mode::kGraph};
   std::vector<Case> cases = {
-      {"shapes", shapes},
-      {"layouts", layouts},
-      {"poison", poison},
-      {"dense", dense},
-      {"chunks", chunks},
+      {"shapes", [=] { return shapes(device); }},
+      {"layouts", [=] { return layouts(device); }},
+      {"poison", [=] { return poison(device); }},
+      {"dense", [=] { return dense(device); }},
+      {"chunks", [=] { return chunks(device); }},
       {"guarded",
-       [] {
+       [=] {
          AttentionOptions options = with_blocks({.dense_len = 310});
          options.level = GuardLevel::kFull;
-         return run_long(options);
+         return run_long(options, device);
        }},
       {"graph_equals_eager",
-       [] {
-         return grow(tiny(), tiny(), {Mode::kGraph, Mode::kEager});
+       [=] {
+         return grow(small, tiny(), {Mode::kGraph, Mode::kEager});
        }},
-      {"late", [=] { return grow(tiny(), late, graphs); }},
-      {"level_full", [=] { return grow(tiny(), full, graphs); }},
-      {"threads", [=] { return grow(tiny(), two, graphs); }},
-      {"sizes_in_a_row", [] { return sizes_in_a_row<AttentionRig>(candidate_of(tiny()), tiny()); }},
-      {"decoy", [] { return decoy<AttentionRig>(candidate_of(tiny()), tiny()); }},
-      {"many_replays", [] { return many_replays<AttentionRig>(candidate_of(tiny()), tiny(), 2000); }}};
+      {"late", [=] { return grow(small, late, graphs); }},
+      {"level_full", [=] { return grow(small, full, graphs); }},
+      {"threads", [=] { return grow(small, two, graphs); }},
+      {"sizes_in_a_row", [=] { return sizes_in_a_row<AttentionRig>(small, tiny()); }},
+      {"decoy", [=] { return decoy<AttentionRig>(small, tiny()); }},
+      {"many_replays", [=] { return many_replays<AttentionRig>(small, tiny(), 2000); }}};
   for (Case& each : cases) each.id = concat("conformance/blocks/", each.id);
   return cases;
 }

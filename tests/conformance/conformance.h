@@ -48,11 +48,11 @@ std::vector<Case> recurrent_cases(const RecurrentCandidate& candidate);
 AttentionCandidate paged_candidate(DevicePtr device = nullptr);
 RecurrentCandidate delta_candidate(DevicePtr device = nullptr);
 RecurrentCandidate lightning_candidate(DevicePtr device = nullptr);
-// Page selection inside the graph, which derives fields on the device.
-std::vector<Case> sparse_cases();
+// Page selection inside the graph, which derives fields on the device. Its kernels are functions of the host.
+std::vector<Case> sparse_cases(DevicePtr device = nullptr);
 // Block-sparse attention, which chooses from compressed keys in a cache group of their own.
-std::vector<Case> block_cases();
-// All of the above. On a device those that cannot run there say why: kUnimplemented.
+std::vector<Case> block_cases(DevicePtr device = nullptr);
+// All of the above.
 std::vector<Case> house_cases(const DevicePtr& device = nullptr);
 
 // Runs the attention suite for a backend that comes as a shared module (include/lockstep/backend.h).

@@ -5,6 +5,8 @@
 namespace lockstep::conformance {
 namespace {
 
+constexpr int64_t kTouched = int64_t{1} << 20;  // bytes, of one launch at most
+
 AttentionOptions tiny() {
   return {.page_tokens = 4,
           .heads = 2,
@@ -33,15 +35,16 @@ Status grow(const AttentionCandidate& candidate, const AttentionOptions& other, 
 
 }  // namespace
 
-AttentionCandidate sparse_candidate(SumsIn sums) {
-  return {.name = "sparse",
-          .make = [sums](const CacheStorage& storage) -> Result<std::unique_ptr<AttentionBackend>> {
-            return std::unique_ptr<AttentionBackend>(std::make_unique<SparsePages>(storage, sums));
-          }};
+AttentionCandidate sparse_candidate(SumsIn sums, DevicePtr device) {
+  const auto make = [=](const CacheStorage& storage) -> Result<std::unique_ptr<AttentionBackend>> {
+    auto host = LS_TRY(HostKernels::create(device, kTouched));
+    return std::unique_ptr<AttentionBackend>(std::make_unique<SparsePages>(storage, sums, std::move(host)));
+  };
+  return {.name = "sparse", .make = make, .device = device};
 }
 
-std::vector<Case> sparse_cases() {
-  const AttentionCandidate candidate = sparse_candidate(SumsIn::kOwnField);
+std::vector<Case> sparse_cases(DevicePtr device) {
+  const AttentionCandidate candidate = sparse_candidate(SumsIn::kOwnField, std::move(device));
   AttentionOptions late = tiny(), full = tiny(), two = tiny();
   late.pace = Pace::kLate;
   full.level = GuardLevel::kFull;
@@ -62,8 +65,9 @@ std::vector<Case> sparse_cases() {
   return cases;
 }
 
-Status sparse_sums_in_the_plan(Mode mode) {
-  const auto rig = LS_TRY(AttentionRig::create(sparse_candidate(SumsIn::kPlan), tiny()));
+Status sparse_sums_in_the_plan(Mode mode, DevicePtr device) {
+  const auto candidate = sparse_candidate(SumsIn::kPlan, std::move(device));
+  const auto rig = LS_TRY(AttentionRig::create(candidate, tiny()));
   const int32_t one[] = {rig->begin()};
   for (int32_t step = 0; step < 12; ++step) LS_TRY(rig->decode(one, 1, mode));
   return {};

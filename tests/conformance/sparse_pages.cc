@@ -162,7 +162,8 @@ Status SparsePages::run(const PreparedStep& step, GroupId group, const Attention
                                .selected_starts = bound.starts,
                                .selected_pages = bound.pages,
                                .num_seqs = bound.num_seqs};
-  launch(on.stream, kSelectPagesSpec, "select_pages", &select_pages, select, Parts::kOne);
+  const LaunchSite choose{.spec = &kSelectPagesSpec, .stage = "select_pages"};
+  launch_on_host(host_.get(), on.stream, choose, &select_pages, select);
   const SparseAttentionArgs attend{.q = tensors.q,
                                    .cache = cache,
                                    .page_table = storage_.page_table(),
@@ -173,7 +174,8 @@ Status SparsePages::run(const PreparedStep& step, GroupId group, const Attention
                                    .out = tensors.out,
                                    .num_seqs = bound.num_seqs,
                                    .scale = tensors.scale};
-  launch(on.stream, kSparseAttentionSpec, "attention", &sparse_attention, attend);
+  const LaunchSite sum{.spec = &kSparseAttentionSpec, .stage = "attention"};
+  launch_on_host(host_.get(), on.stream, sum, &sparse_attention, attend, Parts::kAll);
   return {};
 }
 

@@ -3,7 +3,10 @@
 // case of a consumer that plans inside its own graph.
 #pragma once
 
+#include <memory>
+
 #include "attention/attention_backend.h"
+#include "conformance/host_kernels.h"
 #include "contract/derived.h"
 
 namespace lockstep::conformance {
@@ -24,9 +27,9 @@ enum class SumsIn : uint8_t { kOwnField, kPlan };
 
 class SparsePages final : public AttentionBackend {
  public:
-  // Borrows the storage.
-  explicit SparsePages(const CacheStorage& storage, SumsIn sums = SumsIn::kOwnField)
-      : storage_(storage), sums_(sums) {}
+  // Borrows the storage. `host` runs the kernels where that lies on a device; null: the CPU.
+  SparsePages(const CacheStorage& storage, SumsIn sums, std::unique_ptr<HostKernels> host)
+      : storage_(storage), sums_(sums), host_(std::move(host)) {}
 
   const ConsumerSpec& spec() const override;
   int64_t workspace_bytes(int threads, int32_t heads, int32_t kv_heads, int32_t head_dim) const override;
@@ -38,6 +41,7 @@ class SparsePages final : public AttentionBackend {
  private:
   const CacheStorage& storage_;
   SumsIn sums_;
+  std::unique_ptr<HostKernels> host_;
 };
 
 }  // namespace lockstep::conformance

@@ -1,4 +1,5 @@
 // The level full and the records of faults on a CUDA device.
+#include <cstdlib>
 #include <filesystem>
 
 #include "device/on_cuda.h"
@@ -83,6 +84,8 @@ TEST_F(RecordsOnCuda, OfAFaultLeadToTheLaunchThatMadeTheFirstNan) {
   for (const auto& entry : std::filesystem::directory_iterator(model.path())) {
     if (entry.path().extension() == ".record") file = entry.path().string();
   }
+  if (const char* keep = std::getenv("LOCKSTEP_KEEP_RECORD"))  // tests/records/of_a_gpu.record is one
+    std::filesystem::copy_file(file, keep, std::filesystem::copy_options::overwrite_existing);
   const Result<Record> record = read_record(file);
   ASSERT_TRUE(record.ok()) << record.status().message();
   EXPECT_TRUE(record->ranks.front().device.starts_with("NVIDIA")) << record->ranks.front().device;

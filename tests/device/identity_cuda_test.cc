@@ -75,6 +75,26 @@ TEST_P(IdentityOnCuda, LogitsAreTheSameBitsAloneTogetherAndInAnyOrder) {
   }
 }
 
+// Without the flag a product of bf16 follows from how many rows there are: if no bit ever did, the test above
+// would show nothing. In f32 the same kernels run with the flag and without.
+TEST_P(IdentityOnCuda, WithoutTheFlagBitsOfBf16FollowTheBatchAndThoseOfF32DoNot) {
+  EngineConfig usual = config();
+  usual.batch_invariant = false;
+  const std::vector<Outcome> alone = run(usual, in_order(), true), together = run(usual, in_order());
+  int32_t other_bits = 0, other_tokens = 0;
+  for (size_t i = 0; i < alone.size(); ++i) {
+    other_bits += alone[i].logits != together[i].logits ? 1 : 0;
+    other_tokens += alone[i].tokens != together[i].tokens ? 1 : 0;
+  }
+  std::cout << GetParam().model << ": of " << kPrompts << " prompts " << other_bits << " have other logits, "
+            << other_tokens << " other tokens, alone and together\n";
+  if (GetParam().dtype == ComputeDType::kFloat32) {
+    EXPECT_EQ(other_bits, 0);
+  } else {
+    EXPECT_GT(other_bits, 0);
+  }
+}
+
 // Products of the library are what the flag leaves out.
 TEST(BatchInvariantTable, HasOtherProductsOnCuda) {
   const KernelTable &usual = kernel_table(Isa::kSm90), &invariant = batch_invariant_table(Isa::kSm90);

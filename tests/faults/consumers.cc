@@ -5,6 +5,7 @@
 
 #include "base/fault.h"
 #include "contract/difference.h"
+#include "faults/late_queue.h"
 #include "kernels/table.h"
 #include "plan/step_plan.h"
 
@@ -50,26 +51,36 @@ void sum_values(const SumArgs& args, Worker worker) {
   }
 }
 
-Workbench::Workbench(const WorkbenchOptions& options, const StepLimits& limits, Arena arena)
+Workbench::Workbench(const Where& where, const WorkbenchOptions& options, const StepLimits& limits,
+                     Parts parts)
     : limits_(limits),
-      arena_(std::move(arena)),
-      table_(kernel_table(Isa::kReference)),
-      stream_(1, options.pace),
-      staging_(4, kStagingBytes),
+      arena_(std::move(parts.arena)),
+      host_(std::move(parts.host)),
+      table_(kernel_table(where.device != nullptr ? Isa::kSm90 : Isa::kReference)),
+      stream_(where.device, std::move(parts.queue), 1, options.pace),
+      staging_(4, kStagingBytes, where.device.get()),
       planner_(limits) {
   map_.add(arena_);
 }
 
-Result<std::unique_ptr<Workbench>> Workbench::create(const WorkbenchOptions& options) {
+Result<std::unique_ptr<Workbench>> Workbench::create(const Where& where, const WorkbenchOptions& options) {
   const StepLimits limits = workbench_limits();
-  Arena arena = LS_TRY(Arena::create("bench", kArenaBytes));
-  std::unique_ptr<Workbench> bench(new Workbench(options, limits, std::move(arena)));
+  Arena arena = LS_TRY(Arena::create("bench", kArenaBytes, where.device));
+  std::unique_ptr<DeviceQueue> queue;
+  if (where.device != nullptr) {
+    queue =
+        LS_TRY(options.pace == Pace::kLate ? LateQueue::create(where.device) : where.device->make_queue());
+  }
+  auto host = LS_TRY(conformance::HostKernels::create(where.device, kArenaBytes));
+  std::unique_ptr<Workbench> bench(
+      new Workbench(where, options, limits, {std::move(arena), std::move(queue), std::move(host)}));
   bench->runner_ = LS_TRY(StepRunner::create({.limits = limits, .derived = options.derived}, bench->stream_,
                                              bench->map_, bench->arena_));
   bench->values_ = LS_TRY(bench->arena_.allocate("values", DType::kI32, {kTables, kTokens}));
   bench->sums_ = LS_TRY(bench->arena_.allocate("sums", DType::kI64, {kSeqs}));
-  for (int64_t i = 0; i < kTables * kTokens; ++i)
-    bench->values_.as<int32_t>()[i] = value_at(i / kTokens, i % kTokens);
+  std::vector<int32_t> values;
+  for (int64_t i = 0; i < kTables * kTokens; ++i) values.push_back(value_at(i / kTokens, i % kTokens));
+  LS_TRY(bench->put(bench->values_, values.data()));
   return bench;
 }
 
@@ -102,9 +113,7 @@ Result<StepPlan> Workbench::step(std::initializer_list<Share> shares, int32_t pa
 
 Status Workbench::capture(const StepPlan& plan, const StepProgram& program) {
   LS_TRY(runner_->capture(plan, program, launcher()));
-  const TensorView decoy = LS_TRY(arena_.allocate("decoy", DType::kI32, {256}));
-  std::fill_n(decoy.as<int32_t>(), decoy.elements(), 700000000);
-  return {};
+  return spoil(LS_TRY(arena_.allocate("decoy", DType::kI32, {256})));
 }
 
 Status Workbench::run(const StepPlan& plan, const StepProgram& program) {
@@ -118,18 +127,23 @@ Status Workbench::run_only(const StepPlan& plan, const StepProgram& program) {
   return runner_->finish(plan);
 }
 
-void Workbench::forget_sums() { std::fill_n(sums_.as<int64_t>(), sums_.elements(), kUnwritten); }
+void Workbench::forget_sums() {
+  std::array<int64_t, kSeqs> unwritten;
+  unwritten.fill(kUnwritten);
+  const Status put_there = put(sums_, unwritten.data());
+  LS_CHECK(put_there.ok(), put_there.message());
+}
 
-Status Workbench::check(std::span<const int64_t> want) const {
+Status Workbench::check(std::span<const int64_t> want) {
   for (size_t s = 0; s < want.size(); ++s) {
-    const int64_t got = sums_.as<int64_t>()[s];
+    const auto got = look<int64_t>(sums_, static_cast<int64_t>(s));
     if (got != want[s])
       return error(Code::kInternal, "sum of sequence ", s, " is ", got, "; expected ", want[s]);
   }
   return {};
 }
 
-Status Workbench::check_sums(const StepPlan& plan) const {
+Status Workbench::check_sums(const StepPlan& plan) {
   std::array<int64_t, kSeqs> want{};
   for (size_t s = 0; s < static_cast<size_t>(plan.scalar(field::num_seqs).get()); ++s) {
     const int64_t row = plan.get(field::table_rows, kPages)[s].get();
@@ -141,14 +155,47 @@ Status Workbench::check_sums(const StepPlan& plan) const {
 TensorView Workbench::numbers(std::string_view what, std::initializer_list<int32_t> values) {
   Result<TensorView> view = arena_.allocate(what, DType::kI32, {static_cast<int64_t>(values.size())});
   LS_CHECK(view.ok(), view.status().message());
-  std::copy(values.begin(), values.end(), view->as<int32_t>());
+  const Status put_there = put(*view, std::data(values));
+  LS_CHECK(put_there.ok(), put_there.message());
   return *view;
+}
+
+// A copy to a device is from pinned memory: others wait for the gates of a late queue.
+Status Workbench::put(const TensorView& target, const void* bytes) {
+  if (device() == nullptr) {
+    std::memcpy(target.data, bytes, static_cast<size_t>(target.bytes()));
+    return {};
+  }
+  LS_TRY(upload(target, bytes));
+  stream_.synchronize();
+  return {};
+}
+
+Status Workbench::copy(const TensorView& source, const TensorView& target) {
+  std::vector<std::byte> bytes;
+  const TensorView here = HostView(stream_).look(source, bytes);
+  return put(target, here.data);
 }
 
 Status Workbench::upload(const TensorView& target, const void* bytes) {
   StagingLease lease = LS_TRY(staging_.lease(stream_, target.bytes()));
   std::memcpy(lease.bytes().data(), bytes, lease.bytes().size());
   return stream_.copy(target, std::move(lease));
+}
+
+Status Workbench::poke(const TensorView& target, const void* bytes) {
+  if (device() != nullptr) return device()->upload(target.data, bytes, target.bytes());
+  std::memcpy(target.data, bytes, static_cast<size_t>(target.bytes()));
+  return {};
+}
+
+Status Workbench::spoil(const TensorView& target) {
+  const std::vector<int32_t> garbage(static_cast<size_t>(target.elements()), 700000000);
+  return put(target, garbage.data());
+}
+
+Status Workbench::put_field(const TensorView& target, const StepPlan& plan, FieldId id) {
+  return put(target, plan.image().data() + plan.layout().place(id, kPages).offset);
 }
 
 Status Sums::bind(const Binder& binder, SumArgs& args) const {
@@ -162,12 +209,12 @@ Status Sums::bind(const Binder& binder, SumArgs& args) const {
 }
 
 Status Sums::run(const SumArgs& args, const Launcher& on) const {
-  launch(on.stream, kSum, "sum", sum_values, args, Parts::kOne);
+  bench_.launch(on, {.spec = &kSum, .stage = "sum"}, sum_values, args);
   return {};
 }
 
 HandMade::HandMade(Workbench& bench, DeviceImage image, StepReport report)
-    : bench_(bench), image_(image), report_(std::move(report)), staging_(4, kStagingBytes) {}
+    : bench_(bench), image_(image), report_(std::move(report)), staging_(4, kStagingBytes, bench.device()) {}
 
 Result<std::unique_ptr<HandMade>> HandMade::create(Workbench& bench) {
   DeviceImage image = LS_TRY(DeviceImage::create(bench.limits(), bench.arena()));
@@ -193,7 +240,8 @@ Status HandMade::capture(const StepPlan& plan, const StepProgram& program) {
   LS_TRY(prepare(plan, program, image_));
   LS_TRY(record(program, graph_));
   captured_ = CapturedStep(plan, prepared_, bindings_.all());
-  return graph_.lease(bench_.map());
+  LS_TRY(graph_.lease(bench_.map()));
+  return bench_.stream().instantiate(graph_);
 }
 
 Status HandMade::hold_to_capture(const StepPlan& plan, const StepProgram& program) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "conformance/host_kernels.h"
 #include "conformance/planner.h"
 #include "contract/replay_check.h"
 #include "device/staging.h"
@@ -63,7 +64,7 @@ struct WorkbenchOptions {
 // Thread: one owner.
 class Workbench {
  public:
-  static Result<std::unique_ptr<Workbench>> create(const WorkbenchOptions& options = {});
+  static Result<std::unique_ptr<Workbench>> create(const Where& where, const WorkbenchOptions& options = {});
 
   // A new sequence that has so many tokens.
   Result<int32_t> begin(int32_t tokens);
@@ -82,12 +83,32 @@ class Workbench {
   // The same without a look at the sums.
   Status run_only(const StepPlan& plan, const StepProgram& program);
 
-  Status check(std::span<const int64_t> want) const;  // what the sums are
-  Status check_sums(const StepPlan& plan) const;
+  Status check(std::span<const int64_t> want);  // what the sums are
+  Status check_sums(const StepPlan& plan);
   void forget_sums();
 
   TensorView numbers(std::string_view what, std::initializer_list<int32_t> values);
-  Status upload(const TensorView& target, const void* bytes);
+  Status upload(const TensorView& target, const void* bytes);  // in the order of the stream
+  // At once; on a device behind everything so far.
+  Status put(const TensorView& target, const void* bytes);
+  // The same behind the stream's back, whatever it has still to do.
+  Status poke(const TensorView& target, const void* bytes);
+  Status copy(const TensorView& source, const TensorView& target);
+  Status spoil(const TensorView& target);  // i32: what others wrote there
+  // A field of one i32 per sequence.
+  Status put_field(const TensorView& target, const StepPlan& plan, FieldId id);
+  // An element of dense memory of T, likewise.
+  template <typename T>
+  T look(const TensorView& view, int64_t at) {
+    T value{};
+    HostView(stream_).read(view.as<T>() + at, &value, sizeof(T));
+    return value;
+  }
+  // Launches a function of the host, wherever the bench is.
+  template <typename Args>
+  void launch(const Launcher& on, const LaunchSite& site, Kernel<Args> kernel, const Args& args) {
+    conformance::launch_on_host(host_.get(), on.stream, site, kernel, args);
+  }
 
   const TensorView& values() const { return values_; }  // [kTables, kTokens] i32
   const TensorView& sums() const { return sums_; }      // [kSeqs] i64
@@ -95,15 +116,22 @@ class Workbench {
   Launcher launcher() { return {table_, stream_}; }
   StepRunner& runner() { return *runner_; }
   Stream& stream() { return stream_; }
+  Device* device() { return stream_.device(); }  // null: the CPU
   Arena& arena() { return arena_; }
   const MemoryMap& map() const { return map_; }
   StagingRing& staging() { return staging_; }
 
  private:
-  Workbench(const WorkbenchOptions& options, const StepLimits& limits, Arena arena);
+  struct Parts {
+    Arena arena;
+    std::unique_ptr<DeviceQueue> queue;
+    std::unique_ptr<conformance::HostKernels> host;
+  };
+  Workbench(const Where& where, const WorkbenchOptions& options, const StepLimits& limits, Parts parts);
 
   StepLimits limits_;
   Arena arena_;
+  std::unique_ptr<conformance::HostKernels> host_;
   const KernelTable& table_;
   Stream stream_;
   MemoryMap map_;

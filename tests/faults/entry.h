@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/fault.h"
+#include "device/device.h"
 
 namespace lockstep::faults {
 
@@ -20,14 +21,39 @@ struct Expectation {
   std::string_view found;     // part of Fault::found
 };
 
+// Where the memory, streams and graphs of an entry are.
+struct Where {
+  DevicePtr device;               // null: the CPU
+  std::string_view name = "cpu";  // as open_device() takes it
+};
+
+// What an entry does: somewhere, or on the host alone, where plans are made and checked, pages and states
+// are handed out, and ranks agree.
+class Part {
+ public:
+  constexpr Part() = default;
+  constexpr Part(Status (*part)(const Where&)) : somewhere_(part) {}
+  constexpr Part(Status (*part)()) : on_host_(part) {}
+
+  explicit constexpr operator bool() const { return somewhere_ != nullptr || on_host_ != nullptr; }
+  constexpr bool on_host() const { return on_host_ != nullptr; }
+  Status operator()(const Where& where = {}) const {
+    return on_host_ != nullptr ? on_host_() : somewhere_(where);
+  }
+
+ private:
+  Status (*somewhere_)(const Where&) = nullptr;
+  Status (*on_host_)() = nullptr;
+};
+
 struct Entry {
   std::string_view id;      // "A6", as in docs/faults.md; "X1": invented; "report/1"
   char fault_class = 'a';   // (a) to (n)
   std::string_view title;   // "the longest key length is a host number, frozen by capture"
   std::string_view thread;  // the public thread: "owner/repo#1"; empty: invented
   Expectation expect;
-  Status (*wrong)() = nullptr;  // what was named, or ok: nobody noticed
-  Status (*twin)() = nullptr;   // the same done right: must be ok
+  Part wrong;  // what was named, or ok: nobody noticed
+  Part twin;   // the same done right: must be ok
 };
 
 // What a class of faults is about, in a few words; empty for an unknown letter.

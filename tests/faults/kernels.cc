@@ -18,8 +18,8 @@ StepLimits kernel_limits() {
   return limits;
 }
 
-Result<std::unique_ptr<Arena>> new_arena(std::string_view name, int64_t bytes) {
-  Arena arena = LS_TRY(Arena::create(name, bytes));
+Result<std::unique_ptr<Arena>> new_arena(std::string_view name, int64_t bytes, const DevicePtr& device) {
+  Arena arena = LS_TRY(Arena::create(name, bytes, device));
   return std::make_unique<Arena>(std::move(arena));
 }
 
@@ -29,12 +29,26 @@ T value_of(Result<T> result) {
   return std::move(result).value();
 }
 
-void number(const TensorView& view) { std::iota(view.as<float>(), view.as<float>() + view.elements(), 1.0f); }
+std::vector<float> counted(int64_t count) {
+  std::vector<float> numbers(static_cast<size_t>(count));
+  std::iota(numbers.begin(), numbers.end(), 1.0f);
+  return numbers;
+}
+
+std::unique_ptr<DeviceQueue> queue_of(const DevicePtr& device) {
+  return device == nullptr ? nullptr : value_of(device->make_queue());
+}
 
 }  // namespace
 
-KernelRig::KernelRig() : limits_(kernel_limits()), plans_(limits_), stream_(1), staging_(2, kStagingBytes) {
-  arenas_.push_back(value_of(new_arena("memory", kArenaBytes)));
+KernelRig::KernelRig(const Where& where)
+    : limits_(kernel_limits()),
+      plans_(limits_),
+      device_(where.device),
+      host_(value_of(conformance::HostKernels::create(device_, kArenaBytes))),
+      stream_(device_, queue_of(device_)),
+      staging_(2, kStagingBytes, device_.get()) {
+  arenas_.push_back(value_of(new_arena("memory", kArenaBytes, device_)));
   map_.add(*arenas_.front());
   image_.emplace(value_of(DeviceImage::create(limits_, *arenas_.front())));
   page_table_ = memory("page_table", DType::kI32,
@@ -44,8 +58,11 @@ KernelRig::KernelRig() : limits_(kernel_limits()), plans_(limits_), stream_(1), 
 Status KernelRig::take(StepPlan& plan) {
   LS_TRY(plans_.run(plan));
   const auto live = static_cast<size_t>(plan.scalar(field::num_table_edits, kKv));
-  for (const TableEdit& edit : plan.get(field::table_edits, kKv).first(live))
-    page_table_.as<int32_t>()[edit.row.get() * page_table_.stride(0) + edit.index] = edit.page.get();
+  for (const TableEdit& edit : plan.get(field::table_edits, kKv).first(live)) {
+    const int32_t page = edit.page.get();
+    int32_t* entry = page_table_.as<int32_t>() + edit.row.get() * page_table_.stride(0) + edit.index;
+    HostView(stream_).write(entry, &page, sizeof(page));
+  }
   plan_ = plan;
   return image_->refresh(plan_, stream_, staging_);
 }
@@ -62,15 +79,19 @@ TensorView KernelRig::memory(std::string_view name, DType dtype, const Shape& sh
 
 TensorView KernelRig::numbers(std::string_view name, const Shape& shape) {
   const TensorView view = memory(name, DType::kF32, shape);
-  number(view);
+  put(view, counted(view.elements()).data());
   return view;
 }
 
 TensorView KernelRig::ids(std::string_view name, const Shape& shape, std::initializer_list<int32_t> values) {
   const TensorView view = memory(name, DType::kI32, shape);
   LS_CHECK(static_cast<int64_t>(values.size()) == view.elements(), name, " has ", shape);
-  std::copy(values.begin(), values.end(), view.as<int32_t>());
+  put(view, std::data(values));
   return view;
+}
+
+void KernelRig::put(const TensorView& target, const void* bytes) {
+  HostView(stream_).write(target.data, bytes, target.bytes());
 }
 
 KvView KernelRig::cache(std::string_view layout, const CacheShape& shape) {
@@ -82,10 +103,10 @@ KvView KernelRig::cache(std::string_view layout, const CacheShape& shape) {
                       .head_dim = shape.head_dim};
   if (parsed.pool == KvPool::kShared) geometry.shared_page_bytes = 2 * kv_page_bytes(parsed, geometry);
   const int64_t bytes = kv_cache_bytes(parsed, geometry);
-  arenas_.push_back(value_of(new_arena("caches", bytes)));
+  arenas_.push_back(value_of(new_arena("caches", bytes, device_)));
   map_.add(*arenas_.back());
   const TensorView pages = value_of(arenas_.back()->allocate("cache", DType::kU8, {bytes}));
-  if (bytes <= kArenaBytes) number(dense_view(pages.data, DType::kF32, {bytes / 4}));
+  if (bytes <= kArenaBytes) put(dense_view(pages.data, DType::kF32, {bytes / 4}), counted(bytes / 4).data());
   return make_kv_view(pages.data, parsed, geometry);
 }
 

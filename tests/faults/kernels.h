@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "conformance/host_kernels.h"
 #include "contract/replay_check.h"
 #include "device/staging.h"
 #include "faults/entries.h"
@@ -22,7 +23,7 @@ namespace lockstep::faults {
 class KernelRig {
  public:
   // Steps of up to 2048 rows and 8 sequences; one group of 127 pages of kPageTokens.
-  KernelRig();
+  explicit KernelRig(const Where& where);
 
   // Plans that are right; sequence i lives in table row i + 1, and its pages follow one another.
   Plans& plans() { return plans_; }
@@ -45,6 +46,17 @@ class KernelRig {
   };
   KvView cache(std::string_view layout, const CacheShape& shape);
   KvView small_cache() { return cache("apart/token", {}); }
+  void put(const TensorView& target, const void* bytes);  // dense
+  template <typename T>
+  T look(const TensorView& view, int64_t at) {
+    T value{};
+    HostView(stream_).read(view.as<T>() + at, &value, sizeof(T));
+    return value;
+  }
+  template <typename T>
+  void fill(const TensorView& target, T value) {
+    put(target, std::vector<T>(static_cast<size_t>(target.elements()), value).data());
+  }
 
   const StepPlan& plan() const { return plan_; }
   TensorView field(FieldId id) const { return image_->view(plan_.layout(), id, kKv); }
@@ -57,11 +69,11 @@ class KernelRig {
   // Runs one launch as the only one of the step, and what the guard says of it.
   template <typename Args>
   Status watch(const OpSpec& spec, Kernel<Args> kernel, const Args& args) {
-    Guard guard({.limits = limits_, .layers = {{}}}, map_, image_->bytes());
+    Guard guard({.limits = limits_, .layers = {{}}, .memory = HostView(stream_)}, map_, image_->bytes());
     stream_.set_observer(guard.observer());
     stream_.set_layer(0);
     guard.begin_step(plan_);
-    launch(stream_, spec, "stage", kernel, args, Parts::kOne);
+    conformance::launch_on_host(host_.get(), stream_, {.spec = &spec, .stage = "stage"}, kernel, args);
     const Status status = guard.end_step();
     stream_.set_observer({});
     return status;
@@ -84,7 +96,9 @@ class KernelRig {
   StepLimits limits_;
   Plans plans_;
   StepPlan plan_;
+  DevicePtr device_;                            // null: the CPU
   std::vector<std::unique_ptr<Arena>> arenas_;  // one each for caches
+  std::unique_ptr<conformance::HostKernels> host_;
   MemoryMap map_;
   Stream stream_;
   StagingRing staging_;

@@ -5,8 +5,7 @@
 
 namespace lockstep::faults {
 
-using Twin = Status (*)();
-// Null: the entry's twin is all there is.
-Twin twin_in_full(const Entry& entry);
+// None: the entry's twin is all there is.
+Part twin_in_full(const Entry& entry);
 
 }  // namespace lockstep::faults

@@ -29,8 +29,8 @@ class PrefixAttention final : public Sums {
 };
 
 // A prompt of 8 tokens in two chunks of 4; the graph was captured for the first of another prompt.
-Status prefill(bool always_paged) {
-  const auto bench = LS_TRY(Workbench::create());
+Status prefill(const Where& where, bool always_paged) {
+  const auto bench = LS_TRY(Workbench::create(where));
   const PrefixAttention attention(*bench, always_paged);
   const int32_t first = LS_TRY(bench->begin(0)), second = LS_TRY(bench->begin(0));
   StepPlan plan = LS_TRY(bench->step({{first, 4}}, 8));
@@ -42,8 +42,8 @@ Status prefill(bool always_paged) {
   return bench->run(plan, attention);
 }
 
-Status wrong() { return prefill(false); }
-Status twin() { return prefill(true); }
+Status wrong(const Where& where) { return prefill(where, false); }
+Status twin(const Where& where) { return prefill(where, true); }
 
 }  // namespace
 

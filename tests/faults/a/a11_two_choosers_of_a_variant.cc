@@ -23,8 +23,8 @@ class Decode final : public Sums {
   }
 };
 
-Status decode(const ConsumerSpec& planned) {
-  const auto bench = LS_TRY(Workbench::create());
+Status decode(const Where& where, const ConsumerSpec& planned) {
+  const auto bench = LS_TRY(Workbench::create(where));
   const Decode program(*bench, planned);
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
   StepPlan plan = LS_TRY(bench->decode({first}));
@@ -34,8 +34,8 @@ Status decode(const ConsumerSpec& planned) {
   return bench->run(plan, program);
 }
 
-Status wrong() { return decode(kTensorCores); }
-Status twin() { return decode(choose()); }
+Status wrong(const Where& where) { return decode(where, kTensorCores); }
+Status twin(const Where& where) { return decode(where, choose()); }
 
 }  // namespace
 

@@ -32,8 +32,8 @@ class BlockAttention final : public Sums {
 };
 
 // The second block begins under the graph.
-Status grow(bool live_only) {
-  const auto bench = LS_TRY(Workbench::create());
+Status grow(const Where& where, bool live_only) {
+  const auto bench = LS_TRY(Workbench::create(where));
   const BlockAttention attention(*bench, live_only);
   const int32_t sequence = LS_TRY(bench->begin(kPage - 1));
   StepPlan plan = LS_TRY(bench->decode({sequence}));
@@ -43,8 +43,8 @@ Status grow(bool live_only) {
   return bench->run(plan, attention);
 }
 
-Status wrong() { return grow(true); }
-Status twin() { return grow(false); }
+Status wrong(const Where& where) { return grow(where, true); }
+Status twin(const Where& where) { return grow(where, false); }
 
 }  // namespace
 

@@ -39,7 +39,7 @@ class DeltaRule final : public Consumer<MaskArgs> {
   Status run(const MaskArgs& args, const Launcher& on) const override {
     const std::array<int32_t, kSeqs> on_host = {1, 1, 0, 0};
     if (builds()) LS_TRY(bench_.upload(mask_, on_host.data()));
-    launch(on.stream, kOp, "delta", use_states, args, Parts::kOne);
+    bench_.launch(on, {.spec = &kOp, .stage = "delta"}, use_states, args);
     return {};
   }
 
@@ -48,8 +48,8 @@ class DeltaRule final : public Consumer<MaskArgs> {
 };
 
 // Whatever happens at the capture, it goes on.
-Status serve(const ConsumerSpec& spec, int64_t& replays) {
-  const auto bench = LS_TRY(Workbench::create());
+Status serve(const Where& where, const ConsumerSpec& spec, int64_t& replays) {
+  const auto bench = LS_TRY(Workbench::create(where));
   const DeltaRule program(*bench, spec);
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
   StepPlan plan = LS_TRY(bench->decode({first}));
@@ -65,14 +65,14 @@ Status serve(const ConsumerSpec& spec, int64_t& replays) {
   return captured;
 }
 
-Status wrong() {
+Status wrong(const Where& where) {
   int64_t replays = 0;
-  return serve(kBuilder, replays);
+  return serve(where, kBuilder, replays);
 }
 
-Status twin() {
+Status twin(const Where& where) {
   int64_t replays = 0;
-  LS_TRY(serve(kReader, replays));
+  LS_TRY(serve(where, kReader, replays));
   return replays == 2 ? Status() : error(Code::kInternal, replays, " replays; expected 2");
 }
 

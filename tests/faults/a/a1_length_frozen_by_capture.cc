@@ -62,14 +62,14 @@ class VendorAttention final : public Consumer<VendorArgs> {
     return {};
   }
   Status run(const VendorArgs& args, const Launcher& on) const override {
-    launch(on.stream, kOp, "attention", vendor_sum, args, Parts::kOne);
+    bench_.launch(on, {.spec = &kOp, .stage = "attention"}, vendor_sum, args);
     return {};
   }
 };
 
 // Captures at 95 tokens and decodes until there are 897.
-Status decode(const ConsumerSpec& spec, Status& captured) {
-  const auto bench = LS_TRY(Workbench::create());
+Status decode(const Where& where, const ConsumerSpec& spec, Status& captured) {
+  const auto bench = LS_TRY(Workbench::create(where));
   const VendorAttention attention(*bench, spec);
   const int32_t prompt = LS_TRY(bench->begin(94));
   StepPlan plan = LS_TRY(bench->decode({prompt}));
@@ -82,15 +82,15 @@ Status decode(const ConsumerSpec& spec, Status& captured) {
   return {};
 }
 
-Status wrong() {
+Status wrong(const Where& where) {
   Status captured;
-  const Status status = decode(kQuiet, captured);
+  const Status status = decode(where, kQuiet, captured);
   return captured.ok() ? status : captured;
 }
 
-Status twin() {
+Status twin(const Where& where) {
   Status captured;
-  LS_TRY(decode(kHonest, captured));
+  LS_TRY(decode(where, kHonest, captured));
   if (captured.code() == Code::kUnimplemented &&
       captured.message().find("vendor_attention reads seq_lens on the host") != std::string::npos)
     return {};

@@ -26,8 +26,8 @@ class ValuesTimesWeights final : public Sums {
 };
 
 // Captured below the boundary, replayed across it.
-Status grow(bool whole_source) {
-  const auto bench = LS_TRY(Workbench::create());
+Status grow(const Where& where, bool whole_source) {
+  const auto bench = LS_TRY(Workbench::create(where));
   const ValuesTimesWeights padded(*bench, kSpec);
   const Sums whole(*bench, kSpec);
   const StepProgram& program = whole_source ? static_cast<const StepProgram&>(whole) : padded;
@@ -42,8 +42,8 @@ Status grow(bool whole_source) {
   return {};
 }
 
-Status wrong() { return grow(false); }
-Status twin() { return grow(true); }
+Status wrong(const Where& where) { return grow(where, false); }
+Status twin(const Where& where) { return grow(where, true); }
 
 }  // namespace
 

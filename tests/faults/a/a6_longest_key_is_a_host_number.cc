@@ -28,8 +28,8 @@ class VarlenAttention final : public Sums {
   }
 };
 
-Status capture_then_replay(int32_t captured, int32_t live) {
-  const auto bench = LS_TRY(Workbench::create());
+Status capture_then_replay(const Where& where, int32_t captured, int32_t live) {
+  const auto bench = LS_TRY(Workbench::create(where));
   const VarlenAttention attention(*bench, kSpec);
   const int32_t first = LS_TRY(bench->begin(captured)), second = LS_TRY(bench->begin(live));
   const int32_t short_one = LS_TRY(bench->begin(3));
@@ -40,8 +40,8 @@ Status capture_then_replay(int32_t captured, int32_t live) {
   return bench->run(plan, attention);
 }
 
-Status wrong() { return capture_then_replay(63, 199); }
-Status twin() { return capture_then_replay(kTokens - 1, 199); }
+Status wrong(const Where& where) { return capture_then_replay(where, 63, 199); }
+Status twin(const Where& where) { return capture_then_replay(where, kTokens - 1, 199); }
 
 }  // namespace
 

@@ -75,7 +75,7 @@ class SplitAttention final : public Consumer<SplitArgs> {
     return {};
   }
   Status run(const SplitArgs& args, const Launcher& on) const override {
-    launch(on.stream, kOp, "attention", split_sum, args, Parts::kOne);
+    bench_.launch(on, {.spec = &kOp, .stage = "attention"}, split_sum, args);
     return {};
   }
 
@@ -84,8 +84,8 @@ class SplitAttention final : public Consumer<SplitArgs> {
   mutable bool done_ = false;  // for this batch size
 };
 
-Status grow(bool once) {
-  const auto bench = LS_TRY(Workbench::create({.derived = {&kSplits}}));
+Status grow(const Where& where, bool once) {
+  const auto bench = LS_TRY(Workbench::create(where, {.derived = {&kSplits}}));
   const SplitAttention attention(*bench, once);
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(127));
   StepPlan plan = LS_TRY(bench->decode({first, second}));
@@ -94,8 +94,8 @@ Status grow(bool once) {
   return bench->run(plan, attention);
 }
 
-Status wrong() { return grow(true); }
-Status twin() { return grow(false); }
+Status wrong(const Where& where) { return grow(where, true); }
+Status twin(const Where& where) { return grow(where, false); }
 
 }  // namespace
 

@@ -43,8 +43,8 @@ class Concat final : public Sums {
   std::array<int32_t, kSeqs> rows_{};
 };
 
-Status capture_then_replay(bool copy_in_graph) {
-  const auto bench = LS_TRY(Workbench::create());
+Status capture_then_replay(const Where& where, bool copy_in_graph) {
+  const auto bench = LS_TRY(Workbench::create(where));
   Concat concat(*bench, copy_in_graph);
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(40));
   StepPlan plan = LS_TRY(bench->decode({first}));
@@ -56,8 +56,8 @@ Status capture_then_replay(bool copy_in_graph) {
   return bench->run(plan, concat);
 }
 
-Status wrong() { return capture_then_replay(true); }
-Status twin() { return capture_then_replay(false); }
+Status wrong(const Where& where) { return capture_then_replay(where, true); }
+Status twin(const Where& where) { return capture_then_replay(where, false); }
 
 }  // namespace
 

@@ -43,7 +43,7 @@ class RaggedAttention final : public Consumer<RaggedArgs> {
     return {};
   }
   Status run(const RaggedArgs& args, const Launcher& on) const override {
-    launch(on.stream, kOp, "attention", ragged_rows, args, Parts::kOne);
+    bench_.launch(on, {.spec = &kOp, .stage = "attention"}, ragged_rows, args);
     return {};
   }
 
@@ -52,8 +52,8 @@ class RaggedAttention final : public Consumer<RaggedArgs> {
 };
 
 // Verification steps of 9 rows, of which other sequences have 7, 1 and 1 each time.
-Status verify(bool on_host) {
-  const auto bench = LS_TRY(Workbench::create());
+Status verify(const Where& where, bool on_host) {
+  const auto bench = LS_TRY(Workbench::create(where));
   const RaggedAttention attention(*bench, on_host);
   const int32_t a = LS_TRY(bench->begin(30)), b = LS_TRY(bench->begin(50)), c = LS_TRY(bench->begin(70));
   StepPlan plan = LS_TRY(bench->step({{a, 1}, {b, 7}, {c, 1}}, 10));
@@ -64,8 +64,8 @@ Status verify(bool on_host) {
   return bench->check(std::array<int64_t, 3>{1, 1, 7});
 }
 
-Status wrong() { return verify(true); }
-Status twin() { return verify(false); }
+Status wrong(const Where& where) { return verify(where, true); }
+Status twin(const Where& where) { return verify(where, false); }
 
 }  // namespace
 

@@ -16,9 +16,9 @@ class BlockCopy final : public Sums {
   BlockCopy(Workbench& bench, bool anew) : Sums(bench, kSpec), anew_(anew) {
     offsets_ = bench.numbers("offsets", {0, 0, 0, 0});
   }
-  void fill(const StepPlan& plan) {
+  Status fill(const StepPlan& plan) {
     if (anew_) offsets_ = bench_.numbers("offsets", {0, 0, 0, 0});
-    for (size_t s = 0; s < kSeqs; ++s) offsets_.as<int32_t>()[s] = plan.get(field::seq_lens)[s].get();
+    return bench_.put_field(offsets_, plan, FieldId::seq_lens);
   }
 
  protected:
@@ -37,21 +37,21 @@ class BlockCopy final : public Sums {
   TensorView offsets_;
 };
 
-Status capture_then_replay(bool anew) {
-  const auto bench = LS_TRY(Workbench::create());
+Status capture_then_replay(const Where& where, bool anew) {
+  const auto bench = LS_TRY(Workbench::create(where));
   BlockCopy copy(*bench, anew);
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
   StepPlan plan = LS_TRY(bench->decode({first}));
-  copy.fill(plan);
+  LS_TRY(copy.fill(plan));
   LS_TRY(bench->capture(plan, copy));
   LS_TRY(bench->run(plan, copy));
   plan = LS_TRY(bench->decode({first, second}));
-  copy.fill(plan);
+  LS_TRY(copy.fill(plan));
   return bench->run(plan, copy);
 }
 
-Status wrong() { return capture_then_replay(true); }
-Status twin() { return capture_then_replay(false); }
+Status wrong(const Where& where) { return capture_then_replay(where, true); }
+Status twin(const Where& where) { return capture_then_replay(where, false); }
 
 }  // namespace
 

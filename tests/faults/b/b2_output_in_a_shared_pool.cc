@@ -35,8 +35,8 @@ Status forward(Workbench& bench, const StepPlan& plan, const Indexer& indexer, i
   return status;
 }
 
-Status serve(bool persistent) {
-  const auto bench = LS_TRY(Workbench::create());
+Status serve(const Where& where, bool persistent) {
+  const auto bench = LS_TRY(Workbench::create(where));
   const Indexer indexer(*bench, persistent ? bench->sums() : TensorView());
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
   StepPlan plan = LS_TRY(bench->decode({first}));
@@ -46,8 +46,8 @@ Status serve(bool persistent) {
   return persistent ? bench->check_sums(plan) : Status();
 }
 
-Status wrong() { return serve(false); }
-Status twin() { return serve(true); }
+Status wrong(const Where& where) { return serve(where, false); }
+Status twin(const Where& where) { return serve(where, true); }
 
 }  // namespace
 

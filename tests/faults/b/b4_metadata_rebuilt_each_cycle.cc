@@ -9,8 +9,8 @@ namespace {
 constexpr ConsumerSpec kSpec = sums_named("dp_attention");
 
 // An executor with an image per cycle: its plan arrives whole, at a place that no captured kernel reads.
-Status serve(bool rebuild) {
-  const auto bench = LS_TRY(Workbench::create());
+Status serve(const Where& where, bool rebuild) {
+  const auto bench = LS_TRY(Workbench::create(where));
   const Sums attention(*bench, kSpec);
   const auto hand = LS_TRY(HandMade::create(*bench));
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
@@ -31,8 +31,8 @@ Status serve(bool rebuild) {
   return {};
 }
 
-Status wrong() { return serve(true); }
-Status twin() { return serve(false); }
+Status wrong(const Where& where) { return serve(where, true); }
+Status twin(const Where& where) { return serve(where, false); }
 
 }  // namespace
 

@@ -29,13 +29,11 @@ class SecondPiece final : public Sums {
 Status split_out_op(Workbench& bench, bool fresh, TensorView& output) {
   if (fresh || !output)
     output = LS_TRY(bench.arena().allocate("attention_out", DType::kI32, {kTables, kTokens}));
-  const int32_t* values = bench.values().as<int32_t>();
-  std::copy(values, values + output.elements(), output.as<int32_t>());
-  return {};
+  return bench.copy(bench.values(), output);
 }
 
-Status serve(bool fresh) {
-  const auto bench = LS_TRY(Workbench::create());
+Status serve(const Where& where, bool fresh) {
+  const auto bench = LS_TRY(Workbench::create(where));
   SecondPiece piece(*bench);
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
   LS_TRY(split_out_op(*bench, fresh, piece.input));
@@ -47,8 +45,8 @@ Status serve(bool fresh) {
   return bench->run(plan, piece);
 }
 
-Status wrong() { return serve(true); }
-Status twin() { return serve(false); }
+Status wrong(const Where& where) { return serve(where, true); }
+Status twin(const Where& where) { return serve(where, false); }
 
 }  // namespace
 

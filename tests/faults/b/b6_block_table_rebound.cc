@@ -15,10 +15,9 @@ class WindowAttention final : public Sums {
   explicit WindowAttention(Workbench& bench) : Sums(bench, kSpec) {
     tables_ = {bench.numbers("block_table", {0, 0, 0, 0}), bench.numbers("newer_block_table", {0, 0, 0, 0})};
   }
-  void update(const StepPlan& plan, size_t table) {
+  Status update(const StepPlan& plan, size_t table) {
     newest_ = table;
-    for (size_t s = 0; s < kSeqs; ++s)
-      tables_[table].as<int32_t>()[s] = plan.get(field::table_rows, kPages)[s].get();
+    return bench_.put_field(tables_[table], plan, FieldId::table_rows);
   }
 
  protected:
@@ -37,21 +36,21 @@ class WindowAttention final : public Sums {
   size_t newest_ = 0;
 };
 
-Status serve(bool rebind) {
-  const auto bench = LS_TRY(Workbench::create());
+Status serve(const Where& where, bool rebind) {
+  const auto bench = LS_TRY(Workbench::create(where));
   WindowAttention attention(*bench);
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
   StepPlan plan = LS_TRY(bench->decode({first}));
-  attention.update(plan, 0);
+  LS_TRY(attention.update(plan, 0));
   LS_TRY(bench->capture(plan, attention));
   LS_TRY(bench->run(plan, attention));
   plan = LS_TRY(bench->decode({second, first}));
-  attention.update(plan, rebind ? 1 : 0);
+  LS_TRY(attention.update(plan, rebind ? 1 : 0));
   return bench->run(plan, attention);
 }
 
-Status wrong() { return serve(true); }
-Status twin() { return serve(false); }
+Status wrong(const Where& where) { return serve(where, true); }
+Status twin(const Where& where) { return serve(where, false); }
 
 }  // namespace
 

@@ -21,8 +21,7 @@ class MoeBlock final : public Sums {
   Status begin_step(const StepPlan& plan) {
     if (fresh_lengths_) lengths_ = bench_.numbers("lengths", {0, 0, 0, 0});
     if (fresh_output_) output_ = LS_TRY(bench_.arena().allocate("partial_sums", DType::kI64, {kSeqs}));
-    for (size_t s = 0; s < kSeqs; ++s) lengths_.as<int32_t>()[s] = plan.get(field::seq_lens)[s].get();
-    return {};
+    return bench_.put_field(lengths_, plan, FieldId::seq_lens);
   }
 
  protected:
@@ -43,8 +42,8 @@ class MoeBlock final : public Sums {
   TensorView output_;
 };
 
-Status serve(bool fresh_lengths, bool fresh_output) {
-  const auto bench = LS_TRY(Workbench::create());
+Status serve(const Where& where, bool fresh_lengths, bool fresh_output) {
+  const auto bench = LS_TRY(Workbench::create(where));
   MoeBlock block(*bench, fresh_lengths, fresh_output);
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
   StepPlan plan = LS_TRY(bench->decode({first}));
@@ -58,15 +57,15 @@ Status serve(bool fresh_lengths, bool fresh_output) {
 }
 
 // The plausible one is repaired; then this is what is left.
-Status wrong() {
-  const Status both = serve(true, true);
+Status wrong(const Where& where) {
+  const Status both = serve(where, true, true);
   if (both.ok()) return both;
-  const Status other = serve(false, true);
+  const Status other = serve(where, false, true);
   const bool named = other.fault() != nullptr && other.fault()->field == "out" &&
                      other.fault()->found.find("bench/partial_sums") != std::string::npos;
   return named ? both : error(Code::kInternal, "after one repair: \"", other.message(), "\"");
 }
-Status twin() { return serve(false, false); }
+Status twin(const Where& where) { return serve(where, false, false); }
 
 }  // namespace
 

@@ -19,7 +19,7 @@ class Canary final : public Sums {
     SumArgs canary = args;
     scratch_.assign(kSeqs, 0);
     canary.out = persistent_ ? persistent_ : dense_view(scratch_.data(), DType::kI64, {kSeqs});
-    launch(on.stream, kSum, "canary", sum_values, canary, Parts::kOne);
+    bench_.launch(on, {.spec = &kSum, .stage = "canary"}, sum_values, canary);
     return {};
   }
 
@@ -28,8 +28,8 @@ class Canary final : public Sums {
   mutable std::vector<int64_t> scratch_;  // per call
 };
 
-Status serve(bool persistent) {
-  const auto bench = LS_TRY(Workbench::create());
+Status serve(const Where& where, bool persistent) {
+  const auto bench = LS_TRY(Workbench::create(where));
   const TensorView scratch = LS_TRY(bench->arena().allocate("canary scratch", DType::kI64, {kSeqs}));
   const Canary canary(*bench, persistent ? scratch : TensorView());
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
@@ -40,8 +40,8 @@ Status serve(bool persistent) {
   return bench->run(plan, canary);
 }
 
-Status wrong() { return serve(false); }
-Status twin() { return serve(true); }
+Status wrong(const Where& where) { return serve(where, false); }
+Status twin(const Where& where) { return serve(where, true); }
 
 }  // namespace
 

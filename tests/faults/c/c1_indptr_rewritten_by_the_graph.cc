@@ -65,7 +65,7 @@ class SparseDecode final : public Consumer<ConvertArgs> {
     return {};
   }
   Status run(const ConvertArgs& args, const Launcher& on) const override {
-    launch(on.stream, kOp, "sparse", convert, args, Parts::kOne);
+    bench_.launch(on, {.spec = &kOp, .stage = "sparse"}, convert, args);
     return {};
   }
 
@@ -75,8 +75,8 @@ class SparseDecode final : public Consumer<ConvertArgs> {
   TensorView own_;
 };
 
-Status serve(bool in_place) {
-  const auto bench = LS_TRY(Workbench::create({.derived = {&kIndptr}}));
+Status serve(const Where& where, bool in_place) {
+  const auto bench = LS_TRY(Workbench::create(where, {.derived = {&kIndptr}}));
   const SparseDecode program(*bench, in_place);
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
   StepPlan plan = LS_TRY(bench->decode({first}));
@@ -85,12 +85,12 @@ Status serve(bool in_place) {
     plan = LS_TRY(bench->decode({first, second}));
     LS_TRY(bench->run_only(plan, program));
   }
-  const int32_t last = program.own().as<int32_t>()[2];
+  const auto last = bench->look<int32_t>(program.own(), 2);
   return in_place || last == 7103 ? Status() : error(Code::kInternal, "sum ", last, "; expected 7103");
 }
 
-Status wrong() { return serve(true); }
-Status twin() { return serve(false); }
+Status wrong(const Where& where) { return serve(where, true); }
+Status twin(const Where& where) { return serve(where, false); }
 
 }  // namespace
 

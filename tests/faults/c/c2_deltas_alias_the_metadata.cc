@@ -36,7 +36,7 @@ class KvDeltas final : public Consumer<DeltaArgs> {
     return {};
   }
   Status run(const DeltaArgs& args, const Launcher& on) const override {
-    launch(on.stream, kOp, "attention", take_deltas, args, Parts::kOne);
+    bench_.launch(on, {.spec = &kOp, .stage = "attention"}, take_deltas, args);
     return {};
   }
 
@@ -45,8 +45,8 @@ class KvDeltas final : public Consumer<DeltaArgs> {
   TensorView deltas_;
 };
 
-Status serve(bool alias) {
-  const auto bench = LS_TRY(Workbench::create());
+Status serve(const Where& where, bool alias) {
+  const auto bench = LS_TRY(Workbench::create(where));
   const KvDeltas program(*bench, alias);
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
   StepPlan plan = LS_TRY(bench->step({{first, 1}, {second, 3}}, 6));
@@ -54,12 +54,12 @@ Status serve(bool alias) {
   LS_TRY(bench->run_only(plan, program));
   plan = LS_TRY(bench->step({{first, 3}, {second, 1}}, 6));
   LS_TRY(bench->run_only(plan, program));
-  const int32_t rows = program.deltas().as<int32_t>()[1];
+  const auto rows = bench->look<int32_t>(program.deltas(), 1);
   return alias || rows == 1 ? Status() : error(Code::kInternal, "delta ", rows, "; expected 1");
 }
 
-Status wrong() { return serve(true); }
-Status twin() { return serve(false); }
+Status wrong(const Where& where) { return serve(where, true); }
+Status twin(const Where& where) { return serve(where, false); }
 
 }  // namespace
 

@@ -72,8 +72,8 @@ class Both final : public StepProgram {
   Wrapper decode_;
 };
 
-Status serve(const ConsumerSpec& second) {
-  const auto bench = LS_TRY(Workbench::create({.derived = {&kShared, &kOther}}));
+Status serve(const Where& where, const ConsumerSpec& second) {
+  const auto bench = LS_TRY(Workbench::create(where, {.derived = {&kShared, &kOther}}));
   const Both both(*bench, second);
   const int32_t a = LS_TRY(bench->begin(20)), b = LS_TRY(bench->begin(30));
   StepPlan plan = LS_TRY(bench->decode({a}));
@@ -83,8 +83,8 @@ Status serve(const ConsumerSpec& second) {
   return bench->run(plan, both);
 }
 
-Status wrong() { return serve(kDecodeShared); }
-Status twin() { return serve(kDecodeOwn); }
+Status wrong(const Where& where) { return serve(where, kDecodeShared); }
+Status twin(const Where& where) { return serve(where, kDecodeOwn); }
 
 }  // namespace
 

@@ -27,8 +27,8 @@ void update(const UpdateArgs& args, Worker /*worker*/) {
   std::fill(args.out.as<float>() + live, args.out.as<float>() + args.out.elements(), 0.0f);
 }
 
-Status run(bool narrow) {
-  KernelRig rig;
+Status run(const Where& where, bool narrow) {
+  KernelRig rig(where);
   rig.step({{0, 3}}, bucket(4, 2, 1));
   UpdateArgs args{.x = rig.numbers("x", {4, 8}),
                   .out = rig.memory("out", DType::kF32, {4, 8}),
@@ -37,8 +37,8 @@ Status run(bool narrow) {
   return rig.record(kDelta, update, args);
 }
 
-Status wrong() { return run(true); }
-Status twin() { return run(false); }
+Status wrong(const Where& where) { return run(where, true); }
+Status twin(const Where& where) { return run(where, false); }
 
 }  // namespace
 

@@ -27,8 +27,8 @@ void store(const StoreKvArgs& args, Worker /*worker*/) {
   }
 }
 
-Status write(bool live_slots) {
-  KernelRig rig;
+Status write(const Where& where, bool live_slots) {
+  KernelRig rig(where);
   rig.step({{0, kLive}}, bucket(kPadded, 8, 1));
   StoreKvArgs args{.k = rig.numbers("k", {kPadded, 1, 4}),
                    .v = rig.numbers("v", {kPadded, 1, 4}),
@@ -39,8 +39,8 @@ Status write(bool live_slots) {
   return rig.record(kWrite, store, args);
 }
 
-Status wrong() { return write(true); }
-Status twin() { return write(false); }
+Status wrong(const Where& where) { return write(where, true); }
+Status twin(const Where& where) { return write(where, false); }
 
 }  // namespace
 

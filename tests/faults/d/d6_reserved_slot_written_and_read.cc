@@ -32,8 +32,8 @@ void store_live(const StoreKvArgs& args, Worker /*worker*/) {
   }
 }
 
-Status store(Kernel<StoreKvArgs> kernel) {
-  KernelRig rig;
+Status store(const Where& where, Kernel<StoreKvArgs> kernel) {
+  KernelRig rig(where);
   rig.step({{0, 3}, {1, 1}}, bucket(8, 4, 2));
   const StoreKvArgs args{.k = rig.numbers("k", {8, 1, 4}),
                          .v = rig.numbers("v", {8, 1, 4}),
@@ -43,8 +43,8 @@ Status store(Kernel<StoreKvArgs> kernel) {
   return rig.watch(kStoreKvSpec, kernel, args);
 }
 
-Status wrong() { return store(store_all); }
-Status twin() { return store(store_live); }
+Status wrong(const Where& where) { return store(where, store_all); }
+Status twin(const Where& where) { return store(where, store_live); }
 
 }  // namespace
 

@@ -34,8 +34,8 @@ void by_shape(const GatherArgs& args, Worker /*worker*/) {
 }
 void by_stride(const GatherArgs& args, Worker /*worker*/) { gather(args, args.cache.k.page_stride); }
 
-Status run(const OpSpec& spec, Kernel<GatherArgs> kernel) {
-  KernelRig rig;
+Status run(const Where& where, const OpSpec& spec, Kernel<GatherArgs> kernel) {
+  KernelRig rig(where);
   rig.step({{0, 3}}, bucket(4, 2, 1));
   const OpSpec* ops[] = {&spec};
   const ConsumerSpec consumer{.name = "gather", .ops = ops, .fields = {}};
@@ -45,8 +45,8 @@ Status run(const OpSpec& spec, Kernel<GatherArgs> kernel) {
   return rig.record(consumer, kernel, args);
 }
 
-Status wrong() { return run(kByShape, by_shape); }
-Status twin() { return run(kByStride, by_stride); }
+Status wrong(const Where& where) { return run(where, kByShape, by_shape); }
+Status twin(const Where& where) { return run(where, kByStride, by_stride); }
 
 }  // namespace
 

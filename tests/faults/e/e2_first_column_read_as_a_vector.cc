@@ -21,22 +21,24 @@ void read_first(const FirstArgs& args, Worker /*worker*/) {
     args.out.as<int32_t>()[s] = args.first_pages.as<int32_t>()[s];
 }
 
-Status read(bool contiguous) {
-  KernelRig rig;
+Status read(const Where& where, bool contiguous) {
+  KernelRig rig(where);
   rig.step({{0, 3}, {1, 20}}, bucket(32, 4, 2));
   const TensorView column = rig.page_table().columns(0, 1).rows(1, 4);
   FirstArgs args{.first_pages = column, .out = rig.memory("out", DType::kI32, {4})};
   args.first_pages.shape = {4};
   if (contiguous) {
+    std::array<int32_t, 4> pages{};
+    for (size_t s = 0; s < pages.size(); ++s)
+      pages[s] = rig.look<int32_t>(column, static_cast<int64_t>(s) * column.stride(0));
     args.first_pages = rig.memory("first_pages", DType::kI32, {4});
-    for (int64_t s = 0; s < 4; ++s)
-      args.first_pages.as<int32_t>()[s] = column.as<int32_t>()[s * column.stride(0)];
+    rig.put(args.first_pages, pages.data());
   }
   return rig.record(kReader, read_first, args);
 }
 
-Status wrong() { return read(false); }
-Status twin() { return read(true); }
+Status wrong(const Where& where) { return read(where, false); }
+Status twin(const Where& where) { return read(where, true); }
 
 }  // namespace
 

@@ -26,8 +26,8 @@ void attend(const DenseArgs& args, Worker /*worker*/) {
                 args.out.as<float>() + b * args.out.stride(0));
 }
 
-Status run(int64_t batch_stride) {
-  KernelRig rig;
+Status run(const Where& where, int64_t batch_stride) {
+  KernelRig rig(where);
   rig.step({{0, kLength}, {1, kLength}}, bucket(6, 2, 2));
   DenseArgs args{.q = rig.numbers("q", {kBatch, kLength, kHeads, kDim}),
                  .out = rig.memory("out", DType::kF32, {kBatch, kLength, kHeads, kDim})};
@@ -35,8 +35,8 @@ Status run(int64_t batch_stride) {
   return rig.record(kConsumer, attend, args);
 }
 
-Status wrong() { return run(kHeads * kDim); }
-Status twin() { return run(kLength * kHeads * kDim); }
+Status wrong(const Where& where) { return run(where, kHeads * kDim); }
+Status twin(const Where& where) { return run(where, kLength * kHeads * kDim); }
 
 }  // namespace
 

@@ -31,8 +31,8 @@ void combine(const CombineArgs& args, Worker /*worker*/) {
   }
 }
 
-Status run(bool stride_unset) {
-  KernelRig rig;
+Status run(const Where& where, bool stride_unset) {
+  KernelRig rig(where);
   rig.step({{0, kLength}, {1, kLength}}, bucket(6, 2, 2));
   CombineArgs args{.parts = rig.numbers("parts", {2, kBatch, kLength, kWidth}),
                    .out = rig.memory("out", DType::kF32, {kBatch, kLength, kWidth})};
@@ -40,8 +40,8 @@ Status run(bool stride_unset) {
   return rig.record(kConsumer, combine, args);
 }
 
-Status wrong() { return run(true); }
-Status twin() { return run(false); }
+Status wrong(const Where& where) { return run(where, true); }
+Status twin(const Where& where) { return run(where, false); }
 
 }  // namespace
 

@@ -24,8 +24,8 @@ void read_values(const ReadArgs& args, Worker /*worker*/) {
                 args.out.dim(1), args.out.as<float>() + page * args.out.dim(1));
 }
 
-Status read(bool twice) {
-  KernelRig rig;
+Status read(const Where& where, bool twice) {
+  KernelRig rig(where);
   rig.step({{0, 3}}, bucket(4, 2, 1));
   KvView cache = rig.cache("apart/token", {.pages = 1024});
   const auto plane = static_cast<char*>(cache.v.data) - static_cast<char*>(cache.k.data);
@@ -34,8 +34,8 @@ Status read(bool twice) {
                     ReadArgs{.cache = cache, .out = rig.memory("out", DType::kF32, {1024, 4})});
 }
 
-Status wrong() { return read(true); }
-Status twin() { return read(false); }
+Status wrong(const Where& where) { return read(where, true); }
+Status twin(const Where& where) { return read(where, false); }
 
 }  // namespace
 

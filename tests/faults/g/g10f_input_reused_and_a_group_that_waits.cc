@@ -17,8 +17,8 @@ constexpr ConsumerSpec kSpec = sums_named("attention");
 constexpr int32_t kRanks = 2;
 
 // One rank's step, from its plan to the report.
-Status step(bool reuse) {
-  const auto bench = LS_TRY(Workbench::create({.pace = Pace::kLate}));
+Status step(const Where& where, bool reuse) {
+  const auto bench = LS_TRY(Workbench::create(where, {.pace = Pace::kLate}));
   const Sums attention(*bench, kSpec);
   const auto hand = LS_TRY(HandMade::create(*bench));
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
@@ -38,12 +38,12 @@ Status step(bool reuse) {
 }
 
 // What rank 1 says, which has the fault; rank 0 must have been told that it did not come.
-Status serve(bool reuse) {
+Status serve(const Where& where, bool reuse) {
   const auto group = make_thread_group("dp", kRanks, std::chrono::milliseconds(reuse ? 50 : 10000));
   std::array<Status, kRanks> said;
   const auto run = [&](int32_t rank) {
     Status& status = said[static_cast<size_t>(rank)];
-    status = step(reuse && rank == 1);
+    status = step(where, reuse && rank == 1);
     if (!status.ok()) return;
     std::array<int32_t, kRanks> all{};
     status = group[static_cast<size_t>(rank)]->all_gather(
@@ -57,8 +57,8 @@ Status serve(bool reuse) {
                "\"; expected to hear that rank 1 is missing");
 }
 
-Status wrong() { return serve(true); }
-Status twin() { return serve(false); }
+Status wrong(const Where& where) { return serve(where, true); }
+Status twin(const Where& where) { return serve(where, false); }
 
 }  // namespace
 

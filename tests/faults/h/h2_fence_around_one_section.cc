@@ -13,8 +13,8 @@ namespace {
 constexpr ConsumerSpec kSpec = sums_named("attention");
 
 // An executor that keeps its host tensors from step to step.
-Status serve(bool reuse) {
-  const auto bench = LS_TRY(Workbench::create({.pace = Pace::kLate}));
+Status serve(const Where& where, bool reuse) {
+  const auto bench = LS_TRY(Workbench::create(where, {.pace = Pace::kLate}));
   const Sums attention(*bench, kSpec);
   const auto hand = LS_TRY(HandMade::create(*bench));
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
@@ -38,8 +38,8 @@ Status serve(bool reuse) {
   return bench->check_sums(plan);
 }
 
-Status wrong() { return serve(true); }
-Status twin() { return serve(false); }
+Status wrong(const Where& where) { return serve(where, true); }
+Status twin(const Where& where) { return serve(where, false); }
 
 }  // namespace
 

@@ -9,8 +9,8 @@ namespace {
 
 constexpr ConsumerSpec kSpec = sums_named("attention");
 
-Status serve(bool wait) {
-  const auto bench = LS_TRY(Workbench::create({.pace = Pace::kLate}));
+Status serve(const Where& where, bool wait) {
+  const auto bench = LS_TRY(Workbench::create(where, {.pace = Pace::kLate}));
   const Sums attention(*bench, kSpec);
   const auto hand = LS_TRY(HandMade::create(*bench));
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
@@ -26,8 +26,8 @@ Status serve(bool wait) {
   return bench->check_sums(plan);
 }
 
-Status wrong() { return serve(false); }
-Status twin() { return serve(true); }
+Status wrong(const Where& where) { return serve(where, false); }
+Status twin(const Where& where) { return serve(where, true); }
 
 }  // namespace
 

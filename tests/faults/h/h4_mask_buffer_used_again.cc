@@ -57,8 +57,8 @@ class InTurn {
   size_t next_ = 0;
 };
 
-Status serve(bool in_turn) {
-  const auto bench = LS_TRY(Workbench::create({.pace = Pace::kLate}));
+Status serve(const Where& where, bool in_turn) {
+  const auto bench = LS_TRY(Workbench::create(where, {.pace = Pace::kLate}));
   const MaskMerge merge(*bench);
   InTurn buffers;
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
@@ -73,8 +73,8 @@ Status serve(bool in_turn) {
   return bench->run(plan, merge);
 }
 
-Status wrong() { return serve(true); }
-Status twin() { return serve(false); }
+Status wrong(const Where& where) { return serve(where, true); }
+Status twin(const Where& where) { return serve(where, false); }
 
 }  // namespace
 

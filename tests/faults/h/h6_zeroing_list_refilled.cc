@@ -48,8 +48,8 @@ class ZeroBlocks final : public Sums {
 };
 
 // The next step's list goes where this step's is, once its copy has landed and before its kernel has run.
-Status serve(bool in_place) {
-  const auto bench = LS_TRY(Workbench::create({.pace = Pace::kLate, .derived = {&kList}}));
+Status serve(const Where& where, bool in_place) {
+  const auto bench = LS_TRY(Workbench::create(where, {.pace = Pace::kLate, .derived = {&kList}}));
   const ZeroBlocks program(*bench);
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
   StepPlan plan = LS_TRY(bench->decode({first}));
@@ -60,13 +60,16 @@ Status serve(bool in_place) {
   const Event before = bench->stream().record();
   LS_TRY(bench->runner().run(plan, program, bench->launcher()));
   bench->stream().wait({before.sequence + 2});  // the plan's image and the list
-  if (in_place) bench->runner().derived().find(kList)->values.as<int32_t>()[1] = 3;
+  if (in_place) {
+    constexpr int32_t kNext = 3;
+    LS_TRY(bench->poke(bench->runner().derived().find(kList)->values.rows(1, 1), &kNext));
+  }
   LS_TRY(bench->runner().finish(plan));
   return bench->check_sums(plan);
 }
 
-Status wrong() { return serve(true); }
-Status twin() { return serve(false); }
+Status wrong(const Where& where) { return serve(where, true); }
+Status twin(const Where& where) { return serve(where, false); }
 
 }  // namespace
 

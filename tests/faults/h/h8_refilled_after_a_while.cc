@@ -13,32 +13,36 @@ constexpr int64_t kWorkBefore = 3;  // pieces of work ahead of the copy
 constexpr std::array<int32_t, 4> kKeys = {1, 2, 3, 4}, kValues = {-1, -2, -3, -4};
 
 // `delay` pieces of work are done between the copy's start and the refill.
-Status stage(int64_t delay) {
-  const auto bench = LS_TRY(Workbench::create({.pace = Pace::kLate}));
+Status stage(const Where& where, int64_t delay) {
+  const auto bench = LS_TRY(Workbench::create(where, {.pace = Pace::kLate}));
   const TensorView target = bench->numbers("keys", {0, 0, 0, 0});
-  const TensorView scratch = bench->numbers("scratch", {0, 0, 0, 0});
-  for (int64_t i = 0; i < kWorkBefore; ++i) LS_TRY(bench->stream().download(target, scratch));
+  std::array<int32_t, 4> scratch{};
+  const TensorView there = dense_view(scratch.data(), DType::kI32, {4});
+  const int64_t before = bench->stream().record().sequence;
+  for (int64_t i = 0; i < kWorkBefore; ++i) LS_TRY(bench->stream().download(target, there));
   StagingLease lease = LS_TRY(bench->staging().lease(bench->stream(), target.bytes()));
   const std::span<std::byte> buffer = lease.bytes();
   std::memcpy(buffer.data(), kKeys.data(), buffer.size());
   LS_TRY(bench->stream().copy(target, std::move(lease)));
-  bench->stream().wait({delay});
+  bench->stream().wait({before + delay});
   std::memcpy(buffer.data(), kValues.data(), buffer.size());
   bench->stream().synchronize();
   LS_TRY(bench->stream().check_copies());
-  if (std::memcmp(target.data, kKeys.data(), sizeof(kKeys)) == 0) return {};
+  std::array<int32_t, 4> got{};
+  LS_TRY(bench->stream().read(target, got.data()));
+  if (got == kKeys) return {};
   return error(Code::kInternal, "the device has values for keys after ", delay, " pieces of work");
 }
 
 // Named at every delay at which it is wrong.
-Status wrong() {
+Status wrong(const Where& where) {
   for (int64_t delay = 1; delay <= kWorkBefore; ++delay) {
-    const Status late = stage(delay);
+    const Status late = stage(where, delay);
     if (late.fault() == nullptr) return late;
   }
-  return stage(0);
+  return stage(where, 0);
 }
-Status twin() { return stage(kWorkBefore + 1); }
+Status twin(const Where& where) { return stage(where, kWorkBefore + 1); }
 
 }  // namespace
 

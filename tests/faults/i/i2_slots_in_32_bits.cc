@@ -27,8 +27,8 @@ void write(const StoreArgs& args, Worker /*worker*/) {
   static_cast<uint16_t*>(args.cache.k.data)[at] = 0;
 }
 
-Status store(const OpSpec& spec, Kernel<StoreArgs> kernel) {
-  KernelRig rig;
+Status store(const Where& where, const OpSpec& spec, Kernel<StoreArgs> kernel) {
+  KernelRig rig(where);
   rig.step({{0, 3}}, bucket(4, 2, 1));
   const OpSpec* ops[] = {&spec};
   const ConsumerSpec consumer{.name = "cache_write", .ops = ops, .fields = {}};
@@ -38,8 +38,8 @@ Status store(const OpSpec& spec, Kernel<StoreArgs> kernel) {
   return rig.record(consumer, kernel, args);
 }
 
-Status wrong() { return store(kNarrow, write<int32_t>); }
-Status twin() { return store(kWide, write<int64_t>); }
+Status wrong(const Where& where) { return store(where, kNarrow, write<int32_t>); }
+Status twin(const Where& where) { return store(where, kWide, write<int64_t>); }
 
 }  // namespace
 

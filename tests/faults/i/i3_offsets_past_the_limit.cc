@@ -28,8 +28,8 @@ void attend(const StoreArgs& args, Worker /*worker*/) {
   static_cast<char*>(args.cache.k.data)[at] = 0;
 }
 
-Status store(int32_t blocks) {
-  KernelRig rig;
+Status store(const Where& where, int32_t blocks) {
+  KernelRig rig(where);
   rig.step({{0, 3}}, bucket(4, 2, 1));
   const OpSpec* ops[] = {&kFlex};
   const ConsumerSpec consumer{.name = "cache_write", .ops = ops, .fields = {}};
@@ -40,8 +40,8 @@ Status store(int32_t blocks) {
   return rig.record(consumer, attend, args);
 }
 
-Status wrong() { return store(kLimit + 1); }
-Status twin() { return store(kLimit); }
+Status wrong(const Where& where) { return store(where, kLimit + 1); }
+Status twin(const Where& where) { return store(where, kLimit); }
 
 }  // namespace
 

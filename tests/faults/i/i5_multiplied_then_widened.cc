@@ -29,8 +29,8 @@ void widen_first(const StoreArgs& args, Worker /*worker*/) {
   static_cast<uint16_t*>(args.cache.k.data)[args.slots.as<int64_t>()[0] * args.cache.k.token_stride] = 0;
 }
 
-Status store(const OpSpec& spec, Kernel<StoreArgs> kernel) {
-  KernelRig rig;
+Status store(const Where& where, const OpSpec& spec, Kernel<StoreArgs> kernel) {
+  KernelRig rig(where);
   rig.step({{0, 3}}, bucket(4, 2, 1));
   const OpSpec* ops[] = {&spec};
   const ConsumerSpec consumer{.name = "cache_write", .ops = ops, .fields = {}};
@@ -41,8 +41,8 @@ Status store(const OpSpec& spec, Kernel<StoreArgs> kernel) {
   return rig.record(consumer, kernel, args);
 }
 
-Status wrong() { return store(kNarrow, widen_last); }
-Status twin() { return store(kWide, widen_first); }
+Status wrong(const Where& where) { return store(where, kNarrow, widen_last); }
+Status twin(const Where& where) { return store(where, kWide, widen_first); }
 
 }  // namespace
 

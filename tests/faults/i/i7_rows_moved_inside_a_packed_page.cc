@@ -27,8 +27,8 @@ void store(const StoreKvArgs& args, bool packed) {
 void by_token_index(const StoreKvArgs& args, Worker /*worker*/) { store(args, false); }
 void by_layout(const StoreKvArgs& args, Worker /*worker*/) { store(args, true); }
 
-Status move(Kernel<StoreKvArgs> kernel) {
-  KernelRig rig;
+Status move(const Where& where, Kernel<StoreKvArgs> kernel) {
+  KernelRig rig(where);
   rig.step({{0, 3}}, bucket(4, 2, 1));
   const StoreKvArgs args{.k = rig.numbers("k", {4, 1, 8}),
                          .v = rig.numbers("v", {4, 1, 8}),
@@ -38,8 +38,8 @@ Status move(Kernel<StoreKvArgs> kernel) {
   return rig.watch(kStoreKvSpec, kernel, args);
 }
 
-Status wrong() { return move(by_token_index); }
-Status twin() { return move(by_layout); }
+Status wrong(const Where& where) { return move(where, by_token_index); }
+Status twin(const Where& where) { return move(where, by_layout); }
 
 }  // namespace
 

@@ -67,7 +67,7 @@ class DraftPages final : public Consumer<ScatterArgs> {
     return {};
   }
   Status run(const ScatterArgs& args, const Launcher& on) const override {
-    launch(on.stream, kOp, "drafts", draft_pages, args, Parts::kOne);
+    bench_.launch(on, {.spec = &kOp, .stage = "drafts"}, draft_pages, args);
     return {};
   }
 
@@ -77,8 +77,8 @@ class DraftPages final : public Consumer<ScatterArgs> {
 };
 
 // One sequence fills its row of the table up to the last page; the other's row lies behind it.
-Status decode_to_the_end(bool inside_only) {
-  const auto bench = LS_TRY(Workbench::create());
+Status decode_to_the_end(const Where& where, bool inside_only) {
+  const auto bench = LS_TRY(Workbench::create(where));
   const TensorView table =
       LS_TRY(bench->arena().allocate("page table", DType::kI32, {kTables, kTokens / kPage}));
   bench->runner().set_tables({{kPages, table}});
@@ -93,8 +93,8 @@ Status decode_to_the_end(bool inside_only) {
   return bench->run_only(plan, drafts);
 }
 
-Status wrong() { return decode_to_the_end(false); }
-Status twin() { return decode_to_the_end(true); }
+Status wrong(const Where& where) { return decode_to_the_end(where, false); }
+Status twin(const Where& where) { return decode_to_the_end(where, true); }
 
 }  // namespace
 

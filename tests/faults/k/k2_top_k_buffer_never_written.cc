@@ -38,19 +38,19 @@ void choose(const ChooseArgs& args, bool pass_over_short) {
 void choose_long(const ChooseArgs& args, Worker /*worker*/) { choose(args, true); }
 void choose_all(const ChooseArgs& args, Worker /*worker*/) { choose(args, false); }
 
-Status step(Kernel<ChooseArgs> kernel) {
-  KernelRig rig;
+Status step(const Where& where, Kernel<ChooseArgs> kernel) {
+  KernelRig rig(where);
   rig.step({{0, 3}, {1, 1}}, bucket(8, 4, 2));
   const ChooseArgs args{.scores = rig.numbers("scores", {8, 6}),
                         .lens = rig.ids("lens", {8}, {5, 2, 6, 4, 0, 0, 0, 0}),
                         .picks = rig.memory("picks", DType::kI32, {8, kPicks}),
                         .num_rows = rig.scalar(field::num_rows)};
-  std::fill_n(args.picks.as<int32_t>(), args.picks.elements(), 700000000);
+  rig.fill(args.picks, 700000000);
   return rig.watch(kChoose, kernel, args);
 }
 
-Status wrong() { return step(choose_long); }
-Status twin() { return step(choose_all); }
+Status wrong(const Where& where) { return step(where, choose_long); }
+Status twin(const Where& where) { return step(where, choose_all); }
 
 }  // namespace
 

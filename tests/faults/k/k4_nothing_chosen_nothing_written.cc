@@ -19,14 +19,14 @@ void attend_chosen(const PickArgs& args, Worker worker) {
   }
 }
 
-Status attend(Kernel<PickArgs> kernel) {
-  KernelRig rig;
+Status attend(const Where& where, Kernel<PickArgs> kernel) {
+  KernelRig rig(where);
   const PickArgs args = pick_args(rig, {0, -1, -1, -1, 1, 2, 0, -1, 0, 0, 0, 0, 0, 0, 0, 0});
   return rig.watch(kPick, kernel, args);
 }
 
-Status wrong() { return attend(attend_chosen); }
-Status twin() { return attend(attend_picked); }
+Status wrong(const Where& where) { return attend(where, attend_chosen); }
+Status twin(const Where& where) { return attend(where, attend_picked); }
 
 }  // namespace
 

@@ -25,14 +25,14 @@ void attend_unguarded(const PickArgs& args, Worker /*worker*/) {
   }
 }
 
-Status attend(Kernel<PickArgs> kernel) {
-  KernelRig rig;
+Status attend(const Where& where, Kernel<PickArgs> kernel) {
+  KernelRig rig(where);
   const PickArgs args = pick_args(rig, {0, 1, 0, -1, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});
   return rig.watch(kPick, kernel, args);
 }
 
-Status wrong() { return attend(attend_unguarded); }
-Status twin() { return attend(attend_picked); }
+Status wrong(const Where& where) { return attend(where, attend_unguarded); }
+Status twin(const Where& where) { return attend(where, attend_picked); }
 
 }  // namespace
 

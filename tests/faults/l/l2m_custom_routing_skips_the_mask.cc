@@ -23,19 +23,19 @@ void route(const MoeRouteArgs& args, bool mask) {
 void route_everything(const MoeRouteArgs& args, Worker /*worker*/) { route(args, false); }
 void route_live(const MoeRouteArgs& args, Worker /*worker*/) { route(args, true); }
 
-Status step(Kernel<MoeRouteArgs> kernel) {
-  KernelRig rig;
+Status step(const Where& where, Kernel<MoeRouteArgs> kernel) {
+  KernelRig rig(where);
   rig.step({{0, 3}, {1, 1}}, bucket(12, 8, 2));
   const MoeRouteArgs args{.logits = rig.numbers("logits", {12, kExperts}),
                           .expert_ids = rig.memory("expert_ids", DType::kI32, {12, 1}),
                           .expert_weights = rig.memory("expert_weights", DType::kF32, {12, 1}),
                           .num_rows = rig.scalar(field::num_rows)};
-  std::fill(args.logits.as<float>() + 4 * kExperts, args.logits.as<float>() + 12 * kExperts, 0.0f);
+  rig.fill(args.logits.rows(4, 8), 0.0f);
   return rig.watch(kMoeRouteSpec, kernel, args);
 }
 
-Status wrong() { return step(route_everything); }
-Status twin() { return step(route_live); }
+Status wrong(const Where& where) { return step(where, route_everything); }
+Status twin(const Where& where) { return step(where, route_live); }
 
 }  // namespace
 

@@ -34,8 +34,8 @@ void quantize(const QuantizeArgs& args, int64_t rows_of_scale) {
 void quantize_slots(const QuantizeArgs& args, Worker /*worker*/) { quantize(args, args.x.dim(0)); }
 void quantize_live(const QuantizeArgs& args, Worker /*worker*/) { quantize(args, args.num_rows->get()); }
 
-Status step(Kernel<QuantizeArgs> kernel) {
-  KernelRig rig;
+Status step(const Where& where, Kernel<QuantizeArgs> kernel) {
+  KernelRig rig(where);
   rig.step({{0, 8}}, bucket(64, 8, 1));
   const QuantizeArgs args{.x = rig.numbers("x", {64, kWidth}),
                           .out = rig.memory("out", DType::kF32, {64, kWidth}),
@@ -43,8 +43,8 @@ Status step(Kernel<QuantizeArgs> kernel) {
   return rig.watch(kQuantize, kernel, args);
 }
 
-Status wrong() { return step(quantize_slots); }
-Status twin() { return step(quantize_live); }
+Status wrong(const Where& where) { return step(where, quantize_slots); }
+Status twin(const Where& where) { return step(where, quantize_live); }
 
 }  // namespace
 

@@ -32,14 +32,14 @@ void attend(const PickArgs& args, bool half) {
 void attend_half(const PickArgs& args, Worker /*worker*/) { attend(args, true); }
 void attend_single(const PickArgs& args, Worker /*worker*/) { attend(args, false); }
 
-Status step(Kernel<PickArgs> kernel) {
-  KernelRig rig;
+Status step(const Where& where, Kernel<PickArgs> kernel) {
+  KernelRig rig(where);
   const PickArgs args = pick_args(rig, {0, 1, 0, -1, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});
   return rig.watch(kPick, kernel, args);
 }
 
-Status wrong() { return step(attend_half); }
-Status twin() { return step(attend_single); }
+Status wrong(const Where& where) { return step(where, attend_half); }
+Status twin(const Where& where) { return step(where, attend_single); }
 
 }  // namespace
 

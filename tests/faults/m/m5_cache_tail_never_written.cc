@@ -29,14 +29,14 @@ void attend(const PickArgs& args, bool whole_tiles) {
 void attend_tiles(const PickArgs& args, Worker /*worker*/) { attend(args, true); }
 void attend_seen(const PickArgs& args, Worker /*worker*/) { attend(args, false); }
 
-Status step(Kernel<PickArgs> kernel) {
-  KernelRig rig;
+Status step(const Where& where, Kernel<PickArgs> kernel) {
+  KernelRig rig(where);
   const PickArgs args = pick_args(rig, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});
   return rig.watch(kPick, kernel, args);
 }
 
-Status wrong() { return step(attend_tiles); }
-Status twin() { return step(attend_seen); }
+Status wrong(const Where& where) { return step(where, attend_tiles); }
+Status twin(const Where& where) { return step(where, attend_seen); }
 
 }  // namespace
 

@@ -21,6 +21,7 @@ using conformance::Mode;
 
 constexpr int32_t kPageTokens = 128;
 constexpr size_t kMostSeqs = 4;
+constexpr int64_t kTouched = int64_t{4} << 20;  // bytes, of one launch of the vendor's at most
 
 // What is left of the vendor's op once its set-up is done: lengths in a descriptor, tiles from the device.
 struct VendorArgs {
@@ -52,7 +53,9 @@ void vendor_attention(const VendorArgs& args, Worker) {
 
 class Vendor final : public AttentionBackend {
  public:
-  Vendor(const CacheStorage& storage, const ConsumerSpec& spec) : paged_(storage), spec_(spec) {}
+  Vendor(const CacheStorage& storage, const ConsumerSpec& spec,
+         std::unique_ptr<conformance::HostKernels> host)
+      : paged_(storage), spec_(spec), host_(std::move(host)) {}
   const ConsumerSpec& spec() const override { return spec_; }
   int64_t workspace_bytes(int threads, int32_t heads, int32_t kv_heads, int32_t head_dim) const override {
     return paged_.workspace_bytes(threads, heads, kv_heads, head_dim);
@@ -72,20 +75,24 @@ class Vendor final : public AttentionBackend {
     LS_TRY(paged_.run(step, group, tensors, layer, on));
     VendorArgs args = *LS_TRY(step.get<VendorArgs>(spec_, group));
     args.out = tensors.out;
-    launch(on.stream, kOp, "attention", vendor_attention, args, Parts::kOne);
+    const LaunchSite site{.spec = &kOp, .stage = "attention"};
+    conformance::launch_on_host(host_.get(), on.stream, site, vendor_attention, args);
     return {};
   }
 
  private:
   PagedBackend paged_;
   const ConsumerSpec& spec_;
+  std::unique_ptr<conformance::HostKernels> host_;
 };
 
-AttentionCandidate vendor(const ConsumerSpec& spec) {
-  return {.name = "vendor",
-          .make = [&spec](const CacheStorage& storage) -> Result<std::unique_ptr<AttentionBackend>> {
-            return std::unique_ptr<AttentionBackend>(std::make_unique<Vendor>(storage, spec));
-          }};
+AttentionCandidate vendor(const Where& where, const ConsumerSpec& spec) {
+  const auto make = [&spec, device = where.device](
+                        const CacheStorage& storage) -> Result<std::unique_ptr<AttentionBackend>> {
+    auto host = LS_TRY(conformance::HostKernels::create(device, kTouched));
+    return std::unique_ptr<AttentionBackend>(std::make_unique<Vendor>(storage, spec, std::move(host)));
+  };
+  return {.name = "vendor", .make = make, .device = where.device};
 }
 
 constexpr AttentionOptions kShape{.page_tokens = kPageTokens,
@@ -98,15 +105,18 @@ constexpr AttentionOptions kShape{.page_tokens = kPageTokens,
                                   .max_seq_len = 1536,
                                   .threads = 1};
 
-Status wrong() { return decode_by_vendor({.honest = false, .mode = Mode::kGraph, .length = 900}, kShape); }
+Status wrong(const Where& where) {
+  return decode_by_vendor(where, {.honest = false, .mode = Mode::kGraph, .length = 900}, kShape);
+}
 
-Status twin() {
-  const Status refused = decode_by_vendor({.honest = true, .mode = Mode::kGraph, .length = 96}, kShape);
+Status twin(const Where& where) {
+  const Status refused =
+      decode_by_vendor(where, {.honest = true, .mode = Mode::kGraph, .length = 96}, kShape);
   if (refused.code() != Code::kUnimplemented ||
       refused.message().find("vendor_attention reads seq_lens on the host") == std::string::npos)
     return error(Code::kInternal, "the capture said \"", refused.message(), "\"; expected a refusal");
-  LS_TRY(decode_by_vendor({.honest = true, .mode = Mode::kEager, .length = 900}, kShape));
-  for (const conformance::Case& each : attention_graph_cases(conformance::paged_candidate())) {
+  LS_TRY(decode_by_vendor(where, {.honest = true, .mode = Mode::kEager, .length = 900}, kShape));
+  for (const conformance::Case& each : attention_graph_cases(conformance::paged_candidate(where.device))) {
     if (each.id.ends_with("length_frozen_by_capture")) return each.run();
   }
   return error(Code::kInternal, "the suite has no case of 1,400 decode steps");
@@ -114,8 +124,8 @@ Status twin() {
 
 }  // namespace
 
-Status decode_by_vendor(const VendorRun& run, const AttentionOptions& shape) {
-  const auto rig = LS_TRY(AttentionRig::create(vendor(run.honest ? kHonest : kQuiet), shape));
+Status decode_by_vendor(const Where& where, const VendorRun& run, const AttentionOptions& shape) {
+  const auto rig = LS_TRY(AttentionRig::create(vendor(where, run.honest ? kHonest : kQuiet), shape));
   const int32_t one[] = {rig->begin()};
   LS_TRY(rig->step(conformance::prefill_step(one[0], 94)));
   for (int32_t tokens = 95; tokens <= run.length; ++tokens)

@@ -67,8 +67,8 @@ constexpr FieldUse kMixUses[] = {{.field = FieldId::num_rows, .argument = "mix.n
 constexpr ConsumerSpec kMixer{.name = "mixer", .ops = kMixOps, .fields = kMixUses};
 
 // Rows for the kernels of a step whose plan was built for `planned`.
-Status launch_rows(int32_t planned) {
-  KernelRig rig;
+Status launch_rows(const Where& where, int32_t planned) {
+  KernelRig rig(where);
   rig.step(kShort, bucket(planned, 5, 4));
   const Kernel<MixArgs> mix = [](const MixArgs&, Worker) {};
   return rig.record(kMixer, mix,
@@ -77,7 +77,7 @@ Status launch_rows(int32_t planned) {
                             .num_rows = rig.scalar(field::num_rows)});
 }
 
-Status wrong() {
+Status wrong(const Where& where) {
   const Status apart = meet(false);
   LS_TRY(must_say({.moment = Moment::kGroup, .check = "G1", .field = "dp_row_counts"}, apart));
   if (apart.message().find("num_rows_padded") == std::string::npos)
@@ -88,14 +88,14 @@ Status wrong() {
                    .consumer = "mix (stage, layer -1)",
                    .expected = "26 rows, as the bucket has",
                    .found = "30 rows"},
-                  launch_rows(26)));
+                  launch_rows(where, 26)));
   return pad_the_count();
 }
 
 // Missing rows are a sequence of their own, made before any field; all ranks have 30 rows then.
-Status twin() {
+Status twin(const Where& where) {
   LS_TRY(meet(true));
-  return launch_rows(kWidest);
+  return launch_rows(where, kWidest);
 }
 
 }  // namespace

@@ -29,8 +29,8 @@ void gather(const GatherArgs& args, Worker /*worker*/) {
   }
 }
 
-Status run_gather(const KvLayout& layout) {
-  KernelRig rig;
+Status run_gather(const Where& where, const KvLayout& layout) {
+  KernelRig rig(where);
   rig.step({{0, 3}}, bucket(4, 2, 1));
   return rig.record(kConsumer, gather,
                     GatherArgs{.cache = rig.cache(id_of(layout), {.heads = 2, .head_dim = 16}),
@@ -39,22 +39,22 @@ Status run_gather(const KvLayout& layout) {
 }
 
 // The one layout that the gather was written for is left alone, every other one is not.
-Status wrong() {
-  LS_TRY(run_gather({}));
+Status wrong(const Where& where) {
+  LS_TRY(run_gather(where, {}));
   Status last;
   for (const KvLayout& layout : all_kv_layouts()) {
     if (layout == KvLayout{}) continue;
-    last = run_gather(layout);
+    last = run_gather(where, layout);
     LS_TRY(must_say({.moment = Moment::kCapture, .check = "L1", .field = "cache"}, last));
   }
   return last;
 }
 
 // The house's own backend in every layout, eagerly and by graph, beside an oracle that knows no layout.
-Status twin() {
+Status twin(const Where& where) {
   for (const KvLayout& layout : all_kv_layouts()) {
-    const auto rig =
-        LS_TRY(conformance::AttentionRig::create(conformance::paged_candidate(), {.layout = layout}));
+    const auto rig = LS_TRY(
+        conformance::AttentionRig::create(conformance::paged_candidate(where.device), {.layout = layout}));
     const int32_t both[] = {rig->begin(), rig->begin()};
     LS_TRY(rig->step(conformance::prefill_step(both[0], 19)));
     LS_TRY(rig->step(conformance::prefill_step(both[1], 5)));

@@ -12,17 +12,17 @@ namespace {
 using conformance::Mode;
 
 // Eagerly it is not refused: then the commit names the field that was overwritten.
-Status wrong() {
-  const Status captured = conformance::sparse_sums_in_the_plan(Mode::kGraph);
-  const Status eager = conformance::sparse_sums_in_the_plan(Mode::kEager);
+Status wrong(const Where& where) {
+  const Status captured = conformance::sparse_sums_in_the_plan(Mode::kGraph, where.device);
+  const Status eager = conformance::sparse_sums_in_the_plan(Mode::kEager, where.device);
   const bool named =
       eager.fault() != nullptr && eager.fault()->check == "R4" && eager.fault()->field == "query_start_loc";
   return named || captured.fault() == nullptr ? captured
                                               : error(Code::kInternal, "eagerly: \"", eager.message(), "\"");
 }
 
-Status twin() {
-  for (const conformance::Case& each : conformance::sparse_cases()) {
+Status twin(const Where& where) {
+  for (const conformance::Case& each : conformance::sparse_cases(where.device)) {
     if (each.id.ends_with("/many_replays") || each.id.ends_with("/sizes_in_a_row")) LS_TRY(each.run());
   }
   return {};

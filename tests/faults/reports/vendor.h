@@ -13,6 +13,6 @@ struct VendorRun {
 
 // A prompt of 94 tokens, then decoding to the run's length, through the vendor's op. Errors: as
 // AttentionRig::step.
-Status decode_by_vendor(const VendorRun& run, const conformance::AttentionOptions& shape);
+Status decode_by_vendor(const Where& where, const VendorRun& run, const conformance::AttentionOptions& shape);
 
 }  // namespace lockstep::faults

@@ -18,7 +18,7 @@ class Calibrated final : public Sums {
     if (!calibrated_) {
       SumArgs first = args;
       first.longest = 1;
-      launch(on.stream, kSum, "calibrate", sum_values, first, Parts::kOne);
+      bench_.launch(on, {.spec = &kSum, .stage = "calibrate"}, sum_values, first);
     }
     calibrated_ = true;
     return Sums::run(args, on);
@@ -28,8 +28,8 @@ class Calibrated final : public Sums {
   mutable bool calibrated_;
 };
 
-Status prove(bool ahead) {
-  const auto bench = LS_TRY(Workbench::create());
+Status prove(const Where& where, bool ahead) {
+  const auto bench = LS_TRY(Workbench::create(where));
   const Calibrated attention(*bench, ahead);
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
   StepPlan plan = LS_TRY(bench->decode({first}));
@@ -40,8 +40,8 @@ Status prove(bool ahead) {
   return bench->run(plan, attention);
 }
 
-Status wrong() { return prove(false); }
-Status twin() { return prove(true); }
+Status wrong(const Where& where) { return prove(where, false); }
+Status twin(const Where& where) { return prove(where, true); }
 
 }  // namespace
 

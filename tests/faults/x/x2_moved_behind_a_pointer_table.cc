@@ -59,7 +59,7 @@ class PointerAttention final : public Consumer<GatherArgs> {
 };
 
 Status serve(bool move) {
-  const auto bench = LS_TRY(Workbench::create());
+  const auto bench = LS_TRY(Workbench::create(Where{}));
   const TensorView cache =
       LS_TRY(bench->arena().allocate("per-sequence cache", DType::kI32, {kTables, kTokens}));
   std::memcpy(cache.data, bench->values().data, static_cast<size_t>(cache.bytes()));

@@ -53,7 +53,7 @@ class Rotating final : public Sums {
 };
 
 Status serve(bool in_place) {
-  const auto bench = LS_TRY(Workbench::create());
+  const auto bench = LS_TRY(Workbench::create(Where{}));
   const Rotating attention(*bench, in_place);
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
   StepPlan plan = LS_TRY(bench->decode({first}));

@@ -8,11 +8,13 @@ namespace {
 
 constexpr ConsumerSpec kSpec = sums_named("attention");
 
-Status serve(bool early) {
-  const auto bench = LS_TRY(Workbench::create({.pace = Pace::kLate}));
+Status serve(const Where& where, bool early) {
+  const auto bench = LS_TRY(Workbench::create(where, {.pace = Pace::kLate}));
   const Sums attention(*bench, kSpec);
   const auto hand = LS_TRY(HandMade::create(*bench));
-  Stream copies(1, Pace::kLate);
+  std::unique_ptr<DeviceQueue> queue;
+  if (where.device != nullptr) queue = LS_TRY(where.device->make_queue());
+  Stream copies(where.device, std::move(queue), 1, Pace::kLate);
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(30));
   StepPlan plan = LS_TRY(bench->decode({first}));
   LS_TRY(hand->capture(plan, attention));
@@ -31,8 +33,8 @@ Status serve(bool early) {
   return bench->check_sums(plan);
 }
 
-Status wrong() { return serve(true); }
-Status twin() { return serve(false); }
+Status wrong(const Where& where) { return serve(where, true); }
+Status twin(const Where& where) { return serve(where, false); }
 
 }  // namespace
 

@@ -73,7 +73,7 @@ class PagePicker final : public Consumer<PickArgs> {
 };
 
 Status serve(bool skip_even) {
-  const auto bench = LS_TRY(Workbench::create({.derived = {&kPicked}}));
+  const auto bench = LS_TRY(Workbench::create(Where{}, {.derived = {&kPicked}}));
   const PagePicker picker(*bench, skip_even);
   const int32_t first = LS_TRY(bench->begin(20)), second = LS_TRY(bench->begin(10));
   const int32_t third = LS_TRY(bench->begin(299));

@@ -6,15 +6,15 @@
 
 namespace lockstep::faults {
 
-Twin twin_in_full(const Entry& entry) {
-  constexpr std::pair<const Entry*, Twin> kInFull[] = {{&kReport1Model, report1_in_full},
+Part twin_in_full(const Entry& entry) {
+  constexpr std::pair<const Entry*, Part> kInFull[] = {{&kReport1Model, report1_in_full},
                                                        {&kReport3Model, report3_in_full},
                                                        {&kReport4Model, report4_in_full},
                                                        {&kReport5Model, report5_in_full}};
   for (const auto& [known, twin] : kInFull) {
     if (known == &entry) return twin;
   }
-  return nullptr;
+  return {};
 }
 
 }  // namespace lockstep::faults

@@ -12,8 +12,8 @@ namespace {
 constexpr std::string_view kModel = "tiny-minimax-m2";
 constexpr int32_t kPrompt = 95;
 
-Status wrong() {
-  return decode_by_vendor({.honest = false, .mode = conformance::Mode::kGraph, .length = 900},
+Status wrong(const Where& where) {
+  return decode_by_vendor(where, {.honest = false, .mode = conformance::Mode::kGraph, .length = 900},
                           {.page_tokens = 128,
                            .heads = 48,
                            .kv_heads = 8,
@@ -25,8 +25,10 @@ Status wrong() {
                            .threads = 1});
 }
 
-Status decode(int32_t steps) {
-  EngineConfig graphs = model_config(kModel, 1536), eager = graphs;
+Status decode(const Where& where, int32_t steps) {
+  EngineConfig graphs = model_config(kModel, 1536);
+  graphs.device = where.name;
+  EngineConfig eager = graphs;
   graphs.page_size = eager.page_size = 128;
   graphs.threads = eager.threads = 2;
   graphs.chunk_size = eager.chunk_size = kPrompt;
@@ -41,11 +43,11 @@ Status decode(int32_t steps) {
                " steps replayed a graph; expected all but the first");
 }
 
-Status twin() { return decode(100); }
+Status twin(const Where& where) { return decode(where, 100); }
 
 }  // namespace
 
-Status report1_in_full() { return decode(1400); }
+Status report1_in_full(const Where& where) { return decode(where, 1400); }
 
 const Entry kReport1Model = {
     .id = "report/1/minimax_m2",

@@ -34,8 +34,8 @@ void gather(const GatherArgs& args, Worker /*worker*/) {
   }
 }
 
-Status wrong() {
-  KernelRig rig;
+Status wrong(const Where& where) {
+  KernelRig rig(where);
   rig.step({{0, 3}}, bucket(4, 2, 1));
   return rig.record(
       kConsumer, gather,
@@ -44,8 +44,9 @@ Status wrong() {
                  .out = rig.memory("out", DType::kF32, {2, kHeads * kHeadDim})});
 }
 
-Status run_layouts(std::span<const std::string_view> layouts) {
+Status run_layouts(const Where& where, std::span<const std::string_view> layouts) {
   EngineConfig config = model_config(kModel, 256);
+  config.device = where.name;
   config.page_size = 32;
   std::vector<Request> requests;
   for (const int32_t length : {70, 3, 33}) requests.push_back(model_request(37228, length, 12, 512));
@@ -60,19 +61,19 @@ Status run_layouts(std::span<const std::string_view> layouts) {
   return {};
 }
 
-Status twin() {
+Status twin(const Where& where) {
   constexpr std::string_view kReports[] = {"interleaved/token/shared"};
-  return run_layouts(kReports);
+  return run_layouts(where, kReports);
 }
 
 }  // namespace
 
-Status report4_in_full() {
+Status report4_in_full(const Where& where) {
   constexpr std::string_view kAll[] = {
       "interleaved/token/shared", "interleaved/head/shared", "interleaved/shuffled8/shared",
       "apart/token/shared",       "apart/head/shared",       "interleaved/token",
       "interleaved/shuffled16"};
-  return run_layouts(kAll);
+  return run_layouts(where, kAll);
 }
 
 const Entry kReport4Model = {

@@ -2,8 +2,8 @@
 // keys per list, so K = 6144; graphs of 1, 2, 4, 8 and 16 sequences captured in a row. Wrong: the selection
 // writes its sums to the plan's memory, which the next step is planned from. Right: the engine's own backend
 // through 20,000 replays with changing batches; after each the plan on the device is the plan, and every list
-// is what its row may choose. Thinned: heads of 8 instead of 128, and nobody attends, for choosing is what
-// the report is about. OpenBMB SGLang fork, branch minicpm_sala, PR 2 and 3.
+// is what its row may choose. Thinned: heads of 8 instead of 128, and on the CPU nobody attends, for choosing
+// is what the report is about. OpenBMB SGLang fork, branch minicpm_sala, PR 2 and 3.
 #include <algorithm>
 #include <array>
 
@@ -60,7 +60,7 @@ void attend_to_nothing(const SparseAttentionArgs& args, Worker worker) {
   std::fill_n(args.out.as<float>(), args.out.elements(), 0.0f);
 }
 
-// The engine's backend without its last kernel.
+// The engine's backend; on the CPU without its last kernel, which takes long there.
 class Choosing final : public AttentionBackend {
  public:
   Choosing(const CacheStorage& storage, const SparseOptions& options) : sparse_(storage, options) {}
@@ -74,7 +74,7 @@ class Choosing final : public AttentionBackend {
   Status run(const PreparedStep& step, GroupId group, const AttentionTensors& tensors, int32_t layer,
              const Launcher& on) const override {
     KernelTable table = on.table;
-    table.sparse_attention = attend_to_nothing;
+    if (on.stream.device() == nullptr) table.sparse_attention = attend_to_nothing;
     return sparse_.run(step, group, tensors, layer, {table, on.stream});
   }
 
@@ -153,20 +153,23 @@ class SumsInThePlan final : public AttentionBackend {
 };
 
 template <typename Backend>
-conformance::AttentionCandidate candidate(const AttentionOptions& options) {
+conformance::AttentionCandidate candidate(const Where& where, const AttentionOptions& options) {
   return {.name = "sala",
           .make = [sparse = sparse_of(options)](
                       const CacheStorage& storage) -> Result<std::unique_ptr<AttentionBackend>> {
             return std::unique_ptr<AttentionBackend>(std::make_unique<Backend>(storage, sparse));
-          }};
+          },
+          .device = where.device};
 }
 
 // Entries of a derived field as the last step has left them.
-Result<std::span<const int32_t>> entries(AttentionRig& rig, const DerivedSpec& spec, int64_t count) {
+Result<std::vector<int32_t>> entries(AttentionRig& rig, const DerivedSpec& spec, int64_t count) {
   const DerivedFields::Entry* entry = rig.rig().runner().derived().find(spec);
   if (entry == nullptr)
     return error(Code::kInternal, spec.name, " is nowhere; expected the runner to have it");
-  return std::span<const int32_t>(entry->values.as<int32_t>(), static_cast<size_t>(count));
+  std::vector<int32_t> values(static_cast<size_t>(count));
+  HostView(rig.rig().stream()).read(entry->values.data, values.data(), std::ssize(values) * 4);
+  return values;
 }
 
 // 96 blocks: the first one, the row's own and the 32 before it, and none behind.
@@ -182,8 +185,9 @@ Status check_list(std::span<const int32_t> list, int32_t own) {
 
 Status check_lists(AttentionRig& rig, std::span<const int32_t> batch) {
   const auto lists = static_cast<int64_t>(batch.size()) * kKvHeads;
-  const std::span<const int32_t> starts = LS_TRY(entries(rig, kSelectedStarts, lists + 1));
-  const std::span<const int32_t> blocks = LS_TRY(entries(rig, kSelectedBlocks, lists * kRule.most));
+  const std::vector<int32_t> starts = LS_TRY(entries(rig, kSelectedStarts, lists + 1));
+  const std::vector<int32_t> listed = LS_TRY(entries(rig, kSelectedBlocks, lists * kRule.most));
+  const std::span<const int32_t> blocks(listed);
   for (int64_t i = 0; i < lists; ++i) {
     const auto at = static_cast<size_t>(i);
     if (starts[at] != i * kRule.most || starts[at + 1] != (i + 1) * kRule.most)
@@ -196,9 +200,9 @@ Status check_lists(AttentionRig& rig, std::span<const int32_t> batch) {
   return {};
 }
 
-Status replay(const Scale& scale) {
+Status replay(const Where& where, const Scale& scale) {
   const AttentionOptions options = options_of(scale);
-  const auto rig = LS_TRY(AttentionRig::create(candidate<Choosing>(options), options));
+  const auto rig = LS_TRY(AttentionRig::create(candidate<Choosing>(where, options), options));
   std::vector<int32_t> all;
   for (int32_t s = 0; s < scale.sequences; ++s) {
     all.push_back(rig->begin());
@@ -221,25 +225,25 @@ Status replay(const Scale& scale) {
                scale.replays, " of ", scale.sizes.size());
 }
 
-Status wrong() {
+Status wrong(const Where& where) {
   const AttentionOptions options = options_of({.sizes = {}, .sequences = 4, .replays = 0, .max_len = 512});
-  const auto rig = LS_TRY(AttentionRig::create(candidate<SumsInThePlan>(options), options));
+  const auto rig = LS_TRY(AttentionRig::create(candidate<SumsInThePlan>(where, options), options));
   const int32_t both[] = {rig->begin(), rig->begin()};
   conformance::RigStep step = conformance::decode_step(both, 2, Mode::kGraph, false);
   step.bucket.seqs = PaddedSeqs(4);  // room for the sums of two heads
   return rig->step(step);
 }
 
-Status twin() {
+Status twin(const Where& where) {
   constexpr int32_t kSizes[] = {1, 2};
-  return replay({.sizes = kSizes, .sequences = 2, .replays = 200, .max_len = 6656 + 256});
+  return replay(where, {.sizes = kSizes, .sequences = 2, .replays = 200, .max_len = 6656 + 256});
 }
 
 }  // namespace
 
-Status report5_in_full() {
+Status report5_in_full(const Where& where) {
   constexpr int32_t kSizes[] = {1, 2, 4, 8, 16};
-  return replay({.sizes = kSizes, .sequences = 16, .replays = 20000, .max_len = 16384});
+  return replay(where, {.sizes = kSizes, .sequences = 16, .replays = 20000, .max_len = 16384});
 }
 
 const Entry kReport5Model = {

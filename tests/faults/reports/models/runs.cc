@@ -32,8 +32,9 @@ Status lead(Engine& engine, std::span<const Request> requests, ModelOutcome& out
     const std::vector<RequestOutput> outputs = engine.step();
     ++outcome.steps;
     outcome.cut_steps += engine.last_plan().scalar(field::cp_ranks) > 1 ? 1 : 0;
-    const TensorView logits = engine.executor().logits(static_cast<int64_t>(outputs.size()));
-    const float* row = logits.as<const float>();
+    std::vector<std::byte> copy;
+    const TensorView there = engine.executor().logits(static_cast<int64_t>(outputs.size()));
+    const float* row = HostView(engine.executor().stream()).look(there, copy).as<const float>();
     for (const RequestOutput& output : outputs) {
       LS_TRY(keep(output, places.at(output.id), row, vocab, outcome));
       drawn += output.tokens.size();
