@@ -19,10 +19,10 @@ struct Row {
   std::vector<float> logits;
 };
 
-EngineConfig golden_config(const std::string& model, ComputeDType dtype) {
+EngineConfig golden_config(const std::string& model, ComputeDType dtype, int32_t longest = 256) {
   EngineConfig config = cuda_config(golden_model(model), dtype);
   config.max_num_seqs = 24;
-  config.max_model_len = 768;
+  config.max_model_len = longest;
   config.num_pages = 24 * config.max_model_len / config.page_size;
   config.graph_sizes = {1, 8};
   return config;
@@ -159,7 +159,7 @@ TEST_F(LongGoldensOnCuda, BlockSparseRowsChooseWhatTheReferenceChooses) {
     if (at + 1 >= 260 && lengths.size() < 20) lengths.push_back(at + 1);
   }
   ASSERT_GT(lengths.size(), 5u);
-  const EngineConfig config = golden_config("minicpm_sala", ComputeDType::kFloat32);
+  const EngineConfig config = golden_config("minicpm_sala", ComputeDType::kFloat32, 768);
   std::cout << lengths.size() << " prompts, largest relative error "
             << compare(by_prompts(config, ids, lengths), golden) << "\n";
 }

@@ -84,6 +84,11 @@ Result<std::unique_ptr<Workbench>> Workbench::create(const Where& where, const W
   return bench;
 }
 
+// A device's memory is given back once nothing stands in its queue: not at all while a gate is closed there.
+Workbench::~Workbench() {
+  if (device() != nullptr) stream_.synchronize();
+}
+
 Result<int32_t> Workbench::begin(int32_t tokens) {
   const int32_t sequence = planner_.begin();
   for (int32_t left = tokens; left > 0;) {
@@ -215,6 +220,10 @@ Status Sums::run(const SumArgs& args, const Launcher& on) const {
 
 HandMade::HandMade(Workbench& bench, DeviceImage image, StepReport report)
     : bench_(bench), image_(image), report_(std::move(report)), staging_(4, kStagingBytes, bench.device()) {}
+
+HandMade::~HandMade() {
+  if (bench_.device() != nullptr) bench_.stream().synchronize();
+}
 
 Result<std::unique_ptr<HandMade>> HandMade::create(Workbench& bench) {
   DeviceImage image = LS_TRY(DeviceImage::create(bench.limits(), bench.arena()));

@@ -64,6 +64,7 @@ struct WorkbenchOptions {
 // Thread: one owner.
 class Workbench {
  public:
+  ~Workbench();
   static Result<std::unique_ptr<Workbench>> create(const Where& where, const WorkbenchOptions& options = {});
 
   // A new sequence that has so many tokens.
@@ -177,6 +178,7 @@ class Sums : public Consumer<SumArgs> {
 // forgetting one is the entry's business.
 class HandMade {
  public:
+  ~HandMade();
   static Result<std::unique_ptr<HandMade>> create(Workbench& bench);
 
   Status prepare(const StepPlan& plan, const StepProgram& program, const DeviceImage& image);

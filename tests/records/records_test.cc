@@ -85,6 +85,20 @@ TEST(Records, OfAFaultLeadToTheLaunchThatMadeTheFirstNan) {
       << text;
 }
 
+// The same fault on a GPU, recorded there: device_cuda_test writes the file where LOCKSTEP_KEEP_RECORD says.
+TEST(Records, OfAGpuAreExplainedWhereThereIsNone) {
+  const std::string file = LOCKSTEP_SOURCE_DIR "/tests/records/of_a_gpu.record";
+  const Result<Record> record = read_record(file);
+  ASSERT_TRUE(record.ok()) << record.status().message();
+  const std::string text = explanation_text(explain(*record, {}).value(), "a.record");
+  for (const std::string_view part :
+       {"on NVIDIA H200, 132 multiprocessors", "logits[0] is 259 NaN or infinite numbers",
+        "layer 2 (softmax), o_proj, linear was the first to give numbers that are not", "5 live rows (0..4)",
+        "its inputs were clean", "is the plan valid? yes", "the CPU oracle gives the same"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  }
+}
+
 TEST(Records, AreKeptOfTheFirstFaultsOnly) {
   const ModelFolder model(golden_folder("qwen3"));
   model.poison("model.embed_tokens.weight", 11 * 48);
