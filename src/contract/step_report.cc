@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "base/check.h"
 #include "base/fault.h"
 #include "device/staging.h"
 #include "kernels/table.h"
@@ -29,12 +30,15 @@ int64_t StepReport::footprint() {
   return Arena::footprint(DType::kI64, {kMost + 1, 2}) + Arena::footprint(DType::kU64, {kMostWords});
 }
 
-Result<StepReport> StepReport::create(const StepLimits& limits, Arena& arena) {
+Result<StepReport> StepReport::create(const StepLimits& limits, Arena& arena,
+                                      const StepReportOptions& options) {
   StepReport report;
+  report.by_field_ = options.tail_by_field;
   report.limits_ = limits;
   report.ranges_ = LS_TRY(arena.allocate("report ranges", DType::kI64, {kMost + 1, 2}));
   report.report_ = LS_TRY(arena.allocate("report", DType::kU64, {kMostWords}));
-  report.host_.resize(static_cast<size_t>(kMostWords));
+  report.device_ = options.device;
+  LS_TRY(report.bring_along({}));
   return report;
 }
 
@@ -49,8 +53,8 @@ void StepReport::lay_out(const StepPlan& plan, const DeviceImage& image) {
            .out = report_.rows(0, count + 1),
            .epoch = static_cast<const Epoch*>(image.view(layout, FieldId::epoch, GroupId(0)).data)};
   tail_ = head_;
-  tail_.ranges = ranges_.rows(count, 1);
-  tail_.out = report_.rows(static_cast<int64_t>(tail_at()), 2);
+  tail_.ranges = by_field_ ? ranges_.rows(0, count + 1) : ranges_.rows(count, 1);
+  tail_.out = report_.rows(static_cast<int64_t>(tail_at()), tail_.ranges.dim(0) + 1);
   structures_.clear();
   for (size_t i = 0; i < std::max<size_t>(tables_.size(), 1); ++i)
     structures_.push_back(structure_args(plan, image, i));
@@ -124,17 +128,40 @@ Status StepReport::tail(const StepPlan& plan, bool all_tables, const Launcher& o
   return {};
 }
 
-Status StepReport::download(Stream& stream) {
-  const auto words =
-      static_cast<int64_t>(structure_at()) + kStructureWords * static_cast<int64_t>(structures_.size());
-  LS_TRY(stream.download(report_.rows(0, words), dense_view(host_.data(), DType::kU64, {words})));
-  stream_ = &stream;
-  landed_ = stream.record();
+Status StepReport::bring_along(const TensorView& outcome) {
+  const auto* end = static_cast<const std::byte*>(report_.data) + report_.bytes();
+  LS_CHECK(outcome.data == nullptr || outcome.data == end, "what comes with a report lies elsewhere");
+  along_bytes_ = outcome.data == nullptr ? 0 : outcome.bytes();
+  landing_ = LS_TRY(Landing::create(static_cast<int64_t>(kAtOnce) * arrival_bytes(), device_));
   return {};
 }
 
-Status StepReport::check(const StepPlan& plan, const DeviceImage& image) const {
-  if (stream_ == nullptr || !stream_->done(landed_)) {
+size_t StepReport::arrival_of(const StepPlan& plan) const {
+  const size_t other = (newest_ + 1) % kAtOnce;
+  const uint64_t epoch = plan.scalar(field::epoch).get();
+  return arrivals_[newest_].epoch != epoch && arrivals_[other].epoch == epoch ? other : newest_;
+}
+
+const std::byte* StepReport::brought(const StepPlan& plan) const {
+  return reinterpret_cast<const std::byte*>(host(arrival_of(plan)) + kMostWords);
+}
+
+Status StepReport::download(const StepPlan& plan, Stream& stream) {
+  newest_ = (newest_ + 1) % kAtOnce;
+  arrivals_[newest_].epoch = plan.scalar(field::epoch).get();
+  const auto words =
+      static_cast<int64_t>(structure_at()) + kStructureWords * static_cast<int64_t>(structures_.size());
+  const int64_t bytes = brings_along() ? arrival_bytes() : words * int64_t{sizeof(uint64_t)};
+  LS_TRY(stream.download(dense_view(report_.data, DType::kU8, {bytes}),
+                         dense_view(host(newest_), DType::kU8, {bytes})));
+  stream_ = &stream;
+  arrivals_[newest_].landed = stream.record();
+  return {};
+}
+
+Status StepReport::check(const StepPlan& plan, const DeviceImage& image) {
+  checked_ = arrival_of(plan);
+  if (stream_ == nullptr || !stream_->done(arrivals_[checked_].landed)) {
     LS_TRY(broken({.check = "L5",
                    .moment = Moment::kCommit,
                    .consumer = "host",
@@ -152,7 +179,7 @@ Status StepReport::check(const StepPlan& plan, const DeviceImage& image) const {
 
 Status StepReport::check_epoch(const StepPlan& plan, bool tail) const {
   const uint64_t epoch = plan.scalar(field::epoch).get();
-  const uint64_t seen = host_[tail ? tail_at() : 0];
+  const uint64_t seen = host()[tail ? tail_at() : 0];
   if (seen == epoch) return {};
   return broken({.check = "R3",
                  .moment = Moment::kCommit,
@@ -204,7 +231,7 @@ Status StepReport::check_head(const StepPlan& plan, const DeviceImage& image) co
                 .step = plan.scalar(field::epoch).get(),
                 .expected = concat("digest ", want, ", as planned"),
                 .found = concat("digest ", seen)};
-    find_entry(plan, LS_TRY(read_image(plan, image)), at.field, at.group, fault);
+    if (checked_ == newest_) find_entry(plan, LS_TRY(read_image(plan, image)), at.field, at.group, fault);
     LS_TRY(broken(std::move(fault)));
   }
   return {};
@@ -219,6 +246,10 @@ Status StepReport::check_tail(const StepPlan& plan, const DeviceImage& image) co
               .step = plan.scalar(field::epoch).get(),
               .expected = concat("digest ", plan.digest(), ", as planned: nobody writes to the plan"),
               .found = concat("digest ", tail_digest())};
+  if (checked_ != newest_) {
+    name_field(plan, fault);
+    return broken(std::move(fault));
+  }
   const std::vector<std::byte> bytes = LS_TRY(read_image(plan, image));
   for (const ImageLayout::FieldPlace& at : plan.layout().fields()) {
     const std::byte* planned = plan.image().data() + at.offset;
@@ -230,9 +261,22 @@ Status StepReport::check_tail(const StepPlan& plan, const DeviceImage& image) co
   return broken(std::move(fault));
 }
 
+// What the tail says of each field is all that is left of them.
+void StepReport::name_field(const StepPlan& plan, Fault& fault) const {
+  const Digest* seen = host() + tail_at() + 1;
+  const auto planned = plan.field_digests();
+  for (size_t i = 0; by_field_ && i < planned.size(); ++i) {
+    if (seen[i] == planned[i]) continue;
+    fault.field = name_of(plan.layout().fields()[i].field);
+    fault.expected = concat("digest ", planned[i], ", as planned: nobody writes to the plan");
+    fault.found = concat("digest ", seen[i]);
+    return;
+  }
+}
+
 Status StepReport::check_structure(const StepPlan& plan) const {
   for (size_t i = 0; i < structures_.size(); ++i) {
-    const auto* found = reinterpret_cast<const int64_t*>(host_.data() + structure_at() + i * kStructureWords);
+    const auto* found = reinterpret_cast<const int64_t*>(host() + structure_at() + i * kStructureWords);
     const auto rule = static_cast<StructureRule>(found[0]);
     if (rule == StructureRule::kHolds) continue;
     LS_TRY(broken({.check = "R6",

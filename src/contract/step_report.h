@@ -1,14 +1,17 @@
 // StepReport: what the device says it read. Before the step's first launch a small kernel computes the digest
 // of every plan field from the bytes that the kernels will read; after its last one another computes that of
 // the whole image, and a third checks the structure of those bytes. The host compares all of it with the plan
-// before it accepts a token.
+// before it accepts a token. Two steps may be under way: the reports of both are kept.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "base/digest.h"
+#include "base/fault.h"
 #include "contract/device_image.h"
 #include "device/arena.h"
+#include "device/landing.h"
 #include "device/stream.h"
 #include "kernels/common/launcher.h"
 #include "kernels/plan_check/plan_check.h"
@@ -27,11 +30,18 @@ struct DeviceTable {
 // Tables that are verified each step, of one group, beside those of the steps before and after.
 inline constexpr int32_t kTablesPerStep = 4;
 
+struct StepReportOptions {
+  Device* device = nullptr;    // whose stream brings the report; null: the CPU's
+  bool tail_by_field = false;  // the tail digests every field too, so that a field has a name when the image
+                               // of the next step has taken its place
+};
+
 // Thread: one owner. Cost: two passes over the image on one thread.
 class StepReport {
  public:
   static int64_t footprint();
-  static Result<StepReport> create(const StepLimits& limits, Arena& arena);
+  static Result<StepReport> create(const StepLimits& limits, Arena& arena,
+                                   const StepReportOptions& options = {});
 
   // Tables whose rows are verified, a share of them each step.
   void set_tables(std::vector<DeviceTable> tables) {
@@ -39,30 +49,52 @@ class StepReport {
     image_bytes_ = -1;  // lay out anew
   }
 
-  // Enqueue, in this order: before the step, after it, and the way back to the host.
+  // What lies right behind the report on the device comes with it from now on, in the same copy: what the
+  // step brings. Where it is on the host, for a step that download() was given and that the stream has
+  // passed. Errors: kResourceExhausted without memory on the host.
+  Status bring_along(const TensorView& outcome);
+  bool brings_along() const { return along_bytes_ > 0; }
+  const std::byte* brought(const StepPlan& plan) const;
+
+  // Enqueue, in this order: before the step, after it, and the way back to the host. At most one step may be
+  // under way that check() has still to hold to its plan. A step without a report needs the last alone.
   Status head(const StepPlan& plan, const DeviceImage& image, StagingRing& staging, const Launcher& on);
   Status tail(const StepPlan& plan, bool all_tables, const Launcher& on);
-  Status download(Stream& stream);
+  Status download(const StepPlan& plan, Stream& stream);
 
   // Holds the report to the plan; the stream has passed download().
   // Errors: kInternal, with a fault of moment kCommit: the stream has not passed download() (L5); the head
   // saw another step (R3) or other bytes of a field (R3); the tail saw other bytes than the head: a kernel
   // wrote them (R4); the structure does not hold on the device (R6). `image` is looked at to say which entry
-  // it is.
-  Status check(const StepPlan& plan, const DeviceImage& image) const;
+  // it is, unless the next step has it already.
+  Status check(const StepPlan& plan, const DeviceImage& image);
 
-  uint64_t head_epoch() const { return host_[0]; }
-  std::span<const Digest> head_digests() const { return {host_.data() + 1, fields_}; }
-  Digest tail_digest() const { return host_[tail_at() + 1]; }
+  // Of the step that check() was given last.
+  uint64_t head_epoch() const { return host()[0]; }
+  std::span<const Digest> head_digests() const { return {host() + 1, fields_}; }
+  Digest tail_digest() const { return host()[structure_at() - 1]; }
 
  private:
-  // The report, in words: the head's epoch and digests, the tail's epoch and digest, 4 words of structure for
-  // each table.
+  // The report, in words: the head's epoch and digests, the tail's epoch, digests of fields where it is to
+  // give them, digest of the image, 4 words of structure for each table.
   size_t tail_at() const { return fields_ + 1; }
-  size_t structure_at() const { return tail_at() + 2; }
+  size_t structure_at() const { return tail_at() + 2 + (by_field_ ? fields_ : 0); }
   static constexpr int64_t kStructureWords = 4;
   static constexpr int64_t kMost = int64_t{kNumFields} * kMaxGroups;
-  static constexpr int64_t kMostWords = kMost + 3 + kStructureWords * kMaxGroups;
+  // Whole cache lines: what an arena hands out next lies right behind.
+  static constexpr int64_t kMostWords = (2 * kMost + 3 + kStructureWords * kMaxGroups + 7) / 8 * 8;
+  static constexpr size_t kAtOnce = 2;  // steps whose reports are kept
+  // Where the report of one step lands.
+  struct Arrival {
+    uint64_t epoch = 0;
+    Event landed;
+  };
+  size_t arrival_of(const StepPlan& plan) const;
+  int64_t arrival_bytes() const { return kMostWords * int64_t{sizeof(uint64_t)} + along_bytes_; }
+  uint64_t* host(size_t arrival) const {
+    return landing_.at<uint64_t>(static_cast<int64_t>(arrival) * arrival_bytes());
+  }
+  const uint64_t* host() const { return host(checked_); }
 
   void lay_out(const StepPlan& plan, const DeviceImage& image);
   PlanStructureArgs structure_args(const StepPlan& plan, const DeviceImage& image, size_t table) const;
@@ -70,6 +102,7 @@ class StepReport {
   Result<std::vector<std::byte>> read_image(const StepPlan& plan, const DeviceImage& image) const;
   Status check_head(const StepPlan& plan, const DeviceImage& image) const;
   Status check_tail(const StepPlan& plan, const DeviceImage& image) const;
+  void name_field(const StepPlan& plan, Fault& fault) const;
   Status check_structure(const StepPlan& plan) const;
 
   StepLimits limits_;
@@ -83,9 +116,14 @@ class StepReport {
   PlanDigestArgs tail_;
   std::vector<PlanStructureArgs> structures_;  // of each table; one without a table where there is none
   bool fresh_ = false;                         // the layout is new: the ops' front doors have yet to see it
-  std::vector<uint64_t> host_;
+  bool by_field_ = false;
+  Device* device_ = nullptr;
+  int64_t along_bytes_ = 0;
+  Landing landing_;  // [kAtOnce]: kMostWords u64, what comes along
+  std::array<Arrival, kAtOnce> arrivals_;
+  size_t newest_ = 0;         // of arrivals_
+  size_t checked_ = 0;        // likewise
   Stream* stream_ = nullptr;  // that brings the report
-  Event landed_;
 };
 
 }  // namespace lockstep

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "base/fault.h"
 #include "device/staging.h"
 #include "kernels/table.h"
@@ -74,7 +76,7 @@ class StepReportTest : public ::testing::Test {
     EXPECT_TRUE(report_.head(plan_, image_, staging_, on).ok());
     kernels();
     EXPECT_TRUE(report_.tail(plan_, true, on).ok());
-    EXPECT_TRUE(report_.download(stream_).ok());
+    EXPECT_TRUE(report_.download(plan_, stream_).ok());
     stream_.synchronize();
     return report_.check(plan_, image_).message();
   }
@@ -110,6 +112,44 @@ TEST_F(StepReportTest, NamesAStepWhosePlanNeverArrived) {
 TEST_F(StepReportTest, NamesTheEntryThatAKernelWroteInThePlan) {
   EXPECT_EQ(said(true, [&] { on_device(FieldId::seq_lens)[1] = 34891; }),
             "step 1: R4 a kernel of the step: seq_lens[1] is 34891; expected 9, as planned");
+}
+
+// Of the first, the image is gone: its field has a name, its entry has not.
+TEST_F(StepReportTest, KeepsTheReportOfAStepWhileTheNextOneIsUnderWay) {
+  report_ = StepReport::create(limits(), arena_, {.tail_by_field = true}).value();
+  report_.set_tables({{kPages, table_}});
+  const auto run = [&](bool harmed) {
+    const Launcher on{kernel_table(Isa::kReference), stream_};
+    EXPECT_TRUE(image_.refresh(plan_, stream_, staging_).ok());
+    EXPECT_TRUE(report_.head(plan_, image_, staging_, on).ok());
+    if (harmed) on_device(FieldId::seq_lens)[1] = 34891;
+    EXPECT_TRUE(report_.tail(plan_, true, on).ok());
+    EXPECT_TRUE(report_.download(plan_, stream_).ok());
+    return plan_;
+  };
+  const StepPlan first = run(true);
+  build(2);
+  run(false);
+  stream_.synchronize();
+
+  const std::string harm = report_.check(first, image_).message();
+  EXPECT_TRUE(harm.starts_with("step 1: R4 a kernel of the step: seq_lens is digest ")) << harm;
+  EXPECT_EQ(report_.head_epoch(), 1u);
+  EXPECT_EQ(report_.check(plan_, image_).message(), "");
+  EXPECT_EQ(report_.head_epoch(), 2u);
+  EXPECT_EQ(report_.tail_digest(), plan_.digest());
+}
+
+TEST_F(StepReportTest, BringsAlongWhatLiesBehindIt) {
+  report_ = StepReport::create(limits(), arena_).value();
+  const TensorView outcome = arena_.allocate("outcome", DType::kU8, {64}).value();
+  ASSERT_TRUE(report_.bring_along(outcome).ok());
+  for (int64_t epoch = 1; epoch <= 3; ++epoch) {
+    build(static_cast<uint64_t>(epoch));
+    EXPECT_EQ(said(true, [&] { std::memset(outcome.data, static_cast<int>(epoch), 64); }), "");
+    EXPECT_EQ(report_.brought(plan_)[0], static_cast<std::byte>(epoch));
+    EXPECT_EQ(report_.brought(plan_)[63], static_cast<std::byte>(epoch));
+  }
 }
 
 // The plan arrived whole; the table that its digests speak of is another one.

@@ -72,9 +72,10 @@ Record FaultRecords::snapshot() const {
 }
 
 void FaultRecords::end(const StepResult& result) {
-  FlightRecorder::Ended ended{.tokens = result.tokens, .non_finite = result.non_finite};
+  FlightRecorder::Ended ended{
+      .epoch = result.epoch.get(), .tokens = result.tokens, .non_finite = result.non_finite};
   const StepReport& report = executor_.runner().report();
-  if (executor_.runner().level() != GuardLevel::kPlan) {
+  if (executor_.runner().last().level != GuardLevel::kPlan) {
     ended.head_epoch = report.head_epoch();
     ended.head = report.head_digests();
     ended.tail = report.tail_digest();

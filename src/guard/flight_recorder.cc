@@ -122,6 +122,7 @@ void FlightRecorder::forget_up_to(uint64_t serial) {
 }
 
 void FlightRecorder::begin(const Began& step) {
+  before_ = current_;
   current_ = take_slot();
   Slot& slot = slots_[current_];
   const StepPlan& plan = step.plan;
@@ -184,15 +185,18 @@ uint64_t FlightRecorder::keep_bindings(std::span<const Binding> bindings, Digest
 }
 
 void FlightRecorder::end(const Ended& step) {
-  Slot& slot = slots_[current_];
+  const bool newest =
+      step.epoch == 0 || slots_[before_].epoch != step.epoch || slots_[current_].epoch == step.epoch;
+  const size_t at_slot = newest ? current_ : before_;
+  Slot& slot = slots_[at_slot];
   slot.head_epoch = step.head_epoch;
-  slot.heads = copy_front(step.head, places_.most_digests, at(current_, places_.head));
+  slot.heads = copy_front(step.head, places_.most_digests, at(at_slot, places_.head));
   slot.tail = step.tail;
   const int64_t rows = options_.rank.limits.max_logits_rows;
-  slot.tokens = copy_front(step.tokens, rows, at(current_, places_.tokens));
-  slot.non_finite = copy_front(step.non_finite, rows, at(current_, places_.non_finite));
+  slot.tokens = copy_front(step.tokens, rows, at(at_slot, places_.tokens));
+  slot.non_finite = copy_front(step.non_finite, rows, at(at_slot, places_.non_finite));
   slot.took_ns = now_ns() - slot.began_ns;
-  slot.ended.store(serial_, std::memory_order_release);
+  slot.ended.store(slot.serial.load(std::memory_order_relaxed), std::memory_order_release);
 }
 
 bool FlightRecorder::read_slot(size_t index, uint64_t& serial, StepEntry& step, StepTime& time) const {

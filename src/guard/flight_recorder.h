@@ -61,8 +61,10 @@ class FlightRecorder {
   };
   void prepared(const Prepared& step);
 
-  // What came back. Spans may be empty; more entries than the limits allow are left out.
+  // What came back from one of the two newest steps; the older ends first. Spans may be empty; more entries
+  // than the limits allow are left out.
   struct Ended {
+    uint64_t epoch = 0;  // of a step that is not the newest; else the newest is meant
     uint64_t head_epoch = 0;
     std::span<const Digest> head;
     Digest tail = 0;
@@ -150,6 +152,7 @@ class FlightRecorder {
   mutable std::mutex readers_;     // one at a time
   uint64_t serial_ = 0;            // of the newest step
   size_t current_ = 0;             // its slot
+  size_t before_ = 0;              // that of the step before
   uint64_t sets_seen_ = 0;
   size_t last_set_ = 0;
   int64_t born_ns_ = 0;

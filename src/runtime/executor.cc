@@ -74,7 +74,8 @@ std::vector<LayerKinds> layer_kinds(const DecoderSpec& spec) {
 }
 
 RunnerOptions runner_options(const ExecutorOptions& options) {
-  RunnerOptions runner{.limits = options.limits, .level = options.guard, .derived = {}};
+  RunnerOptions runner{
+      .limits = options.limits, .level = options.guard, .derived = {}, .overlapped = options.overlapped};
   if (options.limits.selection.kv_heads > 0) {
     const auto fields = selected_block_fields();
     runner.derived.assign(fields.begin(), fields.end());
@@ -188,10 +189,12 @@ Status Executor::finish(Arena& work) {
   map_.add(work_arena_);
   if (model_.loaded) map_.add(model_.loaded->arena);
   runner_ = LS_TRY(StepRunner::create(runner_options(options_), stream_, map_, work));
+  // Behind the report, which takes its outcome along where a copy is dear to begin.
+  sampler_ = std::make_unique<Sampler>(LS_TRY(Sampler::create(sampler_limits(model_.spec, options_), work)));
+  if (stream_.device() != nullptr) LS_TRY(runner_->bring_along(sampler_->outcome()));
   decoder_ = std::make_unique<Decoder>(LS_TRY(Decoder::create(
       model_.local, model_.weights, decoder_options(options_.input.value_or(model_.input), options_),
       *attention_, *recurrent_, work)));
-  sampler_ = std::make_unique<Sampler>(LS_TRY(Sampler::create(sampler_limits(model_.spec, options_), work)));
   std::vector<DeviceTable> tables;
   if (storage_.page_table()) tables.push_back({kKvGroup, storage_.page_table()});
   if (storage_.compressed_table()) tables.push_back({kCompressedGroup, storage_.compressed_table()});
@@ -222,22 +225,45 @@ Status Executor::run(const StepPlan& plan, StepResult& result) {
 }
 
 Status Executor::run_unwatched(const StepPlan& plan, StepResult& result) {
+  LS_TRY(start(plan));
+  return finish(plan, result);
+}
+
+Status Executor::start(const StepPlan& plan) {
   const int64_t start = now_ns();
-  if (options_.mesh != nullptr) options_.mesh->ledger().begin_step(plan.scalar(field::epoch).get());
+  const uint64_t epoch = plan.scalar(field::epoch).get();
+  if (options_.mesh != nullptr) options_.mesh->ledger().begin_step(epoch);
+  newest_ = (newest_ + 1) % Sampler::kArrivals;
+  started_[static_cast<size_t>(newest_)].epoch = epoch;
   LS_TRY(runner_->run(plan, *this, launcher()));
-  const auto rows = plan.scalar(field::num_logits_rows).get();
-  LS_TRY(sampler_->download(rows, stream_));
+  const int32_t rows = plan.scalar(field::num_logits_rows).get();
+  if (stream_.device() == nullptr) LS_TRY(sampler_->download(rows, newest_, stream_));
   if (options_.mesh != nullptr) LS_TRY(options_.mesh->settle());
-  const int64_t enqueued = now_ns();
-  const Status finished = runner_->finish(plan);
+  started_[static_cast<size_t>(newest_)] = {
+      .epoch = epoch, .end = stream_.record(), .enqueue_ns = now_ns() - start};
+  return {};
+}
+
+Status Executor::finish(const StepPlan& plan, StepResult& result) {
+  const int64_t start = now_ns();
+  const uint64_t epoch = plan.scalar(field::epoch).get();
+  const bool newest = started_[static_cast<size_t>(newest_)].epoch == epoch;
+  const int arrival = newest ? newest_ : (newest_ + 1) % Sampler::kArrivals;
+  const Started& started = started_[static_cast<size_t>(arrival)];
+  const Status finished = runner_->finish(plan, started.end);
   if (options_.mesh != nullptr) {
     LS_TRY(options_.mesh->status());  // whatever else went wrong then is its consequence
     options_.mesh->ledger().leave_all();
   }
   LS_TRY(finished);
   result.epoch = plan.scalar(field::epoch);
-  sampler_->collect(rows, result);
-  times_ = {.enqueue_ns = enqueued - start, .finish_ns = now_ns() - enqueued};
+  const int32_t rows = plan.scalar(field::num_logits_rows).get();
+  if (stream_.device() == nullptr) {
+    sampler_->collect(rows, arrival, result);
+  } else {
+    sampler_->collect(rows, runner_->report().brought(plan), result);
+  }
+  times_ = {.enqueue_ns = started.enqueue_ns, .finish_ns = now_ns() - start};
   return {};
 }
 

@@ -2,6 +2,7 @@
 // nothing in a step, and knows no request.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -31,6 +32,7 @@ struct ExecutorOptions {
   bool batch_invariant = false;  // no kernel whose bits of a row follow from what shares its batch
   GuardLevel guard = GuardLevel::kReplay;
   Pace pace = Pace::kAtOnce;
+  bool overlapped = false;           // start() may be called while the step before is under way
   std::optional<MatmulInput> input;  // nothing: as the model was loaded for
   Mesh* mesh = nullptr;              // the ranks that share the model; null: this one is alone
 };
@@ -60,6 +62,10 @@ class Executor final : public StepProgram {
   // the device read or left behind other bytes than the plan's; as Communicator when a collective failed. No
   // token of the step counts then.
   Status run(const StepPlan& plan, StepResult& result);
+  // The same in two parts, where launches are not watched: the stream has it all when start() returns, and
+  // finish() waits for it. Where options().overlapped, the next plan may be started in between.
+  Status start(const StepPlan& plan);
+  Status finish(const StepPlan& plan, StepResult& result);
 
   // Of a plan that run() is given next: does `work` on this thread and what it can of run() on another one.
   void hold_beside(const StepPlan& plan, const HostWork& work) { runner_->hold_beside(plan, *this, work); }
@@ -98,6 +104,12 @@ class Executor final : public StepProgram {
            std::unique_ptr<DeviceQueue> queue);
   Status finish(Arena& work);
   Status run_unwatched(const StepPlan& plan, StepResult& result);
+  // A step that was started.
+  struct Started {
+    uint64_t epoch = 0;
+    Event end;  // its outcome has arrived
+    int64_t enqueue_ns = 0;
+  };
   Launcher launcher() {
     const Isa isa = options_.isa;
     return {options_.batch_invariant ? batch_invariant_table(isa) : kernel_table(isa), stream_};
@@ -122,6 +134,8 @@ class Executor final : public StepProgram {
   std::unique_ptr<Guard> guard_;
   bool watched_ = false;
   std::vector<uint64_t> sequence_ids_;
+  std::array<Started, Sampler::kArrivals> started_;  // by where their outcomes arrive
+  int newest_ = 0;
   StepTimes times_;
 };
 

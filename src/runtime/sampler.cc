@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/math.h"
 #include "comm/collectives.h"
 #include "plan/step_plan.h"
 
@@ -96,12 +97,10 @@ Result<Sampler> Sampler::create(const SamplerLimits& limits, Arena& arena) {
     s.all_positions_ = LS_TRY(arena.allocate("all positions", DType::kI32, {gathered_rows(limits), 1}));
     s.all_starts_ = LS_TRY(arena.allocate("all starts", DType::kI32, {gathered_starts(limits), 1}));
   }
-  const auto count = static_cast<size_t>(rows), top = count * kMaxTopLogprobs;
-  s.host_ = {.tokens = std::vector<int32_t>(count),
-             .top_tokens = std::vector<int32_t>(top),
-             .non_finite = std::vector<int32_t>(count),
-             .token_logprob = std::vector<float>(count),
-             .top_logprobs = std::vector<float>(top)};
+  // An arena hands out one thing behind the other.
+  const auto* last = static_cast<const std::byte*>(s.non_finite_.data) + s.non_finite_.bytes();
+  s.outcome_bytes_ = round_up(last - static_cast<const std::byte*>(s.tokens_.data), Arena::kAlignment);
+  s.landing_ = LS_TRY(Landing::create(kArrivals * s.outcome_bytes_, nullptr));
   return s;
 }
 
@@ -209,27 +208,26 @@ Status Sampler::run(const PreparedStep& step, const Launcher& on) const {
   return sample(on, draw, "sample");
 }
 
-Status Sampler::download(int32_t rows, Stream& stream) {
-  const auto bring = [&](const TensorView& source, auto& target) {
-    return stream.download(source.rows(0, rows), view(target, source.rows(0, rows).shape));
-  };
-  LS_TRY(bring(tokens_, host_.tokens));
-  LS_TRY(bring(token_logprob_, host_.token_logprob));
-  LS_TRY(bring(top_tokens_, host_.top_tokens));
-  LS_TRY(bring(top_logprobs_, host_.top_logprobs));
-  return bring(non_finite_, host_.non_finite);
+Status Sampler::download(int32_t rows, int arrival, Stream& stream) {
+  for (const TensorView* part : {&tokens_, &token_logprob_, &top_tokens_, &top_logprobs_, &non_finite_}) {
+    const TensorView source = part->rows(0, rows);
+    auto* target = landing_.at<std::byte>(arrival * outcome_bytes_ + place_of(*part));
+    LS_TRY(stream.download(source, dense_view(target, source.dtype, source.shape)));
+  }
+  return {};
 }
 
-void Sampler::collect(int32_t rows, StepResult& result) const {
+void Sampler::collect(int32_t rows, const std::byte* outcome, StepResult& result) const {
   const auto count = static_cast<size_t>(rows), top = count * kMaxTopLogprobs;
-  result.tokens.resize(count);
-  result.top_tokens.resize(top);
-  for (size_t r = 0; r < count; ++r) result.tokens[r] = TokenId(host_.tokens[r]);
-  for (size_t i = 0; i < top; ++i) result.top_tokens[i] = TokenId(host_.top_tokens[i]);
-  result.token_logprobs.assign(host_.token_logprob.begin(), host_.token_logprob.begin() + rows);
-  result.non_finite.assign(host_.non_finite.begin(), host_.non_finite.begin() + rows);
-  result.top_logprobs.assign(host_.top_logprobs.begin(),
-                             host_.top_logprobs.begin() + static_cast<int64_t>(top));
+  const auto take = [&]<typename T>(const TensorView& part, std::vector<T>& to, size_t entries) {
+    const auto* from = reinterpret_cast<const T*>(outcome + place_of(part));
+    to.assign(from, from + entries);
+  };
+  take(tokens_, result.tokens, count);
+  take(token_logprob_, result.token_logprobs, count);
+  take(top_tokens_, result.top_tokens, top);
+  take(top_logprobs_, result.top_logprobs, top);
+  take(non_finite_, result.non_finite, count);
 }
 
 }  // namespace lockstep

@@ -6,6 +6,7 @@
 #include "attention/context/context_group.h"
 #include "contract/binder.h"
 #include "contract/prepared_step.h"
+#include "device/landing.h"
 #include "kernels/sample/sample.h"
 
 namespace lockstep {
@@ -32,10 +33,17 @@ class Sampler {
   Status prepare(const Binder& binder, const TensorView& tokens, const TensorView& logits,
                  PreparedStep& step) const;
   Status run(const PreparedStep& step, const Launcher& on) const;
-  // Enqueues the copy of the first `rows` rows' outcome to the host.
-  Status download(int32_t rows, Stream& stream);
-  // What download() brought, once the stream has passed it.
-  void collect(int32_t rows, StepResult& result) const;
+  // Enqueues the copy of the first `rows` rows' outcome to the host, to one of kArrivals places: the outcome
+  // of a step stays while that of the next one arrives.
+  static constexpr int kArrivals = 2;
+  Status download(int32_t rows, int arrival, Stream& stream);
+  // What download() brought there, once the stream has passed it.
+  void collect(int32_t rows, int arrival, StepResult& result) const {
+    collect(rows, landing_.at<std::byte>(arrival * outcome_bytes_), result);
+  }
+  // All that a step brings, in one piece, and the same from bytes that somebody else has brought.
+  TensorView outcome() const { return dense_view(tokens_.data, DType::kU8, {outcome_bytes_}); }
+  void collect(int32_t rows, const std::byte* outcome, StepResult& result) const;
 
   // Tokens of the last step, one per logits row: what token sources name.
   const TensorView& sampled() const { return tokens_; }
@@ -57,11 +65,12 @@ class Sampler {
   TensorView all_tokens_;     // [N, 1] i32
   TensorView all_positions_;  // [N, 1] i32
   TensorView all_starts_;     // [ranks * (S + 1), 1] i32
-  struct Host {
-    std::vector<int32_t> tokens, top_tokens, non_finite;
-    std::vector<float> token_logprob, top_logprobs;
-  };
-  Host host_;
+  // Where a part of the outcome lies in it.
+  int64_t place_of(const TensorView& part) const {
+    return static_cast<const std::byte*>(part.data) - static_cast<const std::byte*>(tokens_.data);
+  }
+  int64_t outcome_bytes_ = 0;  // from the first byte of tokens_ to the last of non_finite_
+  Landing landing_;            // [kArrivals, outcome_bytes_]
 };
 
 }  // namespace lockstep

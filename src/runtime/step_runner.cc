@@ -1,6 +1,7 @@
 #include "runtime/step_runner.h"
 
 #include <cstring>
+#include <utility>
 
 #include "base/fault.h"
 #include "contract/derived_check.h"
@@ -89,7 +90,8 @@ Result<std::unique_ptr<StepRunner>> StepRunner::create(const RunnerOptions& opti
   std::unique_ptr<StepRunner> runner(
       new StepRunner(options, stream, map, std::move(image), staging_bytes(options)));
   runner->derived_ = LS_TRY(DerivedFields::create(options.derived, options.limits, arena));
-  runner->report_ = LS_TRY(StepReport::create(options.limits, arena));
+  runner->report_ = LS_TRY(StepReport::create(
+      options.limits, arena, {.device = stream.device(), .tail_by_field = options.overlapped}));
   return runner;
 }
 
@@ -106,40 +108,42 @@ Status StepRunner::run(const StepPlan& plan, const StepProgram& program, const L
   const bool reports = options_.level != GuardLevel::kPlan;
   const GraphKey key = graph_key(plan);
   const auto found = eager_.empty() ? graphs_.find(key) : graphs_.end();
-  last_ = {.replayed = found != graphs_.end()};
-  if (!last_.replayed) count_eager(eager_reason(plan, key));
-  const bool held = last_.replayed && held_ == plan.scalar(field::epoch).get();
+  before_ = std::exchange(begun_, {.epoch = plan.scalar(field::epoch).get(),
+                                   .run = {.level = options_.level, .replayed = found != graphs_.end()}});
+  StepRun& own = begun_.run;
+  if (!own.replayed) own.eager_reason = count_eager(eager_reason(plan, key));
+  const bool held = own.replayed && held_ == begun_.epoch;
   held_.reset();
   // At level plan a replay trusts its graph, unless consumers derive something on the host.
-  if (!held && (reports || !last_.replayed || !options_.derived.empty())) {
+  if (!held && (reports || !own.replayed || !options_.derived.empty())) {
     LS_TRY(prepare(plan, program,
-                   last_.replayed ? found->second.captured.bindings() : std::span<const Binding>()));
+                   own.replayed ? found->second.captured.bindings() : std::span<const Binding>()));
   }
   if (recorder_ != nullptr) {
-    const CapturedStep* captured = last_.replayed ? &found->second.captured : nullptr;
+    const CapturedStep* captured = own.replayed ? &found->second.captured : nullptr;
     const bool as_captured = captured != nullptr && bindings_.all().data() == captured->bindings().data() &&
                              bindings_.all().size() == captured->bindings().size();
-    recorder_->prepared({.run = last_.replayed ? RunKind::kReplayed : RunKind::kEager,
-                         .reason = last_.eager_reason,
+    recorder_->prepared({.run = own.replayed ? RunKind::kReplayed : RunKind::kEager,
+                         .reason = own.eager_reason,
                          .graph_key = digest_of(key),
                          .bindings = bindings_.all(),
                          .bindings_digest = as_captured ? captured->bindings_digest() : 0});
   }
-  if (last_.replayed && reports && !held) {
+  if (own.replayed && reports && !held) {
     LS_TRY(hold_to_capture(plan, program, on, found->second));
   }
   LS_TRY(image_.refresh(plan, stream_, staging_));
   if (!options_.derived.empty()) LS_TRY(derived_.refresh(stream_, staging_));
   if (reports) LS_TRY(report_.head(plan, image_, staging_, on));
-  if (last_.replayed) {
+  if (own.replayed) {
     ++replays_;
     LS_TRY(stream_.replay(found->second.graph));
   } else {
     LS_TRY(program.enqueue(prepared_, on));
   }
-  if (!reports) return {};
+  if (!reports) return report_.brings_along() ? report_.download(plan, stream_) : Status();
   LS_TRY(report_.tail(plan, options_.level == GuardLevel::kFull, on));
-  return report_.download(stream_);
+  return report_.download(plan, stream_);
 }
 
 struct StepRunner::Beside {
@@ -197,17 +201,18 @@ Status StepRunner::hold_to_capture(const StepPlan& plan, const StepProgram& prog
   return same;
 }
 
-void StepRunner::count_eager(std::string_view reason) {
+std::string_view StepRunner::count_eager(std::string_view reason) {
   auto found = eager_steps_.find(reason);
   if (found == eager_steps_.end()) found = eager_steps_.emplace(std::string(reason), 0).first;
   ++found->second;
-  last_.eager_reason = found->first;
+  return found->first;
 }
 
-Status StepRunner::finish(const StepPlan& plan) {
-  stream_.synchronize();
+Status StepRunner::finish(const StepPlan& plan, Event end) {
+  last_ = begun_.epoch == plan.scalar(field::epoch).get() ? begun_.run : before_.run;
+  stream_.wait(end);
   LS_TRY(stream_.check_copies());
-  if (options_.level == GuardLevel::kPlan) return {};
+  if (last_.level == GuardLevel::kPlan) return {};
   LS_TRY(report_.check(plan, image_));
   if (options_.derived.empty()) return {};
   LS_TRY(check_host_made_on_device(plan, derived_, HostView(stream_)));

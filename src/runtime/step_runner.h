@@ -42,10 +42,12 @@ struct RunnerOptions {
   StepLimits limits;
   GuardLevel level = GuardLevel::kReplay;
   std::vector<const DerivedSpec*> derived;  // all that consumers derive
+  bool overlapped = false;                  // a step may be run while the one before is under way
 };
 
 // How a step was run.
 struct StepRun {
+  GuardLevel level = GuardLevel::kReplay;
   bool replayed = false;
   std::string_view eager_reason;  // when not replayed; lives as long as the runner
 };
@@ -64,14 +66,17 @@ class StepRunner {
                                                     const MemoryMap& map, Arena& arena);
 
   // Enqueues the plan's image, the program and the device's report. Errors: as Binder and
-  // CapturedStep::check; nothing of the program has been enqueued then.
+  // CapturedStep::check; nothing of the program has been enqueued then. At most one step before may be under
+  // way, and only where no consumer derives anything.
   Status run(const StepPlan& plan, const StepProgram& program, const Launcher& on);
   // Does `work` on this thread; meanwhile, where the plan will be replayed and another thread is free, that
   // one prepares the step and holds it to the capture, so that run() need not.
   void hold_beside(const StepPlan& plan, const StepProgram& program, const HostWork& work);
-  // Waits for the step and holds the device's report to the plan: no result of the step may be used before
-  // this says ok. Errors: kInternal, with a fault of moment kCommit (R3, R4, R6).
-  Status finish(const StepPlan& plan);
+  // Waits for everything before `end` and holds the device's report to the plan, which is of the oldest step
+  // under way: no result of the step may be used before this says ok. Errors: kInternal, with a fault of
+  // moment kCommit (R3, R4, R6).
+  Status finish(const StepPlan& plan, Event end);
+  Status finish(const StepPlan& plan) { return finish(plan, stream_.record()); }
 
   // Records the program under `plan` and keeps the graph for plans of its key. Nothing runs.
   // Errors: kInternal, with a fault of moment kCapture; kUnimplemented when a consumer may not be captured:
@@ -88,13 +93,15 @@ class StepRunner {
   bool replays(const StepPlan& plan) const { return eager_.empty() && has_graph(graph_key(plan)); }
   size_t graphs() const { return graphs_.size(); }
   void set_tables(std::vector<DeviceTable> tables) { report_.set_tables(std::move(tables)); }
+  // As StepReport::bring_along().
+  Status bring_along(const TensorView& outcome) { return report_.bring_along(outcome); }
   // Borrowed; told of every step before it is enqueued. Null: nobody.
   void set_recorder(FlightRecorder* recorder) { recorder_ = recorder; }
   void set_level(GuardLevel level) { options_.level = level; }
   GuardLevel level() const { return options_.level; }
   void set_eager(std::string reason) { eager_ = std::move(reason); }  // empty: replay where there is a graph
 
-  const StepRun& last() const { return last_; }
+  const StepRun& last() const { return last_; }  // the step that finish() was given last
   std::span<const Binding> bindings() const { return bindings_.all(); }  // of the last step that was prepared
   const StepReport& report() const { return report_; }
   const DeviceImage& image() const { return image_; }
@@ -108,6 +115,10 @@ class StepRunner {
     Graph graph;
     CapturedStep captured;
   };
+  struct Begun {
+    uint64_t epoch = 0;
+    StepRun run;
+  };
   // Of one call of hold_beside().
   struct Beside;
   StepRunner(const RunnerOptions& options, Stream& stream, const MemoryMap& map, DeviceImage image,
@@ -119,7 +130,7 @@ class StepRunner {
   Status hold_to_capture(const StepPlan& plan, const StepProgram& program, const Launcher& on, Entry& entry);
   Status check_derived_on_device(const StepPlan& plan);
   std::string_view eager_reason(const StepPlan& plan, const GraphKey& key) const;
-  void count_eager(std::string_view reason);
+  std::string_view count_eager(std::string_view reason);  // the same, kept
 
   RunnerOptions options_;
   Stream& stream_;
@@ -134,11 +145,12 @@ class StepRunner {
   std::map<GraphKey, std::string> refused_;
   std::map<std::string, int64_t, std::less<>> eager_steps_;
   std::string eager_;
+  Begun begun_;   // the newest step
+  Begun before_;  // the one before it
   StepRun last_;
   std::optional<uint64_t> held_;  // the epoch of the plan that hold_beside() found to be as captured
   FlightRecorder* recorder_ = nullptr;
   int64_t replays_ = 0;
-  Event end_;
 };
 
 }  // namespace lockstep

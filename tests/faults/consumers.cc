@@ -272,9 +272,9 @@ Status HandMade::replay(const StepPlan& plan) {
   LS_TRY(report_.head(plan, image_, staging_, bench_.launcher()));
   LS_TRY(bench_.stream().replay(graph_));
   LS_TRY(report_.tail(plan, false, bench_.launcher()));
-  return report_.download(bench_.stream());
+  return report_.download(plan, bench_.stream());
 }
 
-Status HandMade::check(const StepPlan& plan) const { return report_.check(plan, image_); }
+Status HandMade::check(const StepPlan& plan) { return report_.check(plan, image_); }
 
 }  // namespace lockstep::faults
