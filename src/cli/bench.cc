@@ -175,6 +175,18 @@ void print_graphs(const Engine& engine, int64_t proof_replays) {
   std::cout << "\n";
 }
 
+// Which steps began while the one before was under way.
+void print_overlap(const Engine& engine) {
+  const EngineStats stats = engine.stats();
+  std::cout << grouped(stats.overlapped) << " began while the one before was under way";
+  std::string_view separator = "; not: ";
+  for (const auto& [reason, steps] : stats.not_overlapped) {
+    std::cout << separator << grouped(steps) << ", as " << reason;
+    separator = "; ";
+  }
+  std::cout << "\n";
+}
+
 void print_profile(const BenchResult& result) {
   if (result.profile.empty()) return;
   std::cout << "\n"
@@ -234,7 +246,8 @@ Status run(const BenchFlags& flags) {
   if (flags.level_steps < 0 || flags.level_steps == 1)
     return error(Code::kInvalidArgument, "bench: --level-steps is ", flags.level_steps,
                  "; expected 0 or at least 2");
-  const EngineConfig given = LS_TRY(engine_config(flags.engine));
+  EngineConfig given = LS_TRY(engine_config(flags.engine));
+  if (flags.profile) given.overlap = Overlap::kNever;  // launches are told apart by their steps
   const EngineConfig sized =
       LS_TRY(bench_config(given, flags.chosen, options.tests, flags.level_steps > 0 ? kGuardCostRoom : 0));
   const std::unique_ptr<Engine> engine = LS_TRY(Engine::create(sized));
@@ -258,6 +271,7 @@ Status run(const BenchFlags& flags) {
   print_machine(report, *engine);
   print_results(report, gpu_of(*engine) != nullptr);
   print_graphs(*engine, proof_replays);
+  if (gpu_of(*engine) != nullptr) print_overlap(*engine);
   for (const BenchResult& result : report.results) print_profile(result);
   print_ratios(ratios);
   return {};

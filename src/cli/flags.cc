@@ -122,6 +122,11 @@ void add_mode_flags(CLI::App& command, EngineConfig& c) {
       ->group("Engine");
   command.add_flag("--enforce-eager", c.enforce_eager, "No padding, no graphs")->group("Engine");
   command
+      .add_flag_callback(
+          "--no-async-scheduling", [&c] { c.overlap = Overlap::kNever; },
+          "Plan each step when the one before has ended, not while the device is at it")
+      ->group("Engine");
+  command
       .add_flag(
           "--batch-invariant", c.batch_invariant,
           "A row has the same bits whatever shares its batch: always on the CPU, slower prompts elsewhere")

@@ -110,16 +110,20 @@ class TestRun {
         if (output.finish == FinishReason::kError) return error(Code::kInternal, output.error);
       }
       const StepShape shape = shape_of(engine_.last_plan());
-      const double device_us = LS_TRY(engine_.executor().stream().busy_us());
       progress_.advance(shape.rows());
-      if (!counts(shape)) continue;
+      if (!counts(shape)) {
+        // The device's time counts from here on: each step that is counted hands one to it, itself or the one
+        // behind.
+        LS_TRY(engine_.executor().stream().busy_us());
+        continue;
+      }
       ++rep.steps;
       rep.rows += shape.rows();
       rep.seconds += static_cast<double>(ns) * 1e-9;
-      device_us_ += device_us;
       add_costs(step_costs(engine_.model(), shape), costs_);
       if (profiler != nullptr) profiler->keep_step(ns);
     }
+    if (timed_) LS_TRY(take_device_time());
     for (const uint64_t id : ids_) engine_.cancel(id);
     ids_.clear();
     if (rep.rows == int64_t{test_.batch} * test_.tokens) return rep;
@@ -131,15 +135,22 @@ class TestRun {
   // A repetition in which the device's time is taken too.
   Status time_device(BenchResult& result) {
     Stream& stream = engine_.executor().stream();
-    device_us_ = 0;
-    stream.set_timed(true);
+    stream.set_timed(timed_ = true);
     const Result<Repetition> rep = repeat(nullptr);
-    stream.set_timed(false);
+    stream.set_timed(timed_ = false);
     LS_TRY(stream.busy_us());
     if (!rep.ok()) return rep.status();
     const auto steps = static_cast<double>(rep->steps);
-    result.device_us = device_us_ / steps;
-    result.idle_us = rep->seconds * 1e6 / steps - result.device_us;
+    result.device_us = busy_us_ / steps;
+    result.idle_us = (span_us_ - busy_us_) / std::max(1.0, steps - 1);
+    return {};
+  }
+
+  // Of all that was handed to the device since the last step that does not count.
+  Status take_device_time() {
+    Stream& stream = engine_.executor().stream();
+    span_us_ = LS_TRY(stream.queue()->us_between(0, LS_TRY(stream.queue()->tick())));
+    busy_us_ = LS_TRY(stream.busy_us());
     return {};
   }
 
@@ -160,7 +171,9 @@ class TestRun {
   Progress& progress_;
   std::vector<uint64_t> ids_;
   std::vector<OpCost> costs_;
-  double device_us_ = 0;
+  bool timed_ = false;
+  double busy_us_ = 0;  // of the device, at its pieces of work
+  double span_us_ = 0;  // from the beginning of the first to the end of the last
 };
 
 // Divides what was added up by the number of steps.

@@ -12,6 +12,13 @@
 
 namespace lockstep {
 
+// When a step is planned and handed to the device while the one before it is under way.
+enum class Overlap : uint8_t {
+  kNever,
+  kOnDevices,
+  kAlways,  // on the CPU too: for tests
+};
+
 // Zero means "choose for me" where a comment says so.
 struct EngineConfig {
   ModelOptions model;
@@ -33,6 +40,7 @@ struct EngineConfig {
   GuardLevel guard = GuardLevel::kReplay;
   std::string record_dir;     // where faults leave a record, after a rerun of their sequences; empty: nowhere
   Pace pace = Pace::kAtOnce;  // kLate: the device does everything as late as it may, for tests
+  Overlap overlap = Overlap::kOnDevices;
   bool batch_invariant = false;  // a row has the same bits whatever shares its batch, as on the CPU always
   std::string device = "cpu";    // or "cuda", "cuda:1": where the model computes
   std::string isa;               // "reference", "avx2", ...; empty: the best this CPU has

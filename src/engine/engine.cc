@@ -70,6 +70,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
   LS_TRY(engine->set_up_ranks(sizes, vocab_known));
   engine->config_ = sizes.config;
   engine->limits_ = sizes.limits;
+  engine->against_overlap_ = reason_against_overlap(sizes.config, spec);
   engine->executor_ = LS_TRY(Executor::create(*engine->model_, sizes.executor));
   start_up.end("memory");
   engine->scheduler_ =
@@ -157,6 +158,7 @@ Result<uint64_t> Engine::add(const Request& request) {
   for (const int32_t token : ids) sequence.tokens.emplace_back(token);
   for (const int32_t token : request.forced) sequence.forced.emplace_back(token);
   sequence.prompt_len = static_cast<int32_t>(prompt_len);
+  sequence.longest = sequence.prompt_len + live.max_tokens;
   sequence.sampling = sampling_facts(request);
   sequence.has_penalties = request.repetition_penalty != 1.0f || request.presence_penalty != 0.0f ||
                            request.frequency_penalty != 0.0f;
@@ -169,10 +171,12 @@ Result<uint64_t> Engine::add(const Request& request) {
 }
 
 std::vector<RequestOutput> Engine::step() {
+  if (against_overlap_.empty()) return step_overlapped();
   const Batch& batch = scheduler_->next(epoch_ = Epoch(epoch_.get() + 1));
   const Result<Bucket> bucket = agree_on_bucket(batch);
   if (!bucket.ok()) return fail(batch, bucket.status());
   if (batch.empty() && !others_work_) return {};
+  if (executor_->options().device != nullptr) count_not_overlapped(against_overlap_);
   if (const Status status = run_step(batch, *bucket); !status.ok()) return fail(batch, status);
   scheduler_->commit(batch, result_);
   return collect(batch);
@@ -211,7 +215,7 @@ void Engine::enter(RankPhase phase) {
 }
 
 Status Engine::validate_and_run() {
-  LS_TRY(validate());
+  LS_TRY(validate(plan()));
   const auto phase = static_cast<Phase>(plan().scalar(field::phase));
   enter(executor_->runner().replays(plan())                ? RankPhase::kReplay
         : phase == Phase::kDecode || phase == Phase::kIdle ? RankPhase::kDecode
@@ -228,18 +232,19 @@ Status Engine::validate_and_run() {
 }
 
 // The replay is held to its capture meanwhile: no rule of one needs the other's word.
-Status Engine::validate() {
+Status Engine::validate(const StepPlan& plan) {
   struct Validation {
     Engine& engine;
+    const StepPlan& plan;
     Status status;
-  } validation{*this, {}};
+  } validation{*this, plan, {}};
   const auto run = [](void* self) {
-    auto& [engine, status] = *static_cast<Validation*>(self);
-    status = engine.validator_->validate(engine.plan());
+    auto& [engine, validated, status] = *static_cast<Validation*>(self);
+    status = engine.validator_->validate(validated);
     engine.records_->recorder().begin(
-        {.plan = engine.plan(), .sequence_ids = engine.step_ids_, .refused = !status.ok()});
+        {.plan = validated, .sequence_ids = engine.step_ids_, .refused = !status.ok()});
   };
-  executor_->hold_beside(plan(), {.run = run, .self = &validation});
+  executor_->hold_beside(plan, {.run = run, .self = &validation});
   return validation.status;
 }
 
@@ -249,9 +254,13 @@ std::vector<RequestOutput> Engine::collect(const Batch& batch) {
   std::vector<RequestOutput> outputs;
   int32_t logits_row = 0;
   for (size_t i = 0; i < batch.sequences.size(); ++i) {
-    if (!batch.steps[i].wants_logits) continue;
-    Live& live = live_.at(batch.sequences[i]->id);
-    outputs.push_back(output_of(live, result_, logits_row++));
+    const SequenceStep& step = batch.steps[i];
+    if (batch.sequences[i] == nullptr) stats_.dropped_rows += rows_of(step);
+    if (!step.wants_logits) continue;
+    const int32_t row = logits_row++;
+    if (batch.sequences[i] == nullptr) continue;
+    const int32_t length = step.computed.get() + rows_of(step) + 1;
+    outputs.push_back(output_of(live_.at(batch.sequences[i]->id), length, row));
   }
   if (const auto bad = std::find_if(outputs.begin(), outputs.end(),
                                     [](const RequestOutput& o) { return o.failure.fault() != nullptr; });
@@ -271,15 +280,17 @@ float Engine::score_of(int32_t logits_row, int32_t token) {
   return logprob_of({logits.as<float>(), vocab_columns()}, token);
 }
 
-RequestOutput Engine::output_of(Live& live, const StepResult& result, int32_t logits_row) {
+// `length`: tokens of the sequence with the one that was drawn; a step that is under way may add another.
+RequestOutput Engine::output_of(Live& live, int32_t length, int32_t logits_row) {
   const auto row = static_cast<size_t>(logits_row);
+  const StepResult& result = result_;
   RequestOutput output{.id = live.sequence.id};
   if (result.non_finite[row] > 0) {
     ++stats_.non_finite_rows;
     output.finish = FinishReason::kError;
     output.error = concat("request ", output.id, ": ", result.non_finite[row],
-                          " logits are NaN or infinite at position ", live.sequence.length() - 1, " in step ",
-                          result.epoch, "; expected finite numbers");
+                          " logits are NaN or infinite at position ", length - 1, " in step ", result.epoch,
+                          "; expected finite numbers");
     output.failure = broken({.check = "N0",
                              .moment = Moment::kCommit,
                              .consumer = "sampler",
@@ -292,8 +303,8 @@ RequestOutput Engine::output_of(Live& live, const StepResult& result, int32_t lo
     return output;
   }
   ++stats_.tokens;
-  const int32_t token = live.sequence.tokens.back().get();
-  const int32_t generated = live.sequence.length() - live.sequence.prompt_len;
+  const int32_t token = live.sequence.tokens[static_cast<size_t>(length) - 1].get();
+  const int32_t generated = length - live.sequence.prompt_len;
   const bool stop = !live.ignore_eos && std::find(model_->stop_ids.begin(), model_->stop_ids.end(), token) !=
                                             model_->stop_ids.end();
   output.tokens.push_back(token);
@@ -335,6 +346,7 @@ std::vector<RequestOutput> Engine::fail(const Batch& batch, const Status& status
   const std::string where = put_on_record(failure, rerun_sequences(batch));
   std::vector<RequestOutput> outputs;
   for (const Sequence* sequence : batch.sequences) {
+    if (sequence == nullptr) continue;
     outputs.push_back({.id = sequence->id,
                        .finish = FinishReason::kError,
                        .error = failure.status.message() + where,
@@ -351,7 +363,10 @@ void Engine::end(uint64_t id) {
   live_.erase(live);
 }
 
-void Engine::cancel(uint64_t id) { end(id); }
+void Engine::cancel(uint64_t id) {
+  end(id);
+  drain();
+}
 
 EngineStats Engine::stats() const {
   EngineStats stats = stats_;

@@ -29,6 +29,10 @@ struct EngineStats {
   int64_t tokens = 0;  // drawn
   int64_t preemptions = 0;
   int64_t non_finite_rows = 0;  // logits rows with NaN or Inf; each ended its sequence
+  int64_t overlapped = 0;       // steps that began while the one before was under way
+  int64_t dropped_rows = 0;     // of sequences that had ended when their step did
+  // Steps that began when nothing was under way, by reason; of engines that compute on a device.
+  std::map<std::string, int64_t, std::less<>> not_overlapped;
 };
 
 struct EngineSizes;
@@ -46,7 +50,9 @@ class Engine {
   Result<uint64_t> add(const Request& request);
 
   // Runs one step for everybody and tells what it brought, in order of arrival. Nothing when idle.
-  // When plan and kernels disagree, or ranks do, the step's requests end with that error. Where several ranks
+  // On a device the step after it has begun when this returns (EngineConfig::overlap): requests that are
+  // added take part from the one behind that on, and those that have ended leave it without a trace. When
+  // plan and kernels disagree, or ranks do, the step's requests end with that error. Where several ranks
   // share the model, the leader of a replica calls this and the others follow(); where replicas meet, every
   // leader calls it as long as any_work().
   std::vector<RequestOutput> step();
@@ -69,7 +75,7 @@ class Engine {
   const Model& model() const { return *model_; }
   const Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
   const StepLimits& limits() const { return limits_; }
-  const StepPlan& last_plan() const { return plan(); }
+  const StepPlan& last_plan() const { return plan(); }                 // of the step that has ended last
   const std::vector<GraphOutcome>& graphs() const { return graphs_; }  // one per graph size
   const std::vector<StartUpPhase>& start_up() const { return start_up_.phases(); }
   Executor& executor() { return *executor_; }
@@ -92,7 +98,7 @@ class Engine {
   const StepPlan& plan() const { return plans_.front(); }
   Status prove_graphs();
   Result<std::vector<int32_t>> prompt_ids(const Request& request) const;
-  RequestOutput output_of(Live& live, const StepResult& result, int32_t logits_row);
+  RequestOutput output_of(Live& live, int32_t length, int32_t logits_row);
   float score_of(int32_t logits_row, int32_t token);
   size_t vocab_columns() const { return static_cast<size_t>(model_->spec.vocab); }  // of the logits
   std::vector<RequestOutput> collect(const Batch& batch);
@@ -100,7 +106,14 @@ class Engine {
   Status run_step(const Batch& batch, const Bucket& bucket);
   Status run_plan();
   Status validate_and_run();
-  Status validate();
+  Status validate(const StepPlan& plan);
+  std::vector<RequestOutput> step_overlapped();
+  Status begin(const Batch& batch, Epoch epoch, StepPlan& plan);
+  Status begin_ahead(const Batch& now);
+  std::vector<RequestOutput> end_step(const Batch& batch);
+  const Batch& advance();
+  void drain();
+  void count_not_overlapped(std::string_view reason);
   void enter(RankPhase phase);
   Result<Bucket> agree_on_bucket(const Batch& batch);
   Status set_up_ranks(EngineSizes& sizes, int32_t vocab_known);
@@ -134,7 +147,15 @@ class Engine {
   bool others_work_ = false;          // when the last step began
   uint64_t on_record_ = 0;            // step of the newest noted fault that is
   bool closed_ = false;               // the ranks can do no further step, and that is on record
-  std::vector<uint64_t> step_ids_;    // of the sequences of the step at hand
+  std::vector<uint64_t> step_ids_;    // of the sequences of the newest step
+  // The step behind the one at hand, when that has begun too.
+  struct Ahead {
+    StepPlan plan;
+    const Batch* batch = nullptr;  // null: it has not
+  };
+  Ahead ahead_;
+  std::string against_overlap_;  // why steps do not overlap; empty: they do
+  std::string_view not_ahead_;   // why the next step has not begun
   EngineStats stats_;
 };
 
@@ -145,6 +166,8 @@ struct EngineSizes {
   ExecutorOptions executor;
   ExecutorMemory memory;
 };
+// Why steps of an engine do not overlap; empty: they do.
+std::string reason_against_overlap(const EngineConfig& config, const DecoderSpec& spec);
 // Whether the layers of data-parallel replicas meet in collectives: their experts are shared.
 bool replicas_meet(const EngineConfig& config, const DecoderSpec& spec);
 Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& spec, DType cache_dtype,

@@ -24,6 +24,7 @@ Digest config_digest(const EngineSizes& sizes, const Model& model) {
 }  // namespace
 
 Engine::~Engine() {
+  if (ahead_.batch != nullptr) executor_->stream().synchronize();
   if (replica_ == nullptr || !replica_->leads() || replica_->alone()) return;
   if (!config_.mesh->status().ok()) return;
   [[maybe_unused]] const Status told = replica_->send_end();  // whoever it does not reach is gone

@@ -36,6 +36,7 @@ FaultRecords::Failure Engine::close_ranks(const Status& status) {
 std::vector<RerunSequence> Engine::rerun_sequences(const Batch& batch) {
   std::vector<RerunSequence> sequences;
   for (size_t i = 0; i < batch.sequences.size(); ++i) {
+    if (batch.sequences[i] == nullptr) continue;
     const Sequence& sequence = *batch.sequences[i];
     const int32_t computed = batch.steps[i].computed.get();
     const auto rows = static_cast<int32_t>(batch.steps[i].tokens.size());

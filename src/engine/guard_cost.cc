@@ -56,9 +56,10 @@ Result<LevelRatio> guard_cost(Engine& engine, const GuardCostOptions& options) {
                     ProgressUnit::kItems, options.progress);
   std::vector<uint64_t> ids;
   int64_t eager = 0;
+  bool first = false;
   while (static_cast<int64_t>(of.size() + to.size()) < options.steps) {
     if (!engine.has_work()) ids = LS_TRY(add_requests(engine, options, random));
-    const bool first = to.size() <= of.size();
+    first = !first;
     runner.set_level(first ? result.to : result.of);
     const int64_t start = now_ns();
     const std::vector<RequestOutput> outputs = engine.step();
@@ -73,7 +74,8 @@ Result<LevelRatio> guard_cost(Engine& engine, const GuardCostOptions& options) {
       continue;
     }
     eager = 0;
-    (first ? to : of).push_back(static_cast<double>(ns) * 1e-3);
+    // Of the step that has ended; where steps overlap it began in the call before.
+    (runner.last().level == result.to ? to : of).push_back(static_cast<double>(ns) * 1e-3);
     progress.advance(1);
   }
   for (const uint64_t id : ids) engine.cancel(id);

@@ -201,6 +201,7 @@ Result<EngineSizes> size_engine(const EngineConfig& config, const DecoderSpec& s
                     .batch_invariant = chosen.batch_invariant,
                     .guard = chosen.guard,
                     .pace = chosen.pace,
+                    .overlapped = reason_against_overlap(chosen, spec).empty(),
                     .mesh = chosen.mesh};
   sizes.memory = LS_TRY(Executor::memory(spec, cache_dtype, sizes.executor));
   return sizes;

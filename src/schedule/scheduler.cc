@@ -46,6 +46,7 @@ PageCount Scheduler::free_pages() const {
 }
 
 void Scheduler::step_ended(Epoch step) {
+  ended_ = std::max(ended_, step);
   for (PagedCache& cache : caches_) cache.pages.step_ended(step);
 }
 
@@ -65,27 +66,35 @@ Status Scheduler::add(Sequence& sequence, int32_t longest) {
 void Scheduler::remove(Sequence& sequence) {
   if (sequence.running) release(sequence);
   std::erase(sequences_, &sequence);
+  for (Batch& batch : batches_)
+    std::replace(batch.sequences.begin(), batch.sequences.end(), &sequence, static_cast<Sequence*>(nullptr));
 }
 
-const Batch& Scheduler::next(Epoch epoch) {
-  batch_ = {};
+Decision Scheduler::decide_now() const {
   std::vector<Candidate> candidates;
   candidates.reserve(sequences_.size());
   for (const Sequence* sequence : sequences_) {
-    candidates.push_back({.length = sequence->length(),
+    // One that ends with the step under way has nothing to do any more.
+    candidates.push_back({.length = sequence->complete() ? sequence->computed : sequence->length(),
                           .computed = sequence->computed,
                           .pages = sequence->held_pages(),
                           .running = sequence->running});
   }
   const int32_t free_slots =
       has_states() ? std::min(rows_.available(), states_.available()) : rows_.available();
-  const Decision decision =
-      decide(candidates, {.max_rows = options_.max_rows,
-                          .max_running = options_.max_running,
-                          .chunk_size = options_.chunk_size,
-                          .page_tokens = options_.limits.group(options_.kv_group).page_tokens,
-                          .free_pages = free_pages().get(),
-                          .free_slots = free_slots});
+  return decide(candidates, {.max_rows = options_.max_rows,
+                             .max_running = options_.max_running,
+                             .chunk_size = options_.chunk_size,
+                             .page_tokens = options_.limits.group(options_.kv_group).page_tokens,
+                             .free_pages = free_pages().get(),
+                             .free_slots = free_slots});
+}
+
+const Batch* Scheduler::plan(Epoch epoch, bool may_preempt) {
+  const Decision decision = decide_now();
+  if (!may_preempt && !decision.preempt.empty()) return nullptr;
+  newest_ = (newest_ + 1) % batches_.size();
+  Batch& batch = batches_[newest_] = {};
   for (const int32_t i : decision.preempt) {
     Sequence& victim = *sequences_[static_cast<size_t>(i)];
     release(victim);
@@ -98,15 +107,15 @@ const Batch& Scheduler::next(Epoch epoch) {
     Sequence& sequence = *sequences_[i];
     if (!sequence.running) start(sequence);
     extend(sequence, sequence.computed + own);
-    batch_.steps.push_back(step_of(sequence, own, epoch));
-    batch_.sequences.push_back(&sequence);
+    batch.steps.push_back(step_of(sequence, own, epoch));
+    batch.sequences.push_back(&sequence);
     sequence.last_step = epoch;
-    batch_.decode = batch_.decode && own == 1 && batch_.steps.back().wants_logits;
-    if (!batch_.steps.back().last_token_source.is_literal()) batch_.source_epoch = sequence.sampled_epoch;
+    batch.decode = batch.decode && own == 1 && batch.steps.back().wants_logits;
+    if (!batch.steps.back().last_token_source.is_literal()) batch.source_epoch = sequence.sampled_epoch;
   }
-  batch_.rows = static_cast<int32_t>(cp_extent(batch_.steps, options_.limits.cp_ranks).rows);
-  if (!batch_.empty()) batch_.bucket = bucket_for(batch_, batch_.rows, batch_.decode);
-  return batch_;
+  batch.rows = static_cast<int32_t>(cp_extent(batch.steps, options_.limits.cp_ranks).rows);
+  if (!batch.empty()) batch.bucket = bucket_for(batch, batch.rows, batch.decode);
+  return &batch;
 }
 
 Bucket Scheduler::bucket_for(const Batch& batch, int32_t rows, bool decode) const {
@@ -126,6 +135,9 @@ SequenceStep Scheduler::step_of(const Sequence& sequence, int32_t rows, Epoch ep
   const bool last_is_new = sequence.computed + rows == sequence.length();
   const bool on_device =
       last_is_new && sequence.sampled_row >= 0 && sequence.sampled_epoch.get() + 1 == epoch.get();
+  // A token is no number before its step has ended.
+  LS_CHECK(on_device || sequence.sampled_row < 0 || sequence.sampled_epoch <= ended_, "sequence ",
+           sequence.id, " waits for a token of step ", sequence.sampled_epoch);
   SequenceStep step{
       .tokens = std::span(sequence.tokens)
                     .subspan(static_cast<size_t>(sequence.computed), static_cast<size_t>(rows)),
@@ -189,20 +201,33 @@ void Scheduler::release(Sequence& sequence) {
   sequence.running = false;
 }
 
-void Scheduler::commit(const Batch& batch, const StepResult& result) {
-  step_ended(result.epoch);
+void Scheduler::begun(const Batch& batch, Epoch step) {
   int32_t logits_row = 0;
   for (size_t i = 0; i < batch.sequences.size(); ++i) {
     Sequence& sequence = *batch.sequences[i];
-    sequence.computed += static_cast<int32_t>(batch.steps[i].tokens.size());
+    sequence.computed += rows_of(batch.steps[i]);
     if (!batch.steps[i].wants_logits) continue;
     const auto answered = static_cast<size_t>(sequence.length() - sequence.prompt_len);
     const bool forced = answered < sequence.forced.size();  // the device holds another token than the next
-    sequence.tokens.push_back(forced ? sequence.forced[answered]
-                                     : result.tokens[static_cast<size_t>(logits_row)]);
-    sequence.sampled_epoch = result.epoch;
+    sequence.tokens.push_back(forced ? sequence.forced[answered] : TokenId(0));
+    sequence.sampled_epoch = step;
     sequence.sampled_row = forced ? -1 : logits_row;
     ++logits_row;
+  }
+}
+
+void Scheduler::ended(const Batch& batch, const StepResult& result) {
+  step_ended(result.epoch);
+  size_t logits_row = 0;
+  for (size_t i = 0; i < batch.sequences.size(); ++i) {
+    const SequenceStep& step = batch.steps[i];
+    if (!step.wants_logits) continue;
+    const TokenId drawn = result.tokens[logits_row++];
+    Sequence* sequence = batch.sequences[i];
+    if (sequence == nullptr) continue;
+    const int32_t at = step.computed.get() + rows_of(step);
+    if (static_cast<size_t>(at - sequence->prompt_len) < sequence->forced.size()) continue;
+    sequence->tokens[static_cast<size_t>(at)] = drawn;
   }
 }
 

@@ -2,6 +2,7 @@
 // sequences. It never sees a device or a tensor.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <span>
 #include <vector>
@@ -29,7 +30,7 @@ struct SchedulerOptions {
 // What runs in one step.
 struct Batch {
   std::vector<SequenceStep> steps;   // in the order of `sequences`
-  std::vector<Sequence*> sequences;  // borrowed
+  std::vector<Sequence*> sequences;  // borrowed; null: removed since
   int32_t rows = 0;                  // unpadded, of the rank that has most
   bool decode = true;                // one row of each sequence, each with logits; so is an empty batch
   Bucket bucket;                     // where no other replica has a say
@@ -45,17 +46,29 @@ class Scheduler {
   // Queues a sequence, which must outlive its time here. Errors: kInvalidArgument when `longest` tokens could
   // never be cached, whatever else runs.
   Status add(Sequence& sequence, int32_t longest);
-  // Gives back what a sequence holds and forgets it. Not during a step.
+  // Gives back what a sequence holds and forgets it. A step that it takes part in may be under way: nobody
+  // gets its pages before that has ended, and all else is given to others in the order of steps.
   void remove(Sequence& sequence);
 
-  // The batch of step `epoch`; empty when there is nothing to do. Borrowed until the next call.
-  const Batch& next(Epoch epoch);
+  // The batch of step `epoch`; empty when there is nothing to do. Borrowed until the next call but one.
+  // Precondition: no step is under way.
+  const Batch& next(Epoch epoch) { return *plan(epoch, true); }
+  // The same while the step before `epoch` is under way, after begun(). Null when pages would have to be
+  // taken from somebody who runs, as that step still uses them: nothing has changed then.
+  const Batch* next_ahead(Epoch epoch) { return plan(epoch, false); }
   // The bucket of a batch in a step of `rows` rows, unpadded: those of the batch, or of the replica that has
   // most where replicas meet. A decode step takes the next decode bucket, so that few shapes occur; else pad
   // sequences of up to a page fill the rows up.
   Bucket bucket_for(const Batch& batch, int32_t rows, bool decode) const;
-  // Takes the step's tokens into its sequences. The step has ended.
-  void commit(const Batch& batch, const StepResult& result);
+  // The step of the batch will run: its sequences are as after it, but for the tokens that it draws.
+  void begun(const Batch& batch, Epoch step);
+  // Takes the drawn tokens into their places. The step has ended.
+  void ended(const Batch& batch, const StepResult& result);
+  // Both, of a step that nobody plans ahead of.
+  void commit(const Batch& batch, const StepResult& result) {
+    begun(batch, result.epoch);
+    ended(batch, result);
+  }
   // The step has ended, with or without a result: what only it used is free.
   void step_ended(Epoch step);
 
@@ -79,6 +92,8 @@ class Scheduler {
     PageTables tables;
   };
   static std::vector<PagedCache> caches_of(const SchedulerOptions& options);
+  const Batch* plan(Epoch epoch, bool may_preempt);
+  Decision decide_now() const;
   PageCount free_pages() const;
   bool has_states() const { return options_.state_group.get() < options_.limits.num_groups; }
   void start(Sequence& sequence);
@@ -92,7 +107,9 @@ class Scheduler {
   StatePool states_;
   PenaltySlotPool penalties_;
   std::vector<Sequence*> sequences_;  // in order of arrival
-  Batch batch_;
+  std::array<Batch, 2> batches_;      // in turn
+  size_t newest_ = 0;
+  Epoch ended_;  // the newest step that has
   int64_t preemptions_ = 0;
 };
 

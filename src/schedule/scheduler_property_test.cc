@@ -16,8 +16,10 @@ namespace {
 
 class Life {
  public:
-  explicit Life(uint64_t seed)
-      : random_(seed),
+  // `overlapped`: each step is planned while the one before is under way, where that can be.
+  Life(uint64_t seed, bool overlapped)
+      : overlapped_(overlapped),
+        random_(seed),
         options_(random_options()),
         scheduler_(options_),
         builder_(options_.limits, tables()),
@@ -34,13 +36,19 @@ class Life {
       if (!live_.empty() && chance(0.02)) leave(pick(0, static_cast<int32_t>(live_.size()) - 1));
       step();
     }
+    if (ahead_.batch != nullptr) scheduler_.step_ended(ahead_.epoch);
     EXPECT_TRUE(scheduler_.idle());
     EXPECT_EQ(scheduler_.pages_used(), PageCount(0));
     preemptions_ = scheduler_.preemptions();
   }
   int64_t preemptions() const { return preemptions_; }
+  int64_t steps_ahead() const { return steps_ahead_; }
 
  private:
+  struct Begun {
+    const Batch* batch = nullptr;  // null: nothing
+    Epoch epoch;
+  };
   struct Live {
     Sequence sequence;
     int32_t end = 0;  // tokens after which it ends
@@ -90,6 +98,7 @@ class Life {
     live->sequence.has_penalties = chance(0.3);
     live->sequence.sampling.repetition_penalty = live->sequence.has_penalties ? 1.1f : 1.0f;
     live->end = std::min(longest + 1, prompt + pick(1, 30));
+    live->sequence.longest = live->end;
     ASSERT_TRUE(scheduler_.add(live->sequence, live->end - 1).ok());
     live_.push_back(std::move(live));
   }
@@ -99,11 +108,35 @@ class Life {
   }
 
   void step() {
-    const Epoch epoch(++epoch_);
+    Begun now = std::exchange(ahead_, {});
+    if (now.batch == nullptr) {
+      now = begin(false);
+      EXPECT_EQ(now.batch->empty(), live_.empty()) << "somebody always runs";
+      if (now.batch->empty()) return;
+    }
+    if (overlapped_) ahead_ = begin(true);
+    if (testing::Test::HasFatalFailure()) return;
+    commit(*now.batch, now.epoch);
+  }
+
+  // Of nothing where no sequence goes on, or only at the cost of another.
+  Begun begin(bool ahead) {
+    const Epoch epoch(epoch_ + 1);
     std::map<const Sequence*, int32_t> computed;
     for (const auto& live : live_) computed[&live->sequence] = live->sequence.computed;
-    const Batch& batch = scheduler_.next(epoch);
-    EXPECT_EQ(batch.empty(), live_.empty()) << "somebody always runs";
+    const int64_t preemptions = scheduler_.preemptions();
+    const Batch* batch = ahead ? scheduler_.next_ahead(epoch) : &scheduler_.next(epoch);
+    if (ahead) {
+      EXPECT_EQ(scheduler_.preemptions(), preemptions);
+      if (batch == nullptr || batch->empty()) return {};
+      ++steps_ahead_;
+    }
+    ++epoch_;
+    take(*batch, epoch, computed);
+    return {.batch = batch, .epoch = epoch};
+  }
+
+  void take(const Batch& batch, Epoch epoch, const std::map<const Sequence*, int32_t>& computed) {
     check_batch(batch, computed);
     check_holdings();
     mirror_edits(batch);
@@ -117,7 +150,7 @@ class Life {
     const Status valid = validator_.validate(plan_);
     ASSERT_TRUE(valid.ok()) << valid.message();
     builder_.accepted();
-    commit(batch, epoch);
+    scheduler_.begun(batch, epoch);
   }
 
   void check_batch(const Batch& batch, const std::map<const Sequence*, int32_t>& computed) {
@@ -176,7 +209,11 @@ class Life {
       }
     }
     EXPECT_LE(running, options_.max_running);
-    EXPECT_EQ(scheduler_.pages_used(), PageCount(held));
+    // A step under way may use what nobody holds any more.
+    EXPECT_GE(scheduler_.pages_used(), PageCount(held));
+    if (!overlapped_) {
+      EXPECT_EQ(scheduler_.pages_used(), PageCount(held));
+    }
   }
 
   // A device that knows the edits alone finds every page of every sequence that runs in the step.
@@ -203,24 +240,37 @@ class Life {
 
   void commit(const Batch& batch, Epoch epoch) {
     StepResult result{.epoch = epoch};
-    std::vector<std::pair<Sequence*, TokenId>> drawn;
+    struct Drawn {
+      Sequence* sequence;  // null: it has left
+      size_t at;           // of its tokens
+      TokenId token;
+    };
+    std::vector<Drawn> drawn;
     for (size_t i = 0; i < batch.steps.size(); ++i) {
-      if (!batch.steps[i].wants_logits) continue;
-      drawn.emplace_back(batch.sequences[i], TokenId(pick(0, 49)));
-      result.tokens.push_back(drawn.back().second);
+      const SequenceStep& step = batch.steps[i];
+      if (!step.wants_logits) continue;
+      const int32_t at = step.computed.get() + rows_of(step);
+      drawn.push_back({batch.sequences[i], static_cast<size_t>(at), TokenId(pick(0, 49))});
+      result.tokens.push_back(drawn.back().token);
     }
-    scheduler_.commit(batch, result);
+    scheduler_.ended(batch, result);
     for (size_t row = 0; row < drawn.size(); ++row) {
-      const auto& [sequence, token] = drawn[row];
-      EXPECT_EQ(sequence->tokens.back(), token);
+      const auto& [sequence, at, token] = drawn[row];
+      if (sequence == nullptr) continue;
+      EXPECT_EQ(sequence->tokens[at], token);
+      if (overlapped_) continue;
       EXPECT_EQ(sequence->pending(), 1);
       EXPECT_EQ(sequence->sampled_row, static_cast<int32_t>(row));
     }
     for (size_t i = live_.size(); i-- > 0;) {
-      if (live_[i]->sequence.length() >= live_[i]->end) leave(static_cast<int32_t>(i));
+      const Sequence* sequence = &live_[i]->sequence;
+      const bool drew = std::any_of(drawn.begin(), drawn.end(),
+                                    [sequence](const Drawn& each) { return each.sequence == sequence; });
+      if (drew && sequence->length() >= live_[i]->end) leave(static_cast<int32_t>(i));
     }
   }
 
+  bool overlapped_;
   std::mt19937_64 random_;
   SchedulerOptions options_;
   Scheduler scheduler_;
@@ -231,17 +281,32 @@ class Life {
   std::array<std::map<std::pair<int32_t, int32_t>, PageId>, 2> mirrors_;  // of paged groups: table row, index
   uint64_t last_id_ = 0, epoch_ = 0;
   int64_t preemptions_ = 0;
+  int64_t steps_ahead_ = 0;
+  Begun ahead_;
 };
 
 TEST(Scheduler, LivesThroughRandomRequestsAsANaiveModelSays) {
   int64_t preemptions = 0;
   for (uint64_t seed = 1; seed <= 150 && !testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE(concat("seed ", seed));
-    Life life(seed);
+    Life life(seed, false);
     life.run(30);
     preemptions += life.preemptions();
   }
   EXPECT_GT(preemptions, 100);
+}
+
+TEST(Scheduler, LivesThroughThemWhilePlanningAheadOfStepsUnderWay) {
+  int64_t preemptions = 0, ahead = 0;
+  for (uint64_t seed = 1; seed <= 150 && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE(concat("seed ", seed));
+    Life life(seed, true);
+    life.run(30);
+    preemptions += life.preemptions();
+    ahead += life.steps_ahead();
+  }
+  EXPECT_GT(preemptions, 100);
+  EXPECT_GT(ahead, 1000);
 }
 
 }  // namespace

@@ -13,9 +13,10 @@ namespace lockstep {
 // the scheduler changes it.
 struct Sequence {
   uint64_t id = 0;              // counts arrivals: the smaller came first
-  std::vector<TokenId> tokens;  // prompt, then what was generated
+  std::vector<TokenId> tokens;  // prompt, then what was generated; 0 for one that a step has still to draw
   int32_t prompt_len = 0;
   std::vector<TokenId> forced;  // what follows the prompt, instead of what is drawn
+  int32_t longest = 0;          // tokens with which it ends at the latest; 0: nobody knows
   SamplingFacts sampling;
   bool has_penalties = false;
 
@@ -33,6 +34,7 @@ struct Sequence {
   int32_t length() const { return static_cast<int32_t>(tokens.size()); }
   int32_t held_pages() const { return pages.empty() ? 0 : static_cast<int32_t>(pages.front().size()); }
   int32_t pending() const { return length() - computed; }
+  bool complete() const { return longest > 0 && length() >= longest; }
 };
 
 }  // namespace lockstep

@@ -20,6 +20,7 @@ inline EngineConfig small_config(const std::string& model, ComputeDType dtype = 
   config.max_num_batched_tokens = 512;
   config.chunk_size = 512;
   config.max_num_seqs = 64;
+  config.overlap = Overlap::kNever;  // logits are read after their step, before the next one
   config.page_size = model.ends_with("minicpm_sala") ? 64 : 16;  // there a page holds whole blocks of keys
   return config;
 }
