@@ -24,6 +24,35 @@ bool suits_tiles(const PagedAttentionArgs& args);
 // weights of tokens enter the products rounded to bf16. Zeros for rows that no live sequence owns.
 void attend_tiles(const PagedAttentionArgs& args, const Worker& worker);
 
+// NaN where either is one: a maximum passes over it, and a row with one must not look whole.
+__device__ inline float larger(float a, float b) {
+  return isnan(a) || isnan(b) ? __int_as_float(0x7FC00000) : fmaxf(a, b);
+}
+
+// Joins C parts in their order: totals and elements come to the top of all.
+template <int C>
+struct Join {
+  float top = -INFINITY;
+  float scale[C];
+  float total = 0.0f;
+
+  __device__ Join(const float (&tops)[C], const float (&totals)[C]) {
+#pragma unroll
+    for (int part = 0; part < C; ++part) top = larger(top, tops[part]);
+#pragma unroll
+    for (int part = 0; part < C; ++part) {
+      scale[part] = tops[part] == -INFINITY ? 0.0f : exp2f((tops[part] - top) * kLog2E);
+      total = __fmaf_rn(totals[part], scale[part], total);
+    }
+  }
+  __device__ float sum(const float (&values)[C]) const {
+    float all = 0.0f;
+#pragma unroll
+    for (int part = 0; part < C; ++part) all = __fmaf_rn(values[part], scale[part], all);
+    return all;
+  }
+};
+
 // Whether eight elements of a head from a multiple of eight on are one aligned vector.
 inline bool has_vectors(const KvPlane& plane, int64_t head_dim) {
   const int64_t strides = plane.page_stride | plane.head_stride | plane.token_stride | head_dim;

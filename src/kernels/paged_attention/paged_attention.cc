@@ -1,7 +1,10 @@
 #include "kernels/paged_attention/paged_attention.h"
 
+#include <algorithm>
+
 #include "kernels/common/checks.h"
 #include "kernels/kv_cache/check_kv_view.h"
+#include "kernels/paged_attention/attention_parts.h"
 #include "kernels/paged_attention/attention_scratch.h"
 #include "kernels/table.h"
 
@@ -32,9 +35,9 @@ Status check_sequences(const PagedAttentionArgs& args) {
 
 }  // namespace
 
-int64_t paged_attention_workspace_bytes(int threads, int64_t /*heads*/, int64_t /*kv_heads*/,
-                                        int64_t head_dim) {
-  return threads * AttentionScratch::floats(head_dim) * static_cast<int64_t>(sizeof(float));
+int64_t paged_attention_workspace_bytes(int threads, int64_t heads, int64_t /*kv_heads*/, int64_t head_dim) {
+  const int64_t scratch = threads * AttentionScratch::floats(head_dim) * static_cast<int64_t>(sizeof(float));
+  return std::max(scratch, row_parts_bytes(heads, head_dim, kMostParts));
 }
 
 Status paged_attention(const Launcher& on, const PagedAttentionArgs& args, std::string_view stage) {

@@ -56,8 +56,8 @@ inline constexpr OpSpec kPagedAttentionSpec{.name = "paged_attention",
                                             .args_bytes = sizeof(PagedAttentionArgs),
                                             .workspace = "per thread, see header"};
 
-// Bytes of workspace: scratch per thread for one block of keys or values in f32 and the running sums of one
-// tile of query rows. The tile has a fixed size, so the numbers of heads do not enter.
+// Bytes that will do: scratch per thread for a block of keys or values in f32 and the sums of a tile of query
+// rows, or one row's parts (attention_parts.h): a device attends for as many rows at a time as have room.
 int64_t paged_attention_workspace_bytes(int threads, int64_t heads, int64_t kv_heads, int64_t head_dim);
 
 // Identity: keys are visited in blocks of kAttentionBlock tokens counted from position 0, whatever the page

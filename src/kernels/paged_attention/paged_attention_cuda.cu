@@ -14,11 +14,6 @@ constexpr int kWarps = kThreads / kWarp;
 constexpr int kCluster = 8;
 constexpr int kTile = 16;  // tokens
 
-// NaN where either is one.
-__device__ float larger(float a, float b) {
-  return isnan(a) || isnan(b) ? __int_as_float(0x7FC00000) : fmaxf(a, b);
-}
-
 // Sums of a warp's part of one row: G query heads, elements lane + 32 i of each.
 template <int G, int N>
 struct Sums {
@@ -215,30 +210,6 @@ __device__ void show(const Sums<G, N>& sums, Shown<G, N>& shown) {
   }
   __syncthreads();
 }
-
-// Joins C parts in their order: totals and elements come to the top of all.
-template <int C>
-struct Join {
-  float top = -INFINITY;
-  float scale[C];
-  float total = 0.0f;
-
-  __device__ Join(const float (&tops)[C], const float (&totals)[C]) {
-#pragma unroll
-    for (int part = 0; part < C; ++part) top = larger(top, tops[part]);
-#pragma unroll
-    for (int part = 0; part < C; ++part) {
-      scale[part] = tops[part] == -INFINITY ? 0.0f : exp2f((tops[part] - top) * kLog2E);
-      total = __fmaf_rn(totals[part], scale[part], total);
-    }
-  }
-  __device__ float sum(const float (&values)[C]) const {
-    float all = 0.0f;
-#pragma unroll
-    for (int part = 0; part < C; ++part) all = __fmaf_rn(values[part], scale[part], all);
-    return all;
-  }
-};
 
 template <int G, int N>
 __device__ void join_warps(int64_t heads, int64_t head_dim, Shown<G, N>& shown) {

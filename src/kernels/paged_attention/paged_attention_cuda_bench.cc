@@ -5,6 +5,7 @@
 
 #include "kernels/common/device_bench.h"
 #include "kernels/kv_cache/kv_layout.h"
+#include "kernels/paged_attention/attention_parts.h"
 #include "kernels/paged_attention/paged_attention.h"
 
 namespace lockstep {
@@ -74,7 +75,9 @@ Status time_attention(DeviceBench& bench, const Sizes& sizes) {
                           .scale = 0.088388f,
                           .input = MatmulInput::kBF16,
                           .query_len = static_cast<int32_t>(sizes.rows)};
-  const int64_t scratch = paged_attention_workspace_bytes(1, kHeads, kKvHeads, kHeadDim);
+  const int64_t scratch =
+      std::max(paged_attention_workspace_bytes(1, kHeads, kKvHeads, kHeadDim),
+               sizes.sequences * row_parts_bytes(kHeads, kHeadDim, most_parts(sizes.tokens)));
   args.workspace = LS_TRY(bench.arena().allocate("workspace", DType::kU8, {scratch}));
   const BenchRow row{.name = sizes.name, .bytes = sizes.bytes(), .flop = sizes.flop(), .limit = sizes.limit};
   LS_TRY(bench.time(row, std::max<int64_t>(copies, 4), [&](int64_t i) {

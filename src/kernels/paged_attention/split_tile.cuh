@@ -1,21 +1,17 @@
-// Tiles of 16 tokens of a bf16 cache as a warp brings them to matrix units, and numbers of f32 as theirs.
+// Tiles of 16 tokens of a bf16 cache: how a warp sends for them to shared memory, and their products.
+//
+// Which element of a head a product takes as its k-th is free as long as both sides agree: lanes load 16
+// bytes of a token and use them as they come. Vectors of 16 bytes lie in a token's line so that the eight
+// lanes that read at a time read from different banks.
 #pragma once
 
-#include "kernels/paged_attention/cuda_attention.cuh"
+#include "kernels/paged_attention/matrix_units.cuh"
+#include "kernels/paged_attention/split_rows.cuh"
 
 namespace lockstep::cuda::split {
 
 inline constexpr int kSplitTile = 16;  // tokens
-
-// What a block attends for.
-struct Problem {
-  const int32_t* pages = nullptr;
-  int64_t t = 0;  // row
-  int64_t kv_head = 0;
-  int64_t first_head = 0;  // of q
-  int heads = 0;           // of q that there are, at most kHeads
-  int visible = 0;         // tokens
-};
+inline constexpr int kHeads = 8;       // of q, at most
 
 // The bf16 parts of two numbers, side by side: all bits of f32 where it is finite.
 struct Parts {
@@ -52,6 +48,20 @@ __device__ inline void multiply_upper(float* c, uint2 a, uint32_t b0, uint32_t b
       : "r"(a.x), "r"(a.y), "r"(0), "r"(b0), "r"(b1), "f"(0.0f));
 }
 
+// The keys or the values of a tile, of heads of at most W elements.
+template <int W>
+struct Lines {
+  static constexpr int kVectors = W / 8;  // of a line
+  uint4 vectors[kSplitTile][kVectors];
+};
+template <int W>
+struct Tile {
+  Lines<W> keys;
+  Lines<W> values;
+};
+__device__ inline int key_place(int token, int v) { return v ^ (token & 1) << 2; }
+__device__ inline int value_place(int token, int v) { return v ^ (token & 6); }
+
 // Eight elements of a token's head from element d on, one by one; zeros past its end. Not inlined: the slow
 // way is long.
 __device__ __noinline__ inline uint4 gather_eight(const KvPlane& plane, int64_t token, int d, int head_dim) {
@@ -66,69 +76,138 @@ __device__ __noinline__ inline uint4 gather_eight(const KvPlane& plane, int64_t 
   return make_uint4(words[0], words[1], words[2], words[3]);
 }
 
-// The same, as one vector where there is one; zeros where there is no token.
+// Sends for vector `v` of a token that begins at `token`; zeros where there is none.
 template <bool kVectors>
-__device__ inline uint4 load_eight(const KvPlane& plane, int64_t token, int d, int head_dim) {
-  if (token < 0 || d >= head_dim) return make_uint4(0, 0, 0, 0);
-  if constexpr (kVectors)
-    return *(reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(plane.data) + token + d));
-  return gather_eight(plane, token, d, head_dim);
+__device__ inline void fetch_eight(const KvPlane& plane, int64_t token, int v, int head_dim, uint4* to) {
+  const bool there = token >= 0 && v * 8 < head_dim;
+  if constexpr (kVectors) {
+    fetch_vector(to, static_cast<const uint16_t*>(plane.data) + (there ? token + v * 8 : 0), there);
+  } else {
+    *to = there ? gather_eight(plane, token, v * 8, head_dim) : make_uint4(0, 0, 0, 0);
+  }
 }
 
-// Where the tokens of a tile lie that this lane reads: offsets of their heads, -1 where there are none.
-struct Places {
-  int64_t key[2];    // of tokens lane / 4 and 8 behind it
-  int64_t value[4];  // of tokens 2 * (lane % 4) and the next, and 8 behind these
+// Sends for `count` tokens. Lane i and lane i + 16 give the place of token i in `page`.
+template <bool kVectors, int W>
+__device__ void fetch_tile(const KvView& cache, int64_t kv_head, int32_t page, int in_page, int count,
+                           Tile<W>& tile) {
+  const int lane = threadIdx.x % kWarp;
+  const bool there = lane % kSplitTile < count;
+  const int64_t key = there ? head_at(cache.k, page, kv_head, in_page) : -1;
+  const int64_t value = there ? head_at(cache.v, page, kv_head, in_page) : -1;
+#pragma unroll
+  for (int round = 0; round < kSplitTile * W / 8 / kWarp; ++round) {
+    const int i = round * kWarp + lane, token = i / (W / 8), v = i % (W / 8);
+    fetch_eight<kVectors>(cache.k, __shfl_sync(kAllLanes, key, token), v, cache.head_dim,
+                          &tile.keys.vectors[token][key_place(token, v)]);
+    fetch_eight<kVectors>(cache.v, __shfl_sync(kAllLanes, value, token), v, cache.head_dim,
+                          &tile.values.vectors[token][value_place(token, v)]);
+  }
+}
 
-  __device__ Places(const KvView& cache, const Problem& problem, int first, int32_t page) {
-    const int lane = threadIdx.x % kWarp, position = first + lane % kSplitTile;
-    int64_t k = -1, v = -1;
-    if (position < problem.visible) {
-      const int token = position % cache.page_tokens;
-      k = head_at(cache.k, page, problem.kv_head, token);
-      v = head_at(cache.v, page, problem.kv_head, token);
+// Queries as a lane's share of products: of head lane / 4. Two parts are the upper and the lower rows of one.
+template <int W>
+struct Queries {
+  uint4 first_two[W / 16];
+  uint2 third[W / 16];
+
+  __device__ void load(const PagedAttentionArgs& args, int64_t t, int64_t first_head, int heads) {
+    const int lane = threadIdx.x % kWarp, g = lane / 4;
+    const float* q = at<const float>(args.q, t, first_head + (g < heads ? g : 0));
+#pragma unroll
+    for (int step = 0; step < W / 16; ++step) {
+      const int first = step / 2 * 32 + lane % 4 * 8 + step % 2 * 4;
+      float x[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j)
+        x[j] = g < heads && first + j < args.cache.head_dim ? q[first + j] * args.scale : 0.0f;
+      const Parts low(x[0], x[1]), high(x[2], x[3]);
+      first_two[step] = make_uint4(low.part[0], low.part[1], high.part[0], high.part[1]);
+      third[step] = make_uint2(low.part[2], high.part[2]);
     }
-    for (int i = 0; i < 2; ++i) key[i] = __shfl_sync(kAllLanes, k, lane / 4 + 8 * i);
-    for (int i = 0; i < 4; ++i) value[i] = __shfl_sync(kAllLanes, v, 2 * (lane % 4) + i % 2 + i / 2 * 8);
   }
 };
 
-// The page of the tile's token that this lane looks up.
-__device__ inline int32_t page_of(const KvView& cache, const Problem& problem, int first) {
-  const int position = first + static_cast<int>(threadIdx.x) % kSplitTile;
-  return position < problem.visible ? problem.pages[position / cache.page_tokens] : 0;
-}
-
+// Running sums of head lane / 4: elements 16 * (lane % 4) and the next 15 of each 64.
 template <int W>
-struct Keys {
-  uint4 words[W / 32][2];
-  template <bool kVectors>
-  __device__ void load(const KvView& cache, const Places& places) {
-    const int d = static_cast<int>(threadIdx.x) % 4 * 8;
+struct Sums {
+  float top = -INFINITY;
+  float total = 0.0f;  // of this lane's tokens: 2 * (lane % 4) and the next, and 8 behind these
+  float out[W / 64][8][2] = {};
+};
+
+// Of head lane / 4 and this lane's tokens.
+template <int W>
+__device__ void score_tile(const Queries<W>& queries, const Lines<W>& keys, float* scores) {
+  const int lane = threadIdx.x % kWarp;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const int token = lane / 4 + 8 * i;
+    float two[4] = {}, third[2] = {};
 #pragma unroll
     for (int chunk = 0; chunk < W / 32; ++chunk) {
-      for (int i = 0; i < 2; ++i)
-        words[chunk][i] = load_eight<kVectors>(cache.k, places.key[i], chunk * 32 + d, cache.head_dim);
+      const uint4 words = keys.vectors[token][key_place(token, chunk * 4 + lane % 4)];
+      multiply_all(two, queries.first_two[2 * chunk], words.x, words.y);
+      multiply_upper(third, queries.third[2 * chunk], words.x, words.y);
+      multiply_all(two, queries.first_two[2 * chunk + 1], words.z, words.w);
+      multiply_upper(third, queries.third[2 * chunk + 1], words.z, words.w);
+    }
+    for (int j = 0; j < 2; ++j) scores[2 * i + j] = third[j] + two[2 + j] + two[j];
+  }
+}
+
+// Scores become weights, and the sums so far are brought to the new top. A score of -infinity weighs nothing;
+// one that is no number makes the total none.
+template <int W>
+__device__ void weigh_tile(int count, float* scores, Sums<W>& sums) {
+  float top = sums.top;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int token = 2 * static_cast<int>(threadIdx.x % 4) + i % 2 + i / 2 * 8;
+    if (token >= count) scores[i] = -INFINITY;
+    top = fmaxf(top, scores[i]);
+  }
+  for (int offset = 1; offset < 4; offset *= 2) top = fmaxf(top, __shfl_xor_sync(kAllLanes, top, offset));
+  const float before = sums.top == -INFINITY ? 0.0f : exp2f((sums.top - top) * kLog2E);
+  sums.total *= before;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    scores[i] = scores[i] == -INFINITY ? 0.0f : exp2f((scores[i] - top) * kLog2E);
+    sums.total += scores[i];
+  }
+  sums.top = top;
+#pragma unroll
+  for (int chunk = 0; chunk < W / 64; ++chunk) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      for (float& out : sums.out[chunk][i]) out *= before;
     }
   }
-};
+}
+
+__device__ inline uint32_t word_of(const uint4& four, int i) {
+  return i == 0 ? four.x : i == 1 ? four.y : i == 2 ? four.z : four.w;
+}
 
 template <int W>
-struct Values {
-  uint4 words[W / 64][4];
-  template <bool kVectors>
-  __device__ void load(const KvView& cache, const Places& places) {
-    const int d = static_cast<int>(threadIdx.x) % kWarp / 4 * 8;
+__device__ void add_values(const Lines<W>& values, const float* weights, Sums<W>& sums) {
+  const Parts low(weights[0], weights[1]), high(weights[2], weights[3]);
+  const int lane = threadIdx.x % kWarp, token = 2 * (lane % 4);
 #pragma unroll
-    for (int chunk = 0; chunk < W / 64; ++chunk) {
-      for (int i = 0; i < 4; ++i)
-        words[chunk][i] = load_eight<kVectors>(cache.v, places.value[i], chunk * 64 + d, cache.head_dim);
+  for (int chunk = 0; chunk < W / 64; ++chunk) {
+    const int place = value_place(token, chunk * 8 + lane / 4);  // the same for all four
+    uint4 four[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) four[i] = values.vectors[token + i % 2 + i / 2 * 8][place];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const unsigned half = i % 2 == 0 ? 0x5410 : 0x7632;
+      const uint32_t b0 = __byte_perm(word_of(four[0], i / 2), word_of(four[1], i / 2), half);
+      const uint32_t b1 = __byte_perm(word_of(four[2], i / 2), word_of(four[3], i / 2), half);
+      for (int part = 2; part >= 0; --part)
+        multiply_upper(sums.out[chunk][i], make_uint2(low.part[part], high.part[part]), b0, b1);
     }
   }
-  __device__ uint32_t word(int chunk, int token, int i) const {
-    const uint4& four = words[chunk][token];
-    return i == 0 ? four.x : i == 1 ? four.y : i == 2 ? four.z : four.w;
-  }
-};
+}
 
 }  // namespace lockstep::cuda::split
