@@ -29,7 +29,7 @@ __device__ inline float larger(float a, float b) {
   return isnan(a) || isnan(b) ? __int_as_float(0x7FC00000) : fmaxf(a, b);
 }
 
-// Joins C parts in their order: totals and elements come to the top of all.
+// Joins C parts in their order: totals and elements come to the top of all. Tops are powers of two.
 template <int C>
 struct Join {
   float top = -INFINITY;
@@ -41,7 +41,7 @@ struct Join {
     for (int part = 0; part < C; ++part) top = larger(top, tops[part]);
 #pragma unroll
     for (int part = 0; part < C; ++part) {
-      scale[part] = tops[part] == -INFINITY ? 0.0f : exp2f((tops[part] - top) * kLog2E);
+      scale[part] = tops[part] == -INFINITY ? 0.0f : exp2f(tops[part] - top);
       total = __fmaf_rn(totals[part], scale[part], total);
     }
   }

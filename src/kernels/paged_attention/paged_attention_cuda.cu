@@ -129,8 +129,8 @@ __device__ void weigh_tile(Sums<G, N>& sums, int count, float* scores) {
     // A maximum passes over NaN, and a row with one must not look whole.
     if (__any_sync(kAllLanes, isnan(score))) top = __int_as_float(0x7FC00000);
     top = larger(top, sums.top[g]);
-    const float before = sums.top[g] == -INFINITY ? 0.0f : exp2f((sums.top[g] - top) * kLog2E);
-    const float weight = score == -INFINITY ? 0.0f : exp2f((score - top) * kLog2E);
+    const float before = sums.top[g] == -INFINITY ? 0.0f : exp2f(sums.top[g] - top);
+    const float weight = score == -INFINITY ? 0.0f : exp2f(score - top);
     if (lane < kTile) scores[g * kTile + lane] = weight;
     sums.total[g] = sums.total[g] * before + warp_sum(weight);
     sums.top[g] = top;
@@ -167,12 +167,13 @@ __device__ void attend(const PagedAttentionArgs& args, const Problem& problem, i
   __shared__ float scores[kWarps][G * kTile];
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int64_t head_dim = args.cache.head_dim;
+  const float scale = args.scale * kLog2E;  // scores are powers of two
   float q[G][N];
   for (int g = 0; g < G; ++g) {
     for (int i = 0; i < N; ++i) {
       const int64_t d = lane + kWarp * i;
       const bool there = g < problem.heads && d < head_dim;
-      q[g][i] = there ? at<const float>(args.q, t, problem.first_head + g)[d] * args.scale : 0.0f;
+      q[g][i] = there ? at<const float>(args.q, t, problem.first_head + g)[d] * scale : 0.0f;
     }
   }
   const Elements<N> keys(args.cache.k, head_dim), values(args.cache.v, head_dim);

@@ -17,12 +17,12 @@ struct SplitArgs {
   int32_t most_parts;  // of a row
 };
 
-// A row of a slab. Nobody's has nothing visible.
+// A row of a slab. Nobody's has no table, and nothing visible.
 struct SplitRow {
   int t = 0;        // of the batch
   int visible = 0;  // tokens
-  int table = 0;    // its row of the page table
-  bool owned = false;
+  int table = -1;   // its row of the page table
+  int size = 0;     // tokens of each part but the last
 };
 
 // The i-th of the slab. Where every sequence has one row, nobody searches.
@@ -51,7 +51,7 @@ __device__ inline SplitRow find_row(const SplitArgs& split, int i) {
   const int64_t visible = len - (end - 1 - t);
   row.visible = static_cast<int>(visible < 0 ? 0 : visible < room ? visible : room);
   row.table = table;
-  row.owned = true;
+  row.size = static_cast<int>(part_tokens(row.visible));
   return row;
 }
 

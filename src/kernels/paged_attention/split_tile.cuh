@@ -39,13 +39,16 @@ __device__ inline void multiply_all(float* c, uint4 a, uint32_t b0, uint32_t b1)
       : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
 }
 
-// Rows 0..7 alone, the others being zeros.
+// Rows 0..7 alone: those behind add nothing.
 __device__ inline void multiply_upper(float* c, uint2 a, uint32_t b0, uint32_t b1) {
-  asm("{\n.reg .f32 low0, low1;\n"
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,low0,low1}, {%2,%4,%3,%4}, {%5,%6}, "
-      "{%0,%1,%7,%7};\n}"
-      : "+f"(c[0]), "+f"(c[1])
-      : "r"(a.x), "r"(a.y), "r"(0), "r"(b0), "r"(b1), "f"(0.0f));
+  multiply_all(c, make_uint4(a.x, 0, a.y, 0), b0, b1);
+}
+
+// 2 to the x; 0 where that is less than the smallest normal number.
+__device__ inline float exp2_of(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 }
 
 // The keys or the values of a tile, of heads of at most W elements.
@@ -62,8 +65,14 @@ struct Tile {
 __device__ inline int key_place(int token, int v) { return v ^ (token & 1) << 2; }
 __device__ inline int value_place(int token, int v) { return v ^ (token & 6); }
 
-// Eight elements of a token's head from element d on, one by one; zeros past its end. Not inlined: the slow
-// way is long.
+// How a warp sends for the tokens of a tile.
+enum class Reads {
+  kElements,  // one by one: a head lies in pieces
+  kVectors,   // in vectors of eight elements
+  kRuns,      // likewise, and a tile lies in one page
+};
+
+// Eight elements of a head from element d on, one by one. Not inlined: the slow way is long.
 __device__ __noinline__ inline uint4 gather_eight(const KvPlane& plane, int64_t token, int d, int head_dim) {
   const auto* data = static_cast<const uint16_t*>(plane.data);
   uint32_t words[4];
@@ -76,36 +85,54 @@ __device__ __noinline__ inline uint4 gather_eight(const KvPlane& plane, int64_t 
   return make_uint4(words[0], words[1], words[2], words[3]);
 }
 
-// Sends for vector `v` of a token that begins at `token`; zeros where there is none.
-template <bool kVectors>
-__device__ inline void fetch_eight(const KvPlane& plane, int64_t token, int v, int head_dim, uint4* to) {
-  const bool there = token >= 0 && v * 8 < head_dim;
-  if constexpr (kVectors) {
-    fetch_vector(to, static_cast<const uint16_t*>(plane.data) + (there ? token + v * 8 : 0), there);
+struct Plane {
+  const KvPlane& plane;
+  int head_dim;
+};
+// Sends for vector `v` of the head that begins at `token`, or for zeros.
+template <Reads kReads>
+__device__ inline void fetch_eight(const Plane& of, int64_t token, int v, bool there, uint4* to) {
+  if constexpr (kReads == Reads::kElements) {
+    *to = there ? gather_eight(of.plane, token, v * 8, of.head_dim) : make_uint4(0, 0, 0, 0);
   } else {
-    *to = there ? gather_eight(plane, token, v * 8, head_dim) : make_uint4(0, 0, 0, 0);
+    fetch_vector(to, static_cast<const uint16_t*>(of.plane.data) + token + v * 8, there);
   }
 }
 
-// Sends for `count` tokens. Lane i and lane i + 16 give the place of token i in `page`.
-template <bool kVectors, int W>
+// Sends for `count` tokens. Lane i and lane i + 16 give the place of token i; of a run, that of its first.
+template <Reads kReads, int W>
 __device__ void fetch_tile(const KvView& cache, int64_t kv_head, int32_t page, int in_page, int count,
                            Tile<W>& tile) {
+  constexpr int kOfToken = W / 8, kStep = kWarp / kOfToken;  // vectors; tokens from round to round
+  constexpr bool kSteps = kReads == Reads::kRuns && kWarp % kOfToken == 0;
   const int lane = threadIdx.x % kWarp;
-  const bool there = lane % kSplitTile < count;
-  const int64_t key = there ? head_at(cache.k, page, kv_head, in_page) : -1;
-  const int64_t value = there ? head_at(cache.v, page, kv_head, in_page) : -1;
+  const int64_t key = head_at(cache.k, page, kv_head, in_page),
+                value = head_at(cache.v, page, kv_head, in_page);
+  int64_t k = key + lane / kOfToken * cache.k.token_stride,
+          at = value + lane / kOfToken * cache.v.token_stride;
 #pragma unroll
-  for (int round = 0; round < kSplitTile * W / 8 / kWarp; ++round) {
-    const int i = round * kWarp + lane, token = i / (W / 8), v = i % (W / 8);
-    fetch_eight<kVectors>(cache.k, __shfl_sync(kAllLanes, key, token), v, cache.head_dim,
-                          &tile.keys.vectors[token][key_place(token, v)]);
-    fetch_eight<kVectors>(cache.v, __shfl_sync(kAllLanes, value, token), v, cache.head_dim,
-                          &tile.values.vectors[token][value_place(token, v)]);
+  for (int round = 0; round < kSplitTile * kOfToken / kWarp; ++round) {
+    const int i = round * kWarp + lane, token = i / kOfToken, v = i % kOfToken;
+    const bool there = token < count && v * 8 < cache.head_dim;
+    if constexpr (kSteps) {
+      k += round == 0 ? 0 : kStep * cache.k.token_stride;
+      at += round == 0 ? 0 : kStep * cache.v.token_stride;
+    } else if constexpr (kReads == Reads::kRuns) {
+      k = key + token * cache.k.token_stride;
+      at = value + token * cache.v.token_stride;
+    } else {
+      k = __shfl_sync(kAllLanes, key, token);
+      at = __shfl_sync(kAllLanes, value, token);
+    }
+    fetch_eight<kReads>({cache.k, cache.head_dim}, k, v, there,
+                        &tile.keys.vectors[token][key_place(token, v)]);
+    fetch_eight<kReads>({cache.v, cache.head_dim}, at, v, there,
+                        &tile.values.vectors[token][value_place(token, v)]);
   }
 }
 
 // Queries as a lane's share of products: of head lane / 4. Two parts are the upper and the lower rows of one.
+// Scores are powers of two.
 template <int W>
 struct Queries {
   uint4 first_two[W / 16];
@@ -113,6 +140,7 @@ struct Queries {
 
   __device__ void load(const PagedAttentionArgs& args, int64_t t, int64_t first_head, int heads) {
     const int lane = threadIdx.x % kWarp, g = lane / 4;
+    const float scale = args.scale * kLog2E;
     const float* q = at<const float>(args.q, t, first_head + (g < heads ? g : 0));
 #pragma unroll
     for (int step = 0; step < W / 16; ++step) {
@@ -120,7 +148,7 @@ struct Queries {
       float x[4];
 #pragma unroll
       for (int j = 0; j < 4; ++j)
-        x[j] = g < heads && first + j < args.cache.head_dim ? q[first + j] * args.scale : 0.0f;
+        x[j] = g < heads && first + j < args.cache.head_dim ? q[first + j] * scale : 0.0f;
       const Parts low(x[0], x[1]), high(x[2], x[3]);
       first_two[step] = make_uint4(low.part[0], low.part[1], high.part[0], high.part[1]);
       third[step] = make_uint2(low.part[2], high.part[2]);
@@ -128,12 +156,13 @@ struct Queries {
   }
 };
 
-// Running sums of head lane / 4: elements 16 * (lane % 4) and the next 15 of each 64.
+// Running sums of head lane / 4: elements 16 * (lane % 4) and the next 15 of each 64. Elements i and i + 8 of
+// these are out[..][i][0] and [1]; behind them stands what the second part of the weights has added.
 template <int W>
 struct Sums {
   float top = -INFINITY;
   float total = 0.0f;  // of this lane's tokens: 2 * (lane % 4) and the next, and 8 behind these
-  float out[W / 64][8][2] = {};
+  float out[W / 64][8][4] = {};
 };
 
 // Of head lane / 4 and this lane's tokens.
@@ -143,7 +172,7 @@ __device__ void score_tile(const Queries<W>& queries, const Lines<W>& keys, floa
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const int token = lane / 4 + 8 * i;
-    float two[4] = {}, third[2] = {};
+    float two[4] = {}, third[4] = {};
 #pragma unroll
     for (int chunk = 0; chunk < W / 32; ++chunk) {
       const uint4 words = keys.vectors[token][key_place(token, chunk * 4 + lane % 4)];
@@ -168,14 +197,16 @@ __device__ void weigh_tile(int count, float* scores, Sums<W>& sums) {
     top = fmaxf(top, scores[i]);
   }
   for (int offset = 1; offset < 4; offset *= 2) top = fmaxf(top, __shfl_xor_sync(kAllLanes, top, offset));
-  const float before = sums.top == -INFINITY ? 0.0f : exp2f((sums.top - top) * kLog2E);
+  const float shift = top == -INFINITY ? 0.0f : top;  // then every score is -infinity, and weighs nothing
+  const float before = exp2_of(sums.top - shift);
   sums.total *= before;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    scores[i] = scores[i] == -INFINITY ? 0.0f : exp2f((scores[i] - top) * kLog2E);
+    scores[i] = exp2_of(scores[i] - shift);
     sums.total += scores[i];
   }
   sums.top = top;
+  if (!__any_sync(kAllLanes, before != 1.0f)) return;
 #pragma unroll
   for (int chunk = 0; chunk < W / 64; ++chunk) {
 #pragma unroll
@@ -204,8 +235,9 @@ __device__ void add_values(const Lines<W>& values, const float* weights, Sums<W>
       const unsigned half = i % 2 == 0 ? 0x5410 : 0x7632;
       const uint32_t b0 = __byte_perm(word_of(four[0], i / 2), word_of(four[1], i / 2), half);
       const uint32_t b1 = __byte_perm(word_of(four[2], i / 2), word_of(four[3], i / 2), half);
-      for (int part = 2; part >= 0; --part)
-        multiply_upper(sums.out[chunk][i], make_uint2(low.part[part], high.part[part]), b0, b1);
+      multiply_upper(sums.out[chunk][i], make_uint2(low.part[2], high.part[2]), b0, b1);
+      multiply_all(sums.out[chunk][i], make_uint4(low.part[0], low.part[1], high.part[0], high.part[1]), b0,
+                   b1);
     }
   }
 }
