@@ -59,8 +59,14 @@ ActivationLimits with_workspace(const DecoderSpec& spec, const DecoderOptions& o
   }
   if (spec.recurrent_layers() > 0) {
     const StateGeometry state = state_geometry(spec, 1);
-    limits.workspace_bytes = std::max(
-        limits.workspace_bytes, recurrent.workspace_bytes(options.threads, state.key_dim, state.value_dim));
+    const RecurrentSize size{
+        .threads = options.threads,
+        .device_rows = options.on_device ? limits.rows : 0,
+        .key_heads = spec.count(Mixer::kLightning) > 0 ? spec.lightning.kv_heads : spec.delta.key_heads,
+        .heads = state.value_heads,
+        .key_dim = state.key_dim,
+        .value_dim = state.value_dim};
+    limits.workspace_bytes = std::max(limits.workspace_bytes, recurrent.workspace_bytes(size));
   }
   return limits;
 }

@@ -17,7 +17,8 @@ struct DecoderOptions {
   MatmulInput input = MatmulInput::kF32;
   ActivationLimits limits;  // rows and logits rows; the rest is filled in
   int threads = 1;
-  Mesh* mesh = nullptr;  // of which the spec is a shard; null: the rank is alone
+  bool on_device = false;  // whether ops launch on one
+  Mesh* mesh = nullptr;    // of which the spec is a shard; null: the rank is alone
 };
 
 // Thread: one owner. Borrows spec, weights, backends and mesh. The ranks of a mesh run the same steps, at the

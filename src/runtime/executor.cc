@@ -51,6 +51,7 @@ DecoderOptions decoder_options(MatmulInput input, const ExecutorOptions& options
   return {.input = input,
           .limits = {.rows = options.limits.max_rows, .logits_rows = options.limits.max_logits_rows},
           .threads = options.threads,
+          .on_device = options.device != nullptr,
           .mesh = options.mesh};
 }
 

@@ -140,7 +140,11 @@ Status RecurrentRig::allocate(const RecurrentBackend& backend) {
   conv_ = LS_TRY(work.allocate("conv", DType::kF32, {layers, channels, options_.conv_width}));
   a_log_ = LS_TRY(work.allocate("a_log", DType::kF32, {layers, heads}));
   dt_bias_ = LS_TRY(work.allocate("dt_bias", DType::kF32, {layers, heads}));
-  const int64_t bytes = backend.workspace_bytes(options_.threads, options_.key_dim, options_.value_dim);
+  const int64_t bytes = backend.workspace_bytes({.threads = options_.threads,
+                                                 .key_heads = options_.key_heads,
+                                                 .heads = options_.value_heads,
+                                                 .key_dim = options_.key_dim,
+                                                 .value_dim = options_.value_dim});
   workspace_ = LS_TRY(work.allocate("workspace", DType::kU8, {bytes}));
   for (int64_t layer = 0; layer < layers; ++layer) {
     DeltaWeights weights;

@@ -1,5 +1,7 @@
 #include "attention/delta/delta_backend.h"
 
+#include <algorithm>
+
 #include "kernels/causal_conv/causal_conv.h"
 #include "kernels/gated_delta/gated_delta.h"
 
@@ -20,8 +22,9 @@ struct DeltaBackend::Args {
 
 const ConsumerSpec& DeltaBackend::spec() const { return kConsumer; }
 
-int64_t DeltaBackend::workspace_bytes(int threads, int32_t key_dim, int32_t value_dim) const {
-  return gated_delta_workspace_bytes(threads, key_dim, value_dim);
+int64_t DeltaBackend::workspace_bytes(const RecurrentSize& size) const {
+  return std::max(gated_delta_workspace_bytes(size.threads, size.key_dim, size.value_dim),
+                  gated_delta_device_bytes(size.device_rows, size.key_heads, size.heads, size.key_dim));
 }
 
 Status DeltaBackend::prepare(const Binder& binder, PreparedStep& step) const {
@@ -59,7 +62,9 @@ DeltaBackend::Args DeltaBackend::args(const RecurrentLaunch& launch, const Delta
                     .out = tensors.out,
                     .workspace = tensors.workspace,
                     .num_rows = launch.num_rows,
-                    .num_seqs = launch.num_seqs}};
+                    .num_seqs = launch.num_seqs,
+                    .input = tensors.input,
+                    .query_len = static_cast<int32_t>(launch.query_len)}};
 }
 
 Status DeltaBackend::run(const PreparedStep& step, const RecurrentTensors& tensors, int32_t layer,

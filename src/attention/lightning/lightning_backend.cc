@@ -1,5 +1,7 @@
 #include "attention/lightning/lightning_backend.h"
 
+#include <algorithm>
+
 #include "attention/recurrent/recurrent_launch.h"
 #include "kernels/lightning/lightning.h"
 
@@ -13,8 +15,9 @@ constexpr ConsumerSpec kConsumer{.name = "lightning", .ops = kOps, .fields = kRe
 
 const ConsumerSpec& LightningBackend::spec() const { return kConsumer; }
 
-int64_t LightningBackend::workspace_bytes(int threads, int32_t key_dim, int32_t value_dim) const {
-  return lightning_workspace_bytes(threads, key_dim, value_dim);
+int64_t LightningBackend::workspace_bytes(const RecurrentSize& size) const {
+  return std::max(lightning_workspace_bytes(size.threads, size.key_dim, size.value_dim),
+                  lightning_device_bytes(size.device_rows, size.key_heads, size.heads, size.key_dim));
 }
 
 Status LightningBackend::prepare(const Binder& binder, PreparedStep& step) const {
@@ -40,7 +43,9 @@ Status LightningBackend::run(const PreparedStep& step, const RecurrentTensors& t
                             .workspace = given->workspace,
                             .num_rows = launch.num_rows,
                             .num_seqs = launch.num_seqs,
-                            .scale = given->scale};
+                            .scale = given->scale,
+                            .input = given->input,
+                            .query_len = static_cast<int32_t>(launch.query_len)};
   if (!launch.cut.shared()) return lightning(on, whole, "lightning");
   return run_in_turn(launch, context_, state, on, [&](const SequenceHalf& half) {
     LightningArgs args = whole;

@@ -14,7 +14,7 @@ class LightningBackend final : public RecurrentBackend {
       : storage_(storage), context_(context) {}
 
   const ConsumerSpec& spec() const override;
-  int64_t workspace_bytes(int threads, int32_t key_dim, int32_t value_dim) const override;
+  int64_t workspace_bytes(const RecurrentSize& size) const override;
   Status prepare(const Binder& binder, PreparedStep& step) const override;
   Status run(const PreparedStep& step, const RecurrentTensors& tensors, int32_t layer,
              const Launcher& on) const override;

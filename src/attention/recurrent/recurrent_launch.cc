@@ -9,6 +9,7 @@ Status bind_recurrent(const Binder& binder, const ConsumerSpec& consumer, const 
     const LiveSeqs halves = LS_TRY(binder.value(consumer, field::num_seqs));
     launch.whole = halves.get() / 2;
   }
+  launch.query_len = LS_TRY(binder.value(consumer, field::uniform_query_len)).get();
   return binder.bind(consumer, {{FieldId::query_start_loc, launch.query_start_loc},
                                 {FieldId::state_read_slot, launch.state_read_slot},
                                 {FieldId::state_write_slots, launch.state_write_slots},

@@ -16,6 +16,7 @@ inline constexpr FieldUse kRecurrentUses[] = {
     {.field = FieldId::num_rows, .argument = "*.num_rows"},
     {.field = FieldId::num_seqs, .argument = "*.num_seqs"},
     {.field = FieldId::state_read_slot, .argument = "hand_on_states.slots"},
+    {.field = FieldId::uniform_query_len, .feed = Feed::kValue, .argument = "*.query_len"},
     {.field = FieldId::num_seqs, .feed = Feed::kValue, .argument = {}},
     {.field = FieldId::cp_ranks, .feed = Feed::kValue, .argument = {}},
     {.field = FieldId::cp_rank, .feed = Feed::kValue, .argument = {}},
@@ -29,6 +30,7 @@ struct RecurrentLaunch {
   FieldView has_initial_state;  // [S]
   const LiveRows* num_rows = nullptr;
   const LiveSeqs* num_seqs = nullptr;
+  int64_t query_len = 0;  // of every sequence that has rows; 0: they differ
   ContextCut cut;
   int64_t whole = 0;  // sequences whose rows are shared: early chunks first, then as many late ones
 };

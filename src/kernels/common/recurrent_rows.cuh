@@ -1,10 +1,11 @@
-// What recurrences over rows share on the device: rows on their way into shared memory, and a thread's part
-// of a head's state.
+// Sequences of several rows, row by row and in f32 throughout: a block holds 32 columns of a head's state in
+// registers, four columns and a sixteenth of the keys per thread, so that a number from shared memory serves
+// four, while the rows of the next stage are on their way.
 #pragma once
 
 #include <cuda_pipeline.h>
 
-#include "kernels/common/device_math.cuh"
+#include "kernels/common/recurrent.cuh"
 
 namespace lockstep::cuda {
 
@@ -137,14 +138,64 @@ struct StatePart {
   }
 };
 
-// Zeros into the pad rows of out, shared out over the blocks of a head and its columns.
-__device__ inline void clear_pad_rows(const TensorView& out, int64_t live_rows) {
-  const int64_t rows = dim(out, 0), e = int64_t{blockIdx.z} * kStateColumns + threadIdx.x % kWarp;
-  constexpr int kAtOnce = kRowThreads / kWarp;
-  if (e >= dim(out, 2)) return;
-  for (int64_t t = live_rows + int64_t{blockIdx.x} * kAtOnce + threadIdx.x / kWarp; t < rows;
-       t += int64_t{gridDim.x} * kAtOnce)
-    at<float>(out, t, blockIdx.y)[e] = 0.0f;
+template <typename Op, int Q, int kStage>
+struct RowsShared {
+  StagedRows<Q, kStage> rows[2];
+  typename Op::template Stage<kStage> stage;
+};
+
+// A block per 32 columns of a head of a sequence. Op::part_of(part) says which part of the columns a thread
+// has; Op::open(args, begin, count, stage) reads what a stage of rows needs besides q, k and v, and
+// Op::run(args, begin, count, state, part, rows, stage) computes it: the block's columns of out, and states
+// where they are kept, at `state` in their slots. A barrier is behind both.
+template <typename Op, int Q, int kStage>
+__global__ void __launch_bounds__(kRowThreads) run_rows(const __grid_constant__ RecurrentArgs args) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  auto& shared = *reinterpret_cast<RowsShared<Op, Q, kStage>*>(memory);
+  const Sequence sequence(args, blockIdx.x);
+  if (sequence.rows() < 2 || in_chunks(args, sequence)) return;
+  const int64_t head = blockIdx.y, first = int64_t{blockIdx.z} * kStateColumns;
+  RowSource source(args.q, head / args.query_group, args.k, head / args.key_group, args.v);
+  source.from(args.v, head / args.value_group, first);
+  if (source.keys < 64 * Q) clear_rows(shared.rows);
+  const int64_t end = sequence.end, offset = head_offset(args, head) + first;
+  int64_t begin = sequence.begin;
+  source.fetch(begin, begin + kStage < end ? begin + kStage : end, shared.rows[0]);
+  StatePart<Q> part;
+  Op::part_of(part);
+  part.keys = source.keys;
+  part.columns = source.columns - part.column;
+  part.stride = dim(args.v, 2);
+  part.load(sequence.read_slot >= 0 ? row<const float>(args.state, sequence.read_slot) + offset : nullptr);
+  for (int now = 0; begin < end; begin += kStage, now ^= 1) {
+    const int64_t next = begin + kStage, behind = next + kStage;
+    const int count = static_cast<int>(next < end ? kStage : end - begin);
+    source.fetch(next, behind < end ? behind : end, shared.rows[now ^ 1]);
+    Op::open(args, begin, count, shared.stage);
+    __pipeline_wait_prior(1);
+    __syncthreads();
+    Op::run(args, begin, count, offset, part, shared.rows[now], shared.stage);
+    __syncthreads();  // before what is there is fetched over
+  }
+}
+
+template <typename Op, int Q, int kStage>
+void launch_rows_with(const RecurrentArgs& args, const Worker& worker) {
+  const int64_t sequences = args.state_read_slot.dim(0);
+  const int64_t columns = (args.v.dim(2) + kStateColumns - 1) / kStateColumns;
+  constexpr size_t kBytes = sizeof(RowsShared<Op, Q, kStage>);
+  allow_shared(worker, run_rows<Op, Q, kStage>, kBytes);
+  launch_grid(worker, run_rows<Op, Q, kStage>,
+              {blocks_of(sequences > 0 ? sequences : 1, args.state.dim(1), columns), kRowThreads, kBytes},
+              args);
+}
+
+// Few rows at a time leave room for more blocks; the arithmetic is the same.
+template <typename Op, int Q>
+void launch_rows(const RecurrentArgs& args, const Worker& worker) {
+  constexpr int kFew = 8;
+  args.q.dim(0) <= kFew* args.state_read_slot.dim(0) ? launch_rows_with<Op, Q, kFew>(args, worker)
+                                                     : launch_rows_with<Op, Q, Op::kStage>(args, worker);
 }
 
 }  // namespace lockstep::cuda

@@ -1,6 +1,7 @@
 // Test support for gated_delta: a random problem, how it is run, and the recurrence in f64 beside it.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -23,6 +24,8 @@ struct DeltaProblem {
   SequenceBatch batch;
   int64_t slots;
   std::vector<float> qkv, ba, a_log, dt_bias, state, out;
+  MatmulInput input = MatmulInput::kF32;
+  int32_t query_len = 0;
 
   DeltaProblem(const DeltaShape& of, SequenceBatch sequences, int64_t state_slots, uint32_t seed)
       : shape(of), batch(std::move(sequences)), slots(state_slots) {
@@ -57,8 +60,10 @@ struct DeltaProblem {
   GatedDeltaArgs args(std::vector<char>& workspace, int threads) {
     const int64_t keys = shape.key_heads * shape.key_dim;
     const TensorView both = view(ba, {batch.rows(), 2 * shape.value_heads});
-    workspace.assign(
-        static_cast<size_t>(gated_delta_workspace_bytes(threads, shape.key_dim, shape.value_dim)), -1);
+    const int64_t bytes =
+        std::max(gated_delta_workspace_bytes(threads, shape.key_dim, shape.value_dim),
+                 gated_delta_device_bytes(batch.rows(), shape.key_heads, shape.value_heads, shape.key_dim));
+    workspace.assign(static_cast<size_t>(bytes), -1);
     return {.q = part(0, shape.key_heads, shape.key_dim),
             .k = part(keys, shape.key_heads, shape.key_dim),
             .v = part(2 * keys, shape.value_heads, shape.value_dim),
@@ -74,7 +79,9 @@ struct DeltaProblem {
             .out = view(out, {batch.rows(), shape.value_heads, shape.value_dim}),
             .workspace = dense_view(workspace.data(), DType::kU8, {static_cast<int64_t>(workspace.size())}),
             .num_rows = &batch.num_rows,
-            .num_seqs = &batch.num_seqs};
+            .num_seqs = &batch.num_seqs,
+            .input = input,
+            .query_len = query_len};
   }
 
   Status run(const KernelTable& table, int threads = 1) {
@@ -90,7 +97,7 @@ struct DeltaProblem {
 // What the recurrence yields for one value head of one sequence, in f64.
 struct DeltaTruth {
   std::vector<double> out;                  // [rows, Dv]
-  std::vector<std::vector<double>> states;  // after each row: [Dk, Dv]
+  std::vector<std::vector<double>> states;  // after each row: [Dk, Dv], of those that are kept
   double magnitude = 0;                     // largest norm of a state's column plus largest |v|
 };
 
@@ -137,7 +144,8 @@ inline DeltaTruth delta_truth(const DeltaProblem& problem, int64_t sequence, int
       largest_column = std::max(largest_column, std::sqrt(squares));
       largest_value = std::max(largest_value, std::abs(double{v[e]}));
     }
-    truth.states.push_back(s);
+    const bool kept = problem.batch.write_slots[static_cast<size_t>(t)] >= 0;
+    truth.states.push_back(kept ? s : std::vector<double>());
   }
   truth.magnitude = largest_column + largest_value;
   return truth;

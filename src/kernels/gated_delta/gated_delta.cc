@@ -1,6 +1,7 @@
 #include "kernels/gated_delta/gated_delta.h"
 
 #include "kernels/common/checks.h"
+#include "kernels/common/recurrent_chunks.h"
 #include "kernels/gated_delta/gated_delta_kernels.h"
 #include "kernels/table.h"
 
@@ -46,6 +47,11 @@ Status compute(const Launcher& on, const GatedDeltaArgs& args, std::string_view 
                          args.q.dim(0)));
   LS_TRY(check_workspace("gated_delta", args.workspace,
                          gated_delta_workspace_bytes(on.stream.threads(), args.q.dim(2), args.v.dim(2))));
+  if (on.stream.device() != nullptr && args.input == MatmulInput::kBF16) {
+    LS_TRY(check_workspace(
+        "gated_delta", args.workspace,
+        gated_delta_device_bytes(args.q.dim(0), args.q.dim(1), args.v.dim(1), args.q.dim(2))));
+  }
   if (args.out.elements() == 0) return {};
   if (on.table.gated_delta == nullptr) return missing_kernel("gated_delta", on.table);
   launch(on.stream, spec, stage, on.table.gated_delta, args);
@@ -56,6 +62,15 @@ Status compute(const Launcher& on, const GatedDeltaArgs& args, std::string_view 
 
 int64_t gated_delta_workspace_bytes(int threads, int64_t key_dim, int64_t value_dim) {
   return threads * gated_delta_scratch(key_dim, value_dim).bytes;
+}
+
+int64_t gated_delta_device_bytes(int64_t rows, int64_t key_heads, int64_t value_heads, int64_t key_dim) {
+  return chunk_scratch({.rows = rows,
+                        .query_heads = key_heads,
+                        .key_heads = key_heads,
+                        .heads = value_heads,
+                        .key_dim = key_dim})
+      .bytes;
 }
 
 Status gated_delta(const Launcher& on, const GatedDeltaArgs& args, std::string_view stage) {

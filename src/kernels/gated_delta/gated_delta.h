@@ -6,6 +6,7 @@
 
 #include "base/units.h"
 #include "kernels/common/launcher.h"
+#include "kernels/linear/linear.h"
 #include "tensor/op_spec.h"
 #include "tensor/tensor.h"
 
@@ -28,6 +29,9 @@ struct GatedDeltaArgs {
   TensorView workspace;          // u8, at least gated_delta_workspace_bytes(...)
   const LiveRows* num_rows = nullptr;
   const LiveSeqs* num_seqs = nullptr;
+  // kBF16: q, k and what products are made of may be rounded to bf16 on the way into them.
+  MatmulInput input = MatmulInput::kF32;
+  int32_t query_len = 0;  // rows of every sequence that has any; 0: they differ
 };
 
 inline constexpr OpArg kGatedDeltaArgs[] = {
@@ -57,11 +61,13 @@ inline constexpr OpArg kGatedDeltaArgs[] = {
     {LS_ARG(GatedDeltaArgs, workspace), .access = Access::kWrite, .dims = "W", .rows = RowsTouched::kNone},
     {LS_ARG(GatedDeltaArgs, num_rows), .rows = RowsTouched::kNone},
     {LS_ARG(GatedDeltaArgs, num_seqs), .rows = RowsTouched::kNone},
+    {LS_ARG(GatedDeltaArgs, input), .rows = RowsTouched::kNone},
+    {LS_ARG(GatedDeltaArgs, query_len), .rows = RowsTouched::kNone},
 };
 inline constexpr OpSpec kGatedDeltaSpec{.name = "gated_delta",
                                         .args = kGatedDeltaArgs,
                                         .args_bytes = sizeof(GatedDeltaArgs),
-                                        .workspace = "gated_delta_workspace_bytes: chunk scratch per thread"};
+                                        .workspace = "gated_delta_workspace_bytes, gated_delta_device_bytes"};
 
 // Of some of a step's sequences: rows of the others stay what they are.
 inline constexpr OpArg kGatedDeltaPartArgs[] = {
@@ -91,21 +97,29 @@ inline constexpr OpArg kGatedDeltaPartArgs[] = {
     {LS_ARG(GatedDeltaArgs, workspace), .access = Access::kWrite, .dims = "W", .rows = RowsTouched::kNone},
     {LS_ARG(GatedDeltaArgs, num_rows), .rows = RowsTouched::kNone},
     {LS_ARG(GatedDeltaArgs, num_seqs), .rows = RowsTouched::kNone},
+    {LS_ARG(GatedDeltaArgs, input), .rows = RowsTouched::kNone},
+    {LS_ARG(GatedDeltaArgs, query_len), .rows = RowsTouched::kNone},
 };
 inline constexpr OpSpec kGatedDeltaPartSpec{
     .name = "gated_delta_part",
     .args = kGatedDeltaPartArgs,
     .args_bytes = sizeof(GatedDeltaArgs),
-    .workspace = "gated_delta_workspace_bytes: chunk scratch per thread"};
+    .workspace = "gated_delta_workspace_bytes, gated_delta_device_bytes"};
 
 // Scratch per thread for one chunk of one value head.
 int64_t gated_delta_workspace_bytes(int threads, int64_t key_dim, int64_t value_dim);
+// On a device where input is kBF16: what the chunks of T rows hand on.
+int64_t gated_delta_device_bytes(int64_t rows, int64_t key_heads, int64_t value_heads, int64_t key_dim);
 
 // A sequence of one row, or with a write slot before its last row, goes row by row; longer ones go in chunks
 // of 64 rows counted from the sequence's first row of the step (Yang et al. 2024, Gated Delta Networks,
-// chunkwise form); on CUDA, row by row in pairs counted from there. The choice depends on the sequence alone,
-// so batch mates do not matter. Dtypes: all f32, states too. Pad rows of out are zero; pad states are
-// untouched. Errors: kInvalidArgument (Hv % Hk, shapes, workspace). Cost: one launch.
+// chunkwise form). The choice depends on the sequence alone, so batch mates do not matter.
+// On CUDA: as exact as f32, row by row in pairs counted from there, unless input is kBF16. Then chunks run on
+// matrix units where Dk is 64 or 128, Dv a multiple of 32, and rows of q, k and v are vectors of 16 bytes:
+// q, k, S and what changes it enter products rounded to bf16; sums and states stay f32. A NaN may reach
+// earlier rows of its own chunk there.
+// Dtypes: all f32, states too. Pad rows of out are zero; pad states are untouched.
+// Errors: kInvalidArgument (Hv % Hk, shapes, workspace). Cost: one launch.
 Status gated_delta(const Launcher& on, const GatedDeltaArgs& args, std::string_view stage);
 // The same of the sequences that query_start_loc, state_read_slot and has_initial_state have, a run of those
 // of the step; their rows stand where they stand in the step.

@@ -1,15 +1,13 @@
-// The recurrence in pairs of rows, in f32 throughout. A block holds 32 columns of one value head's state in
-// registers: four columns and a sixteenth of the keys per lane, so that a number from shared memory serves
-// four. Both rows of a pair meet the state before it, and what the first one changes comes to the second
-// through products of keys that are made once per stage of rows:
+// The recurrence in pairs of rows, in f32 throughout. Both rows of a pair meet the state before it, and what
+// the first one changes comes to the second through products of keys that are made once per stage of rows:
 //   m_a = k_a S, m_b = k_b S, o_a = q_a S, o_b = q_b S
 //   x = beta_a (v_a - g_a m_a)                           out_a = g_a o_a + (q_a k_a) x
 //   y = beta_b (v_b - g_b (g_a m_b + (k_b k_a) x))       out_b = g_b (g_a o_b + (q_b k_a) x) + (q_b k_b) y
 //   S <- g_b g_a S + g_b k_a x + k_b y
 // So the state is read and changed once for two rows, with no barrier between them. Pairs are counted from
 // the sequence's first row of the step; a row goes alone where it is the last, or its state is kept.
-#include "kernels/common/recurrent_rows.cuh"
 #include "kernels/cuda_kernels.h"
+#include "kernels/gated_delta/delta_chunks.cuh"
 
 namespace lockstep::cuda {
 namespace {
@@ -24,12 +22,6 @@ struct alignas(16) RowFacts {
   float key_before;   // k of this row and the one before, scaled
   float query_before;
   int32_t slot;
-};
-
-template <int Q, int kStage>
-struct Shared {
-  StagedRows<Q, kStage> rows[2];
-  RowFacts facts[kStage];
 };
 
 // One step of scatter_sums(): 2 H values become H.
@@ -83,21 +75,13 @@ __device__ void multiply_rows(const StagedRows<Q, kStage>& rows, int count, floa
   }
 }
 
-__device__ double softplus(double x) { return x > 20.0 ? x : log1p(exp(x)); }
-
 // The gates of the rows [begin, begin + count), a lane each, and where their states go.
-__device__ void open_gates(const GatedDeltaArgs& args, int64_t begin, int count, RowFacts* facts) {
-  const int64_t head = blockIdx.y;
+__device__ void open_gates(const RecurrentArgs& args, int64_t begin, int count, RowFacts* facts) {
   const int r = threadIdx.x;
   if (r >= count) return;
-  const int64_t t = begin + r;
-  const double b = row<const float>(args.b, t)[head];
-  const double a =
-      double{row<const float>(args.a, t)[head]} + double{static_cast<const float*>(args.dt_bias.data)[head]};
-  const double rate = exp(double{static_cast<const float*>(args.a_log.data)[head]});
-  facts[r].beta = static_cast<float>(1.0 / (1.0 + exp(-b)));
-  facts[r].decay = static_cast<float>(exp(-rate * softplus(a)));
-  facts[r].slot = static_cast<const int32_t*>(args.state_write_slots.data)[t];
+  facts[r].beta = delta_beta(args, begin + r, blockIdx.y);
+  facts[r].decay = static_cast<float>(exp(delta_log_decay(args, begin + r, blockIdx.y)));
+  facts[r].slot = write_slot(args, begin + r);
 }
 
 // A row's outputs are made by four lanes of a half warp: column `own` of the lane's four.
@@ -180,7 +164,7 @@ __device__ void two_rows(StatePart<Q>& part, const StagedRows<Q, kStage>& rows, 
 
 // `count` rows from `begin` on, which are in shared memory; `offset`: of the block's state within a slot.
 template <int Q, int kStage>
-__device__ void run_stage(const GatedDeltaArgs& args, int64_t begin, int count, int64_t offset,
+__device__ void run_stage(const RecurrentArgs& args, int64_t begin, int count, int64_t offset,
                           StatePart<Q>& part, const StagedRows<Q, kStage>& rows, const RowFacts* facts) {
   const int64_t first = int64_t{blockIdx.z} * kStateColumns + part.column + threadIdx.x % 4;
   const bool there = static_cast<int>(threadIdx.x % 4) < part.columns;
@@ -201,70 +185,100 @@ __device__ void run_stage(const GatedDeltaArgs& args, int64_t begin, int count, 
   }
 }
 
-template <int Q, int kStage>
-__global__ void __launch_bounds__(kRowThreads) run_heads(const __grid_constant__ GatedDeltaArgs args) {
-  extern __shared__ __align__(16) unsigned char memory[];
-  auto& shared = *reinterpret_cast<Shared<Q, kStage>*>(memory);
-  const int64_t s = blockIdx.x, head = blockIdx.y, key_dim = dim(args.q, 2), value_dim = dim(args.v, 2);
-  clear_pad_rows(args.out, live(args.num_rows, dim(args.out, 0)));
-  if (s >= live(args.num_seqs, dim(args.state_read_slot, 0))) return;
-  const int64_t key_head = head / (dim(args.v, 1) / dim(args.q, 1)),
-                first = int64_t{blockIdx.z} * kStateColumns;
-  RowSource source(args.q, key_head, args.k, key_head, args.v);
-  source.from(args.v, head, first);
-  if (source.keys < 64 * Q) clear_rows(shared.rows);
-  const auto* starts = static_cast<const int32_t*>(args.query_start_loc.data);
-  const int64_t end = starts[s + 1], offset = head * key_dim * value_dim + first;
-  int64_t begin = starts[s];
-  source.fetch(begin, begin + kStage < end ? begin + kStage : end, shared.rows[0]);
-  StatePart<Q> part;
-  part.part = threadIdx.x % kStateParts;
-  part.column = threadIdx.x / kStateParts * 4;
-  part.keys = source.keys;
-  part.columns = source.columns - part.column;
-  part.stride = value_dim;
-  const bool has_state = static_cast<const int32_t*>(args.has_initial_state.data)[s] != 0;
-  const int64_t slot = has_state ? static_cast<const int32_t*>(args.state_read_slot.data)[s] : 0;
-  part.load(has_state ? row<const float>(args.state, slot) + offset : nullptr);
-  const float root = 1.0f / __fsqrt_rn(static_cast<float>(key_dim));
-  for (int now = 0; begin < end; begin += kStage, now ^= 1) {
-    const int64_t next = begin + kStage, behind = next + kStage;
-    const int count = static_cast<int>(next < end ? kStage : end - begin);
-    source.fetch(next, behind < end ? behind : end, shared.rows[now ^ 1]);
-    open_gates(args, begin, count, shared.facts);
-    __pipeline_wait_prior(1);
-    __syncthreads();
-    multiply_rows(shared.rows[now], count, root, shared.facts);
-    __syncthreads();
-    run_stage(args, begin, count, offset, part, shared.rows[now], shared.facts);
-    __syncthreads();  // before what is there is fetched over
-  }
-}
-
-template <int Q, int kStage>
-void run_with(const GatedDeltaArgs& args, const Worker& worker) {
-  const int64_t sequences = args.state_read_slot.dim(0);
-  const int64_t columns = (args.v.dim(2) + kStateColumns - 1) / kStateColumns;
-  constexpr size_t kBytes = sizeof(Shared<Q, kStage>);
-  allow_shared(worker, run_heads<Q, kStage>, kBytes);
-  launch_grid(worker, run_heads<Q, kStage>,
-              {blocks_of(sequences > 0 ? sequences : 1, args.v.dim(1), columns), kRowThreads, kBytes}, args);
-}
-
-// Few rows at a time leave room for more blocks; the arithmetic is the same.
+// Norms and the product of q and k of a single row, in one warp.
 template <int Q>
-void run(const GatedDeltaArgs& args, const Worker& worker) {
-  args.q.dim(0) <= args.state_read_slot.dim(0) ? run_with<Q, 2>(args, worker) : run_with<Q, 32>(args, worker);
+__device__ void multiply_single(SingleRow<Q>& row, float root) {
+  const int lane = threadIdx.x % kWarp;
+  float sums[3] = {};
+#pragma unroll
+  for (int d = lane; d < 64 * Q; d += kWarp) {
+    const float q = reinterpret_cast<const float*>(row.q)[d], k = reinterpret_cast<const float*>(row.k)[d];
+    sums[0] = __fmaf_rn(q, q, sums[0]);
+    sums[1] = __fmaf_rn(k, k, sums[1]);
+    sums[2] = __fmaf_rn(q, k, sums[2]);
+  }
+#pragma unroll
+  for (int i = 0; i < 3; ++i) sums[i] = warp_sum(sums[i]);
+  const float query_scale = 1.0f / __fsqrt_rn(sums[0] + 1e-6f) * root,
+              key_scale = 1.0f / __fsqrt_rn(sums[1] + 1e-6f);
+  if (lane == 0) row.facts[2] = query_scale;
+  if (lane == 1) row.facts[3] = key_scale;
+  if (lane == 2) row.facts[4] = sums[2] * key_scale * query_scale;
 }
+
+struct DeltaOp {
+  static constexpr bool kCorrects = true;
+  static constexpr int kStage = 32;
+  template <int kRows>
+  struct Stage {
+    RowFacts facts[kRows];
+  };
+
+  template <int Q>
+  static __device__ void part_of(StatePart<Q>& part) {
+    part.part = threadIdx.x % kStateParts;
+    part.column = threadIdx.x / kStateParts * 4;
+  }
+  template <int kRows>
+  static __device__ void open(const RecurrentArgs& args, int64_t begin, int count, Stage<kRows>& stage) {
+    open_gates(args, begin, count, stage.facts);
+  }
+  template <int Q, int kRows>
+  static __device__ void run(const RecurrentArgs& args, int64_t begin, int count, int64_t offset,
+                             StatePart<Q>& part, const StagedRows<Q, kRows>& rows, Stage<kRows>& stage) {
+    const float root = 1.0f / __fsqrt_rn(static_cast<float>(part.keys));
+    multiply_rows(rows, count, root, stage.facts);
+    __syncthreads();
+    run_stage(args, begin, count, offset, part, rows, stage.facts);
+  }
+
+  // Facts: decay, beta, 1 / |q| sqrt(Dk), 1 / |k|, q k, found by three warps.
+  template <int Q, bool kWide>
+  static __device__ void single(const RecurrentArgs& args, int64_t t, SingleState<Q, kWide>& state,
+                                SingleRow<Q>& row) {
+    const int64_t head = blockIdx.y, column = int64_t{blockIdx.x} * kSingleColumns + threadIdx.x;
+    const bool mine = threadIdx.x < kSingleColumns && column < dim(args.v, 2);
+    const float value = mine ? at<const float>(args.v, t, head)[column] : 0.0f;
+    if (threadIdx.x == 1 * kWarp) row.facts[0] = static_cast<float>(exp(delta_log_decay(args, t, head)));
+    if (threadIdx.x == 2 * kWarp) row.facts[1] = delta_beta(args, t, head);
+    __syncthreads();
+    if (threadIdx.x / kWarp == 3) multiply_single(row, 1.0f / __fsqrt_rn(static_cast<float>(state.keys)));
+    row.sums[0][state.part][state.quad] = state.dot(row.k);
+    row.sums[1][state.part][state.quad] = state.dot(row.q);
+    __syncthreads();
+    if (threadIdx.x < kSingleColumns) {
+      const float decay = row.facts[0], beta = row.facts[1], query_scale = row.facts[2],
+                  key_scale = row.facts[3], own = row.facts[4];
+      const float memory = key_scale * joined(row, 0, threadIdx.x),
+                  asked = query_scale * joined(row, 1, threadIdx.x);
+      const float change = beta * (value - decay * memory);
+      if (mine) at<float>(args.out, t, head)[column] = __fmaf_rn(own, change, decay * asked);
+      reinterpret_cast<float*>(row.change)[threadIdx.x] = key_scale * change;
+    }
+    __syncthreads();
+    state.change(row, row.facts[0]);
+  }
+
+  template <int D>
+  static void find_chunks(const RecurrentArgs& args, int64_t chunks, const Worker& worker) {
+    find_delta_chunks<D>(args, chunks, worker);
+  }
+};
 
 }  // namespace
 
 void gated_delta(const GatedDeltaArgs& args, Worker worker) {
-  const int64_t keys = args.q.dim(2);
-  if (keys <= 64) return run<1>(args, worker);
-  if (keys <= 128) return run<2>(args, worker);
-  if (keys <= 256) return run<4>(args, worker);
-  static_cast<CudaQueue*>(worker.queue)->note(cudaErrorInvalidValue, "gated_delta: more than 256 keys");
+  RecurrentArgs recurrent = recurrent_args(args);
+  recurrent.query_group = recurrent.key_group = args.v.dim(1) / args.q.dim(1);
+  recurrent.b = args.b, recurrent.a = args.a;
+  recurrent.a_log = static_cast<const float*>(args.a_log.data);
+  recurrent.dt_bias = static_cast<const float*>(args.dt_bias.data);
+  const ChunkShape shape{.rows = args.q.dim(0),
+                         .query_heads = args.q.dim(1),
+                         .key_heads = args.k.dim(1),
+                         .heads = args.v.dim(1),
+                         .key_dim = args.q.dim(2)};
+  launch_recurrent<DeltaOp>(recurrent, args, shape, worker);
 }
 
 }  // namespace lockstep::cuda

@@ -16,6 +16,7 @@ struct Sizes {
   int64_t key_heads;
   int64_t sequences;
   int64_t rows;  // of each
+  MatmulInput input;
   const char* limit;
 
   bool is_delta() const { return key_heads < kHeads; }
@@ -31,12 +32,19 @@ struct Sizes {
     return 2.0 * (is_delta() ? 3 : 2) * static_cast<double>(all_rows() * kHeads * kSize * kSize);
   }
 };
-constexpr Sizes kSizes[] = {{"gated delta 1 x 8192 rows", 16, 1, 8192, "f32 products row by row, no chunks"},
-                            {"gated delta 32 x 1 row", 16, 32, 1, "latency of the recurrence"},
-                            {"gated delta 256 x 1 row", 16, 256, 1, "latency of the recurrence"},
-                            {"lightning 1 x 8192 rows", 32, 1, 8192, "f32 products row by row, no chunks"},
-                            {"lightning 32 x 1 row", 32, 32, 1, "latency of the recurrence"},
-                            {"lightning 256 x 1 row", 32, 256, 1, "latency of the recurrence"}};
+constexpr MatmulInput kF32 = MatmulInput::kF32, kBF16 = MatmulInput::kBF16;
+constexpr const char* kChunks = "latency of one chunk after the other";
+constexpr const char* kStates = "reading and writing states";
+constexpr Sizes kSizes[] = {
+    {"gated delta 1 x 8192 rows", 16, 1, 8192, kBF16, kChunks},
+    {"gated delta 8 x 1024 rows", 16, 8, 1024, kBF16, kChunks},
+    {"gated delta 1 x 8192 rows, f32", 16, 1, 8192, kF32, "f32 products row by row, no chunks"},
+    {"gated delta 32 x 1 row", 16, 32, 1, kBF16, kStates},
+    {"gated delta 256 x 1 row", 16, 256, 1, kBF16, kStates},
+    {"lightning 1 x 8192 rows", 32, 1, 8192, kBF16, kChunks},
+    {"lightning 1 x 8192 rows, f32", 32, 1, 8192, kF32, "f32 products row by row, no chunks"},
+    {"lightning 32 x 1 row", 32, 32, 1, kBF16, kStates},
+    {"lightning 256 x 1 row", 32, 256, 1, kBF16, kStates}};
 
 // What the plan says of sequences, for each copy of the states: copy c has the slots from 1 + c S on.
 struct Plan {
@@ -79,10 +87,14 @@ Status fill(DeviceBench& bench, const Sizes& sizes, const Plan& plan, int64_t co
   args.has_initial_state = plan.has_state;
   args.out = LS_TRY(bench.random(DType::kF32, {rows, kHeads, kSize}));
   const int64_t scratch =
-      std::max(gated_delta_workspace_bytes(1, kSize, kSize), lightning_workspace_bytes(1, kSize, kSize));
+      std::max({gated_delta_workspace_bytes(1, kSize, kSize), lightning_workspace_bytes(1, kSize, kSize),
+                gated_delta_device_bytes(rows, sizes.key_heads, kHeads, kSize),
+                lightning_device_bytes(rows, sizes.key_heads, kHeads, kSize)});
   args.workspace = LS_TRY(bench.arena().allocate("workspace", DType::kU8, {scratch}));
   args.num_rows = plan.num_rows;
   args.num_seqs = plan.num_seqs;
+  args.input = sizes.input;
+  args.query_len = static_cast<int32_t>(sizes.rows);
   return {};
 }
 

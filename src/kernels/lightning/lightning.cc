@@ -1,6 +1,7 @@
 #include "kernels/lightning/lightning.h"
 
 #include "kernels/common/checks.h"
+#include "kernels/common/recurrent_chunks.h"
 #include "kernels/lightning/lightning_kernels.h"
 #include "kernels/table.h"
 
@@ -40,6 +41,11 @@ Status compute(const Launcher& on, const LightningArgs& args, std::string_view s
                          args.q.dim(0)));
   LS_TRY(check_workspace("lightning", args.workspace,
                          lightning_workspace_bytes(on.stream.threads(), args.q.dim(2), args.v.dim(2))));
+  if (on.stream.device() != nullptr && args.input == MatmulInput::kBF16) {
+    LS_TRY(
+        check_workspace("lightning", args.workspace,
+                        lightning_device_bytes(args.q.dim(0), args.k.dim(1), args.q.dim(1), args.q.dim(2))));
+  }
   if (args.out.elements() == 0) return {};
   if (on.table.lightning == nullptr) return missing_kernel("lightning", on.table);
   launch(on.stream, spec, stage, on.table.lightning, args);
@@ -50,6 +56,12 @@ Status compute(const Launcher& on, const LightningArgs& args, std::string_view s
 
 int64_t lightning_workspace_bytes(int threads, int64_t key_dim, int64_t value_dim) {
   return threads * lightning_scratch(key_dim, value_dim).bytes;
+}
+
+int64_t lightning_device_bytes(int64_t rows, int64_t key_heads, int64_t heads, int64_t key_dim) {
+  return chunk_scratch(
+             {.rows = rows, .query_heads = heads, .key_heads = key_heads, .heads = heads, .key_dim = key_dim})
+      .bytes;
 }
 
 Status lightning(const Launcher& on, const LightningArgs& args, std::string_view stage) {

@@ -1,6 +1,7 @@
 // Test support for lightning: a random problem, how it is run, and the recurrence in f64 beside it.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/common/sequence_batch.h"
@@ -22,6 +23,8 @@ struct LightningProblem {
   int64_t slots;
   float scale = 0.25f;
   std::vector<float> qkv, decay, state, out;
+  MatmulInput input = MatmulInput::kF32;
+  int32_t query_len = 0;
 
   LightningProblem(const LightningShape& of, SequenceBatch sequences, int64_t state_slots, uint32_t seed)
       : shape(of), batch(std::move(sequences)), slots(state_slots) {
@@ -52,7 +55,9 @@ struct LightningProblem {
 
   LightningArgs args(std::vector<char>& workspace, int threads) {
     const auto [heads, key_heads, key_dim, value_dim] = shape;
-    workspace.assign(static_cast<size_t>(lightning_workspace_bytes(threads, key_dim, value_dim)), -1);
+    const int64_t bytes = std::max(lightning_workspace_bytes(threads, key_dim, value_dim),
+                                   lightning_device_bytes(batch.rows(), key_heads, heads, key_dim));
+    workspace.assign(static_cast<size_t>(bytes), -1);
     return {.q = part(0, heads, key_dim),
             .k = part(key_column(), key_heads, key_dim),
             .v = part(value_column(), key_heads, value_dim),
@@ -66,7 +71,9 @@ struct LightningProblem {
             .workspace = dense_view(workspace.data(), DType::kU8, {static_cast<int64_t>(workspace.size())}),
             .num_rows = &batch.num_rows,
             .num_seqs = &batch.num_seqs,
-            .scale = scale};
+            .scale = scale,
+            .input = input,
+            .query_len = query_len};
   }
 
   Status run(const KernelTable& table, int threads = 1) {
@@ -82,7 +89,7 @@ struct LightningProblem {
 // What the recurrence yields for one head of one sequence, in f64.
 struct LightningTruth {
   std::vector<double> out;                  // [rows, E]
-  std::vector<std::vector<double>> states;  // after each row: [D, E]
+  std::vector<std::vector<double>> states;  // after each row: [D, E], of those that are kept
   double column = 0;                        // largest norm of a column of a state
   double query = 0;                         // largest norm of a scaled query
 };
@@ -118,7 +125,8 @@ inline LightningTruth lightning_truth(const LightningProblem& problem, int64_t s
       truth.out.push_back(sum);
       truth.column = std::max(truth.column, std::sqrt(squares));
     }
-    truth.states.push_back(s);
+    const bool kept = problem.batch.write_slots[static_cast<size_t>(t)] >= 0;
+    truth.states.push_back(kept ? s : std::vector<double>());
   }
   return truth;
 }

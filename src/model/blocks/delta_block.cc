@@ -22,7 +22,8 @@ Status delta_block(const BlockContext& context, const DeltaWeights& weights, con
                                   .dt_bias = weights.dt_bias,
                                   .mixed = act.convolved,
                                   .out = mixed,
-                                  .workspace = act.workspace},
+                                  .workspace = act.workspace,
+                                  .input = context.input},
                      layer, context.on));
   LS_TRY(gated_norm(context.on,
                     {.x = mixed,

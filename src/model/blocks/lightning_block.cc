@@ -51,7 +51,8 @@ Status lightning_block(const BlockContext& context, const LightningWeights& weig
                                       .decay = context.decay,
                                       .out = mixed,
                                       .workspace = act.workspace,
-                                      .scale = spec.scale},
+                                      .scale = spec.scale,
+                                      .input = context.input},
                      layer, context.on));
   if (spec.output_norm) LS_TRY(output_norm(context, weights.norm, mixed));
   if (spec.output_gate != OutputGate::kNone) {
