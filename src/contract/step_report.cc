@@ -128,9 +128,12 @@ Status StepReport::tail(const StepPlan& plan, bool all_tables, const Launcher& o
   return {};
 }
 
+bool StepReport::adjoins(const TensorView& outcome) const {
+  return outcome.data == static_cast<const std::byte*>(report_.data) + report_.bytes();
+}
+
 Status StepReport::bring_along(const TensorView& outcome) {
-  const auto* end = static_cast<const std::byte*>(report_.data) + report_.bytes();
-  LS_CHECK(outcome.data == nullptr || outcome.data == end, "what comes with a report lies elsewhere");
+  LS_CHECK(outcome.data == nullptr || adjoins(outcome), "what comes with a report lies elsewhere");
   along_bytes_ = outcome.data == nullptr ? 0 : outcome.bytes();
   landing_ = LS_TRY(Landing::create(static_cast<int64_t>(kAtOnce) * arrival_bytes(), device_));
   return {};

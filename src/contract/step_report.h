@@ -53,6 +53,7 @@ class StepReport {
   // step brings. Where it is on the host, for a step that download() was given and that the stream has
   // passed. Errors: kResourceExhausted without memory on the host.
   Status bring_along(const TensorView& outcome);
+  bool adjoins(const TensorView& outcome) const;  // whether it lies there
   bool brings_along() const { return along_bytes_ > 0; }
   const std::byte* brought(const StepPlan& plan) const;
 

@@ -149,7 +149,8 @@ class TestRun {
   // Of all that was handed to the device since the last step that does not count.
   Status take_device_time() {
     Stream& stream = engine_.executor().stream();
-    span_us_ = LS_TRY(stream.queue()->us_between(0, LS_TRY(stream.queue()->tick())));
+    const int64_t end = LS_TRY(stream.queue()->tick());
+    span_us_ = LS_TRY(stream.queue()->us_between(0, end));
     busy_us_ = LS_TRY(stream.busy_us());
     return {};
   }

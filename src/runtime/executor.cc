@@ -4,6 +4,7 @@
 
 #include "attention/paged/paged_backend.h"
 #include "attention/sparse/sparse_backend.h"
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/math.h"
 #include "contract/selected_blocks.h"
@@ -192,7 +193,9 @@ Status Executor::finish(Arena& work) {
   runner_ = LS_TRY(StepRunner::create(runner_options(options_), stream_, map_, work));
   // Behind the report, which takes its outcome along where a copy is dear to begin.
   sampler_ = std::make_unique<Sampler>(LS_TRY(Sampler::create(sampler_limits(model_.spec, options_), work)));
-  if (stream_.device() != nullptr) LS_TRY(runner_->bring_along(sampler_->outcome()));
+  const TensorView outcome = sampler_->outcome();
+  LS_CHECK(runner_->report().adjoins(outcome), "the sampler's outcome does not lie behind the report");
+  if (stream_.device() != nullptr) LS_TRY(runner_->bring_along(outcome));
   decoder_ = std::make_unique<Decoder>(LS_TRY(Decoder::create(
       model_.local, model_.weights, decoder_options(options_.input.value_or(model_.input), options_),
       *attention_, *recurrent_, work)));

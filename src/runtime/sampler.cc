@@ -84,12 +84,12 @@ Result<Sampler> Sampler::create(const SamplerLimits& limits, Arena& arena) {
   const int64_t rows = limits.logits_rows;
   Sampler s;
   s.limits_ = limits;
-  s.counts_ = LS_TRY(arena.allocate("token counts", DType::kI32, {limits.penalty_slots, limits.vocab}));
   s.tokens_ = LS_TRY(arena.allocate("sampled tokens", DType::kI32, {rows}));
   s.token_logprob_ = LS_TRY(arena.allocate("token logprobs", DType::kF32, {rows}));
   s.top_tokens_ = LS_TRY(arena.allocate("top tokens", DType::kI32, {rows, kMaxTopLogprobs}));
   s.top_logprobs_ = LS_TRY(arena.allocate("top logprobs", DType::kF32, {rows, kMaxTopLogprobs}));
   s.non_finite_ = LS_TRY(arena.allocate("non-finite counts", DType::kI32, {rows}));
+  s.counts_ = LS_TRY(arena.allocate("token counts", DType::kI32, {limits.penalty_slots, limits.vocab}));
   s.workspace_ = LS_TRY(arena.allocate("sampler workspace", DType::kU8,
                                        {sample_workspace_bytes(limits.threads, limits.vocab)}));
   if (limits.context.ranks > 1) {
