@@ -88,8 +88,8 @@ Status time_attention(DeviceBench& bench, const Sizes& sizes) {
   return bench.arena().reset_to(mark);
 }
 
-constexpr const char* kReads = "reading the cache, a head of a token at a time";
-constexpr const char* kLatency = "latency: addresses, then tokens, then joining";
+constexpr const char* kReads = "waiting for memory, two tiles of each warp on their way";
+constexpr const char* kLatency = "latency: rows, pages, tokens, a second launch that joins";
 constexpr const char* kProducts = "exponentials and shared memory between bf16 products";
 
 constexpr Sizes kSizes[] = {
