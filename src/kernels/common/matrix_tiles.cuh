@@ -56,8 +56,7 @@ __device__ inline void load_right_turned(const __nv_bfloat16* tile, int stride, 
 // sums += left * right, of one tile: words 0 and 1 of `right`, or 2 and 3.
 __device__ inline void multiply_tile(TileSums& sums, const uint32_t (&left)[4], uint32_t right0,
                                      uint32_t right1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
       "{%0,%1,%2,%3};"
       : "+f"(sums.c[0]), "+f"(sums.c[1]), "+f"(sums.c[2]), "+f"(sums.c[3])
       : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right0), "r"(right1));

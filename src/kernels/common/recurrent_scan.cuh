@@ -93,24 +93,31 @@ __device__ void fetch_chunk(const RecurrentArgs& args, const ScanPlace& place, i
   }
 }
 
-// sums += left * right, 16 rows by 32 columns over `depth` of k. Lines of `right` run along its columns.
+// sums += left * right, 16 rows by 32 columns over kDepth of k. Lines of `right` run along its columns, those
+// of `left` along k or, where it is turned, along its rows. Four steps' operands are asked for at once.
 template <int kDepth, bool kTurned>
 __device__ void multiply(TileSums (&sums)[kScanTiles], const __nv_bfloat16* left, int left_stride,
-                         const __nv_bfloat16* right, int depth = kDepth) {
+                         const __nv_bfloat16* right) {
 #pragma unroll
-  for (int k = 0; k < kDepth; k += 16) {
-    if (k >= depth) break;
-    uint32_t a[4], b[4];
-    if (kTurned) {
-      load_left_turned(left + k * left_stride, left_stride, a);
-    } else {
-      load_left(left + k, left_stride, a);
+  for (int first = 0; first < kDepth; first += 64) {
+    uint32_t a[4][4], b[4][kScanTiles / 2][4];
+#pragma unroll
+    for (int step = 0; step < 4; ++step) {
+      const int k = first + 16 * step;
+      if (kTurned) {
+        load_left_turned(left + k * left_stride, left_stride, a[step]);
+      } else {
+        load_left(left + k, left_stride, a[step]);
+      }
+#pragma unroll
+      for (int n = 0; n < kScanTiles / 2; ++n)
+        load_right_turned(right + k * kColumnLine + n * 16, kColumnLine, b[step][n]);
     }
 #pragma unroll
-    for (int n = 0; n < kScanTiles; n += 2) {
-      load_right_turned(right + k * kColumnLine + n * 8, kColumnLine, b);
-      multiply_tile(sums[n], a, b[0], b[1]);
-      multiply_tile(sums[n + 1], a, b[2], b[3]);
+    for (int step = 0; step < 4; ++step) {
+#pragma unroll
+      for (int n = 0; n < kScanTiles; ++n)
+        multiply_tile(sums[n], a[step], b[step][n / 2][n % 2 * 2], b[step][n / 2][n % 2 * 2 + 1]);
     }
   }
 }
@@ -134,32 +141,47 @@ __device__ inline void keep_rounded(const TileSums (&tile)[kScanTiles], int row,
   });
 }
 
-// What rows [row, row + 16) of a chunk add to the state: d, and what lasts of it. Four warps, 16 rows each.
+// What a thread needs of the rows that it has of 16 from `row` on.
+struct RowGates {
+  float4 gates[2];
+  __device__ RowGates(const float4* of_chunk, int row) {
+    const int lane = threadIdx.x % kWarp;
+    gates[0] = of_chunk[row + lane / 4], gates[1] = of_chunk[row + lane / 4 + 8];
+  }
+  __device__ const float4& of(int pair) const { return gates[pair / 2]; }
+};
+
+// Of rows [row, row + 16): what they bring that the state does not know, or all of it where nothing is
+// corrected.
 template <bool kCorrects, int D>
-__device__ void find_changes(ScanMemory<D>& memory, const ChunkStage<D>& stage, int row) {
-  TileSums d[kScanTiles];
+__device__ void find_news(ScanMemory<D>& memory, const ChunkStage<D>& stage, int row,
+                          TileSums (&d)[kScanTiles]) {
+  for_pairs([&](int n, int pair, int r, int column) {
+    const float2 v = *reinterpret_cast<const float2*>(&stage.v[row + r][column]);
+    d[n].c[pair] = v.x, d[n].c[pair + 1] = v.y;
+  });
   if constexpr (kCorrects) {
+    const RowGates gates(stage.gates, row);
     TileSums known[kScanTiles];
     multiply<D, false>(known, &stage.k[row][0], kKeyLine<D>, &memory.state[0][0]);
-    for_pairs([&](int n, int pair, int r, int column) {
-      const float4 gate = stage.gates[row + r];
-      const float2 v = *reinterpret_cast<const float2*>(&stage.v[row + r][column]);
-      d[n].c[pair] = gate.x * __fmaf_rn(-gate.y, known[n].c[pair], v.x);
-      d[n].c[pair + 1] = gate.x * __fmaf_rn(-gate.y, known[n].c[pair + 1], v.y);
+    for_pairs([&](int n, int pair, int, int) {
+      const float4& gate = gates.of(pair);
+      d[n].c[pair] = gate.x * __fmaf_rn(-gate.y, known[n].c[pair], d[n].c[pair]);
+      d[n].c[pair + 1] = gate.x * __fmaf_rn(-gate.y, known[n].c[pair + 1], d[n].c[pair + 1]);
     });
     keep_rounded(d, row, memory.x);
-    asm volatile("bar.sync 1, 128;" ::: "memory");  // these four warps
-    multiply<kChunkRows, false>(d, &stage.solved[row][0], kRowLine, &memory.x[0][0], row + 16);
-  } else {
-    for_pairs([&](int n, int pair, int r, int column) {
-      const float2 v = *reinterpret_cast<const float2*>(&stage.v[row + r][column]);
-      d[n].c[pair] = v.x, d[n].c[pair + 1] = v.y;
-    });
   }
+}
+
+// What rows [row, row + 16) change, and what lasts of it behind the chunk.
+template <bool kCorrects, int D>
+__device__ void find_changes(ScanMemory<D>& memory, const ChunkStage<D>& stage, int row,
+                             TileSums (&d)[kScanTiles]) {
+  const RowGates gates(stage.gates, row);
+  if constexpr (kCorrects) multiply<kChunkRows, false>(d, &stage.solved[row][0], kRowLine, &memory.x[0][0]);
   keep_rounded(d, row, memory.d);
-  for_pairs([&](int n, int pair, int r, int /*column*/) {
-    const float out = stage.gates[row + r].z;
-    d[n].c[pair] *= out, d[n].c[pair + 1] *= out;
+  for_pairs([&](int n, int pair, int, int) {
+    d[n].c[pair] *= gates.of(pair).z, d[n].c[pair + 1] *= gates.of(pair).z;
   });
   keep_rounded(d, row, memory.lasting);
 }
@@ -168,10 +190,10 @@ __device__ void find_changes(ScanMemory<D>& memory, const ChunkStage<D>& stage, 
 template <int D>
 __device__ void ask_state(const ScanMemory<D>& memory, const ChunkStage<D>& stage, int row,
                           TileSums (&out)[kScanTiles]) {
+  const RowGates gates(stage.gates, row);
   multiply<D, false>(out, &stage.q[row][0], kKeyLine<D>, &memory.state[0][0]);
-  for_pairs([&](int n, int pair, int r, int /*column*/) {
-    const float in = stage.gates[row + r].y;
-    out[n].c[pair] *= in, out[n].c[pair + 1] *= in;
+  for_pairs([&](int n, int pair, int, int) {
+    out[n].c[pair] *= gates.of(pair).y, out[n].c[pair + 1] *= gates.of(pair).y;
   });
 }
 
@@ -179,7 +201,7 @@ __device__ void ask_state(const ScanMemory<D>& memory, const ChunkStage<D>& stag
 template <int D>
 __device__ void write_rows(const RecurrentArgs& args, const ScanPlace& place, const ScanMemory<D>& memory,
                            const ChunkStage<D>& stage, int64_t begin, int row, TileSums (&out)[kScanTiles]) {
-  multiply<kChunkRows, false>(out, &stage.weights[row][0], kRowLine, &memory.d[0][0], row + 16);
+  multiply<kChunkRows, false>(out, &stage.weights[row][0], kRowLine, &memory.d[0][0]);
   for_pairs([&](int n, int pair, int r, int column) {
     const int64_t t = begin + row + r;
     if (t >= place.end) return;
@@ -229,14 +251,16 @@ __global__ void __launch_bounds__(kScanThreads, 1) scan_chunks(const __grid_cons
     __syncthreads();
     if (begin + kChunkRows < sequence.end)
       fetch_chunk<kCorrects>(args, place, begin + kChunkRows, memory.stages[now ^ 1]);
-    TileSums out[kScanTiles];
+    TileSums rows[kScanTiles];  // what they bring, or what goes out
     if (finds) {
-      find_changes<kCorrects>(memory, stage, row);
+      find_news<kCorrects>(memory, stage, row, rows);
     } else {
-      ask_state(memory, stage, row, out);
+      ask_state(memory, stage, row, rows);
     }
+    if (kCorrects) __syncthreads();
+    if (finds) find_changes<kCorrects>(memory, stage, row, rows);
     __syncthreads();
-    if (!finds) write_rows(args, place, memory, stage, begin, row, out);
+    if (!finds) write_rows(args, place, memory, stage, begin, row, rows);
     if (!keeps) continue;
     const int64_t left = sequence.end - begin;
     const float decay = stage.gates[left < kChunkRows ? left - 1 : kChunkRows - 1].y;
