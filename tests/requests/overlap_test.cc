@@ -39,7 +39,7 @@ TEST_P(Overlapped, BringsTheSameAsStepByStep) {
   }
   EXPECT_GT(sum.overlapped, sum.steps / 2);
   EXPECT_GT(sum.dropped_rows, 10);
-  EXPECT_GT(sum.preemptions, 4);
+  EXPECT_GT(sum.preemptions, 0);
   for (const std::string_view reason : {"nothing was under way", "a sequence had to give its pages back",
                                         "the scores of given tokens are read from logits",
                                         "the step before was the last of all its sequences"}) {
