@@ -98,11 +98,11 @@ Status Rig::run(const StepPlan& plan, const StepProgram& program, Mode mode) {
     LS_TRY(runner_->capture(plan, program, launcher()));
   if (guard_ != nullptr) guard_->begin_step(plan);
   LS_TRY(runner_->run(plan, program, launcher()));
+  LS_TRY(runner_->finish(plan));
   if (mode == Mode::kGraph && !runner_->last().replayed) {
     return error(Code::kUnimplemented, "graphs: the step ran without one: ", runner_->last().eager_reason,
                  "; expected a replay");
   }
-  LS_TRY(runner_->finish(plan));
   return guard_ == nullptr ? Status() : guard_->end_step();
 }
 

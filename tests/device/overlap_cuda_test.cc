@@ -21,7 +21,7 @@ TEST_P(OverlappedOnCuda, BringsTheSameAsStepByStep) {
     const Brought alone = attend(config, visits);
     config.overlap = Overlap::kOnDevices;
     const Brought overlapped = attend(config, visits);
-    expect_same(alone, overlapped, visits);
+    expect_same(alone, overlapped, visits, 1e-4f);  // rows alone and in chunks are summed in other orders
     EXPECT_EQ(alone.stats.overlapped, 0);
     EXPECT_EQ(alone.stats.not_overlapped.at("not asked for"), alone.stats.steps);
     sum.steps += overlapped.stats.steps;

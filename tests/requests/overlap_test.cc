@@ -10,10 +10,18 @@
 namespace lockstep::testing {
 namespace {
 
-class Overlapped : public ::testing::TestWithParam<std::string_view> {};
+// A sequence that loses its pages has other steps to itself when others came a step later. Rows of attention
+// have the same bits however they come; those of recurrent layers differ in their last ones.
+struct Case {
+  std::string_view model;
+  float near;
+};
+std::ostream& operator<<(std::ostream& out, const Case& each) { return out << each.model; }
+
+class Overlapped : public ::testing::TestWithParam<Case> {};
 
 TEST_P(Overlapped, BringsTheSameAsStepByStep) {
-  const ModelFolder folder(golden_folder(std::string(GetParam())));
+  const ModelFolder folder(golden_folder(std::string(GetParam().model)));
   end_often(folder);
   EngineConfig config = crowded(folder.path());
   EngineStats sum;
@@ -29,7 +37,7 @@ TEST_P(Overlapped, BringsTheSameAsStepByStep) {
       config.overlap = Overlap::kAlways;
       config.pace = pace;
       const Brought overlapped = attend(config, visits);
-      expect_same(alone, overlapped, visits);
+      expect_same(alone, overlapped, visits, GetParam().near);
       sum.steps += overlapped.stats.steps;
       sum.overlapped += overlapped.stats.overlapped;
       sum.dropped_rows += overlapped.stats.dropped_rows;
@@ -47,8 +55,9 @@ TEST_P(Overlapped, BringsTheSameAsStepByStep) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Overlapped, ::testing::Values("qwen3", "qwen3_next"),
-                         [](const auto& given) { return std::string(given.param); });
+INSTANTIATE_TEST_SUITE_P(Models, Overlapped,
+                         ::testing::Values(Case{"qwen3", 0.0f}, Case{"qwen3_next", 1e-5f}),
+                         [](const auto& given) { return std::string(given.param.model); });
 
 // Writes to a length in the plan on the device, once, in front of the `skipped + 1`th draw.
 struct Vandal {
