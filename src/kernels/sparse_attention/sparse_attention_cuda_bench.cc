@@ -6,6 +6,7 @@
 #include "kernels/block_selection/block_selection.h"
 #include "kernels/common/device_bench.h"
 #include "kernels/kv_cache/kv_layout.h"
+#include "kernels/paged_attention/paged_attention.h"
 #include "kernels/sparse_attention/sparse_attention.h"
 
 namespace lockstep {
@@ -53,8 +54,9 @@ Result<Case> make_case(DeviceBench& bench, int64_t rows) {
   made.k2 = LS_TRY(bench.random(DType::kBF16, {pages, kKvHeads, kPageTokens / 64, kHeadDim}));
   made.out = LS_TRY(bench.random(DType::kF32, {rows, kHeads, kHeadDim}));
   made.cache = LS_TRY(random_cache(bench, pages));
-  made.workspace = LS_TRY(
-      bench.arena().allocate("workspace", DType::kU8, {select_blocks_workspace_bytes(1, kHeadDim, kTokens)}));
+  const int64_t workspace = std::max(select_blocks_workspace_bytes(1, kHeadDim, kTokens),
+                                     paged_attention_workspace_bytes(1, kHeads, kKvHeads, kHeadDim));
+  made.workspace = LS_TRY(bench.arena().allocate("workspace", DType::kU8, {workspace}));
   made.counts = LS_TRY(bench.arena().allocate("counts", DType::kI32, {lists}));
   made.list_starts = LS_TRY(bench.arena().allocate("starts", DType::kI32, {lists + 1}));
   made.blocks = LS_TRY(bench.arena().allocate("blocks", DType::kI32, {lists * kMostBlocks}));
