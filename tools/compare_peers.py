@@ -4,7 +4,7 @@
 Usage: compare_peers.py BENCH_BINARY [--part NAME] [--decode] [--json]
 BENCH_BINARY is kernels_cuda_bench of a build with the preset cuda. Peers are PyTorch's attention by cuDNN and by flash,
 its matrix products (those of experts compiled), and FlashInfer and flash-linear-attention where they can be imported
-(wheels of PyPI do: flashinfer-python, apache-tvm-ffi, fla-core); --decode adds the decode step of an 8B model by
+(of their wheels, flashinfer-python, apache-tvm-ffi and fla-core do); --decode adds the decode step of an 8B model by
 transformers with a static cache, compiled. Every peer runs as one CUDA graph of several calls over more memory than the
 caches hold, on random data; the median counts, as in the bench.
 """
