@@ -13,7 +13,7 @@ with tempfile.TemporaryDirectory() as folder:
                             '--record-dir', folder], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     run.stdout.read(40)  # it serves by now
     run.send_signal(signal.SIGUSR1)
-    said = run.stderr.readline()
+    said = next(line for line in run.stderr if 'record' in line)  # progress may come before
     run.terminate()
     run.communicate()
     records = list(pathlib.Path(folder).glob('*.record'))
