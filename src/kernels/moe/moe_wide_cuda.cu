@@ -276,7 +276,7 @@ int64_t most_tiles(const MoeExpertsArgs& args) {
 }  // namespace
 
 bool goes_in_wide_tiles(const MoeExpertsArgs& args) {
-  constexpr int64_t kMany = 16;  // choices of an expert, on average, from which on this is faster (measured)
+  constexpr int64_t kMany = 16;  // choices of an expert, on average: the fewest that this was timed at
   const int64_t experts = args.experts > 0 ? args.experts : args.gate_up.experts;
   const auto fits = [](const PackedWeight& weight) {
     return weight.k % kStageInputs == 0 && weight.k >= kQuarters * kStep;
