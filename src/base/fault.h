@@ -37,6 +37,6 @@ struct Fault {
 bool rule_is_on(std::string_view check);
 
 // The failure that a broken rule is: kInternal, with the fault inside. ok() when the rule is switched off.
-Status broken(Fault fault);
+[[gnu::cold]] Status broken(Fault fault);
 
 }  // namespace lockstep

@@ -55,9 +55,10 @@ class [[nodiscard]] Status {
   std::shared_ptr<const Failure> failure_;  // null: ok. One pointer to test, since every call returns one
 };
 
-// Concatenates anything that can be streamed.
+// Concatenates anything that can be streamed. Cold, as failures are: what leads to it is laid out apart from
+// the code that a step runs through, and so does not take its place in the caches.
 template <typename... Parts>
-std::string concat(const Parts&... parts) {
+[[gnu::cold, gnu::noinline]] std::string concat(const Parts&... parts) {
   std::ostringstream out;
   (out << ... << parts);
   return std::move(out).str();
@@ -65,7 +66,7 @@ std::string concat(const Parts&... parts) {
 
 // Builds a failure from its parts: error(Code::kInvalidArgument, "rms_norm: x is ", dtype).
 template <typename... Parts>
-Status error(Code code, const Parts&... parts) {
+[[gnu::cold, gnu::noinline]] Status error(Code code, const Parts&... parts) {
   return {code, concat(parts...)};
 }
 

@@ -4,9 +4,9 @@
 
 #include "base/check.h"
 #include "base/fault.h"
+#include "base/prefetch.h"
 #include "device/staging.h"
 #include "kernels/table.h"
-#include "plan/step_plan.h"
 
 namespace lockstep {
 namespace {
@@ -27,15 +27,18 @@ FieldId field_of(StructureRule rule) {
 }  // namespace
 
 int64_t StepReport::footprint() {
-  return Arena::footprint(DType::kI64, {kMost + 1, 2}) + Arena::footprint(DType::kU64, {kMostWords});
+  return Arena::footprint(DType::kI64, {2 * kMost, 2}) + Arena::footprint(DType::kU64, {kMostWords});
 }
 
 Result<StepReport> StepReport::create(const StepLimits& limits, Arena& arena,
                                       const StepReportOptions& options) {
   StepReport report;
-  report.by_field_ = options.tail_by_field;
+  report.by_piece_ = options.overlapped || options.device != nullptr;
+  report.in_place_ = !report.by_piece_;
+  constexpr std::array<std::byte, ImageLayout::kAlignment> kZeros{};
+  for (size_t i = 0; i < kZeros.size(); ++i) report.zeros_[i] = digest_bytes(kZeros.data(), i);
   report.limits_ = limits;
-  report.ranges_ = LS_TRY(arena.allocate("report ranges", DType::kI64, {kMost + 1, 2}));
+  report.ranges_ = LS_TRY(arena.allocate("report ranges", DType::kI64, {2 * kMost, 2}));
   report.report_ = LS_TRY(arena.allocate("report", DType::kU64, {kMostWords}));
   report.device_ = options.device;
   LS_TRY(report.bring_along({}));
@@ -53,7 +56,7 @@ void StepReport::lay_out(const StepPlan& plan, const DeviceImage& image) {
            .out = report_.rows(0, count + 1),
            .epoch = static_cast<const Epoch*>(image.view(layout, FieldId::epoch, GroupId(0)).data)};
   tail_ = head_;
-  tail_.ranges = by_field_ ? ranges_.rows(0, count + 1) : ranges_.rows(count, 1);
+  tail_.ranges = ranges_.rows(by_piece_ ? 0 : count, static_cast<int64_t>(tail_pieces()));
   tail_.out = report_.rows(static_cast<int64_t>(tail_at()), tail_.ranges.dim(0) + 1);
   structures_.clear();
   for (size_t i = 0; i < std::max<size_t>(tables_.size(), 1); ++i)
@@ -92,15 +95,18 @@ Status StepReport::head(const StepPlan& plan, const DeviceImage& image, StagingR
                         const Launcher& on) {
   if (image_bytes_ != plan.layout().bytes() || !(bucket_ == plan.bucket())) {
     lay_out(plan, image);
-    const auto count = static_cast<int64_t>(fields_) + 1;
+    const auto count = static_cast<int64_t>(fields_ + (by_piece_ ? fields_ : 1));
     StagingLease lease = LS_TRY(staging.lease(on.stream, count * 2 * static_cast<int64_t>(sizeof(int64_t))));
     auto* words = reinterpret_cast<int64_t*>(lease.bytes().data());
-    for (const ImageLayout::FieldPlace& place : plan.layout().fields()) {
-      *words++ = place.offset;
-      *words++ = place.bytes;
-    }
-    *words++ = 0;
-    *words++ = image_bytes_;
+    const auto add = [&words](int64_t offset, int64_t bytes) {
+      *words++ = offset;
+      *words++ = bytes;
+    };
+    const ImageLayout& layout = plan.layout();
+    for (const ImageLayout::FieldPlace& place : layout.fields()) add(place.offset, place.bytes);
+    for (size_t i = 0; by_piece_ && i < fields_; ++i)
+      add(layout.fields()[i].offset + layout.fields()[i].bytes, layout.bytes_behind(i));
+    if (!by_piece_) add(0, image_bytes_);
     LS_TRY(on.stream.copy(ranges_.rows(0, count), std::move(lease)));
   }
   constexpr std::string_view kStage = "report_head";
@@ -109,8 +115,18 @@ Status StepReport::head(const StepPlan& plan, const DeviceImage& image, StagingR
   return {};
 }
 
+// What a step of the CPU has pushed out of its caches, and what follows needs at once: the report, and what
+// it is held to.
+void StepReport::fetch_ahead(const StepPlan& plan) const {
+  if (device_ != nullptr) return;
+  const auto words = static_cast<size_t>(structure_at()) * sizeof(uint64_t);
+  prefetch({static_cast<const std::byte*>(report_.data), words});
+  prefetch(std::as_bytes(plan.field_digests()));
+}
+
 Status StepReport::tail(const StepPlan& plan, bool all_tables, const Launcher& on) {
   constexpr std::string_view kStage = "report_tail";
+  fetch_ahead(plan);
   if (fresh_) {
     LS_TRY(plan_digest(on, tail_, kStage));
   } else {
@@ -135,6 +151,8 @@ bool StepReport::adjoins(const TensorView& outcome) const {
 Status StepReport::bring_along(const TensorView& outcome) {
   LS_CHECK(outcome.data == nullptr || adjoins(outcome), "what comes with a report lies elsewhere");
   along_bytes_ = outcome.data == nullptr ? 0 : outcome.bytes();
+  if (in_place_ && !brings_along()) return {};
+  in_place_ = false;
   landing_ = LS_TRY(Landing::create(static_cast<int64_t>(kAtOnce) * arrival_bytes(), device_));
   return {};
 }
@@ -152,11 +170,12 @@ const std::byte* StepReport::brought(const StepPlan& plan) const {
 Status StepReport::download(const StepPlan& plan, Stream& stream) {
   newest_ = (newest_ + 1) % kAtOnce;
   arrivals_[newest_].epoch = plan.scalar(field::epoch).get();
-  const auto words =
-      static_cast<int64_t>(structure_at()) + kStructureWords * static_cast<int64_t>(structures_.size());
-  const int64_t bytes = brings_along() ? arrival_bytes() : words * int64_t{sizeof(uint64_t)};
-  LS_TRY(stream.download(dense_view(report_.data, DType::kU8, {bytes}),
-                         dense_view(host(newest_), DType::kU8, {bytes})));
+  if (!in_place_) {
+    const size_t words = structure_at() + kStructureWords * structures_.size();
+    const int64_t bytes = brings_along() ? arrival_bytes() : static_cast<int64_t>(words * sizeof(uint64_t));
+    LS_TRY(stream.download(dense_view(report_.data, DType::kU8, {bytes}),
+                           dense_view(host(newest_), DType::kU8, {bytes})));
+  }
   stream_ = &stream;
   arrivals_[newest_].landed = stream.record();
   return {};
@@ -240,21 +259,49 @@ Status StepReport::check_head(const StepPlan& plan, const DeviceImage& image) co
   return {};
 }
 
-Status StepReport::check_tail(const StepPlan& plan, const DeviceImage& image) const {
-  if (tail_digest() == plan.digest()) return {};
+// The first piece that the tail saw changed: a field, or what lies behind one; their number if none.
+size_t StepReport::changed_piece(const StepPlan& plan) const {
+  const Digest* seen = host() + tail_at() + 1;
+  const auto planned = plan.field_digests();
+  for (size_t i = 0; i < planned.size(); ++i) {
+    if (seen[i] != planned[i]) return i;
+  }
+  for (size_t i = 0; i < planned.size(); ++i) {
+    if (seen[fields_ + i] != zeros_[static_cast<size_t>(plan.layout().bytes_behind(i))]) return fields_ + i;
+  }
+  return tail_pieces();
+}
+
+Status StepReport::check_tail(const StepPlan& plan, const DeviceImage& image) {
+  const Digest* seen = host() + tail_at() + 1;
+  const size_t pieces = by_piece_ ? tail_pieces() : 0;
+  const size_t piece = by_piece_ ? changed_piece(plan) : 0;
+  tail_digest_ = !by_piece_        ? *seen
+                 : piece == pieces ? plan.digest()
+                                   : digest_bytes(seen, pieces * sizeof(Digest));
+  if (tail_digest_ == plan.digest()) return {};
   Fault fault{.check = "R4",
               .moment = Moment::kCommit,
               .consumer = "a kernel of the step",
               .field = "plan",
               .step = plan.scalar(field::epoch).get(),
               .expected = concat("digest ", plan.digest(), ", as planned: nobody writes to the plan"),
-              .found = concat("digest ", tail_digest())};
-  if (checked_ != newest_) {
-    name_field(plan, fault);
-    return broken(std::move(fault));
+              .found = concat("digest ", tail_digest_)};
+  const auto fields = plan.layout().fields();
+  if (piece < std::min(fields_, pieces)) {
+    fault.field = name_of(fields[piece].field);
+    fault.expected =
+        concat("digest ", plan.field_digests()[piece], ", as planned: nobody writes to the plan");
+    fault.found = concat("digest ", seen[piece]);
+  } else if (piece < pieces) {
+    const size_t before = piece - fields_;
+    fault.expected = concat("zeros in the ", plan.layout().bytes_behind(before), " bytes behind ",
+                            name_of(fields[before].field), ": nobody writes to the plan");
+    fault.found = "something else there";
   }
+  if (checked_ != newest_) return broken(std::move(fault));
   const std::vector<std::byte> bytes = LS_TRY(read_image(plan, image));
-  for (const ImageLayout::FieldPlace& at : plan.layout().fields()) {
+  for (const ImageLayout::FieldPlace& at : fields) {
     const std::byte* planned = plan.image().data() + at.offset;
     if (std::memcmp(planned, bytes.data() + at.offset, static_cast<size_t>(at.bytes)) == 0) continue;
     fault.field = name_of(at.field);
@@ -262,19 +309,6 @@ Status StepReport::check_tail(const StepPlan& plan, const DeviceImage& image) co
     break;
   }
   return broken(std::move(fault));
-}
-
-// What the tail says of each field is all that is left of them.
-void StepReport::name_field(const StepPlan& plan, Fault& fault) const {
-  const Digest* seen = host() + tail_at() + 1;
-  const auto planned = plan.field_digests();
-  for (size_t i = 0; by_field_ && i < planned.size(); ++i) {
-    if (seen[i] == planned[i]) continue;
-    fault.field = name_of(plan.layout().fields()[i].field);
-    fault.expected = concat("digest ", planned[i], ", as planned: nobody writes to the plan");
-    fault.found = concat("digest ", seen[i]);
-    return;
-  }
 }
 
 Status StepReport::check_structure(const StepPlan& plan) const {

@@ -2,6 +2,10 @@
 // of every plan field from the bytes that the kernels will read; after its last one another computes that of
 // the whole image, and a third checks the structure of those bytes. The host compares all of it with the plan
 // before it accepts a token. Two steps may be under way: the reports of both are kept.
+//
+// At the end a processor digests the whole image in one go. A device, which has many slow threads, digests
+// the fields and what lies behind each one by one; so does whoever overlaps steps, since a field has a name
+// then even when the image of the next step has taken its place.
 #pragma once
 
 #include <array>
@@ -15,10 +19,10 @@
 #include "device/stream.h"
 #include "kernels/common/launcher.h"
 #include "kernels/plan_check/plan_check.h"
+#include "plan/step_plan.h"
 
 namespace lockstep {
 
-class StepPlan;
 class StagingRing;
 
 // The page table of a paged group, as the device holds it.
@@ -31,9 +35,8 @@ struct DeviceTable {
 inline constexpr int32_t kTablesPerStep = 4;
 
 struct StepReportOptions {
-  Device* device = nullptr;    // whose stream brings the report; null: the CPU's
-  bool tail_by_field = false;  // the tail digests every field too, so that a field has a name when the image
-                               // of the next step has taken its place
+  Device* device = nullptr;  // whose stream brings the report; null: the CPU's
+  bool overlapped = false;   // two steps may be under way
 };
 
 // Thread: one owner. Cost: two passes over the image on one thread.
@@ -73,17 +76,19 @@ class StepReport {
   // Of the step that check() was given last.
   uint64_t head_epoch() const { return host()[0]; }
   std::span<const Digest> head_digests() const { return {host() + 1, fields_}; }
-  Digest tail_digest() const { return host()[structure_at() - 1]; }
+  Digest tail_digest() const { return tail_digest_; }  // the plan's, if the tail saw just that
 
  private:
-  // The report, in words: the head's epoch and digests, the tail's epoch, digests of fields where it is to
-  // give them, digest of the image, 4 words of structure for each table.
+  // The report, in words: the head's epoch and digests, the tail's epoch and digests, 4 words of structure
+  // for each table. The tail's are those of the fields, then of the zeros behind each, or that of the image.
+  // Every bucket has as many.
   size_t tail_at() const { return fields_ + 1; }
-  size_t structure_at() const { return tail_at() + 2 + (by_field_ ? fields_ : 0); }
+  size_t tail_pieces() const { return by_piece_ ? 2 * fields_ : 1; }
+  size_t structure_at() const { return tail_at() + 1 + tail_pieces(); }
   static constexpr int64_t kStructureWords = 4;
   static constexpr int64_t kMost = int64_t{kNumFields} * kMaxGroups;
   // Whole cache lines: what an arena hands out next lies right behind.
-  static constexpr int64_t kMostWords = (2 * kMost + 3 + kStructureWords * kMaxGroups + 7) / 8 * 8;
+  static constexpr int64_t kMostWords = (3 * kMost + 2 + kStructureWords * kMaxGroups + 7) / 8 * 8;
   static constexpr size_t kAtOnce = 2;  // steps whose reports are kept
   // Where the report of one step lands.
   struct Arrival {
@@ -93,17 +98,19 @@ class StepReport {
   size_t arrival_of(const StepPlan& plan) const;
   int64_t arrival_bytes() const { return kMostWords * int64_t{sizeof(uint64_t)} + along_bytes_; }
   uint64_t* host(size_t arrival) const {
+    if (in_place_) return report_.as<uint64_t>();
     return landing_.at<uint64_t>(static_cast<int64_t>(arrival) * arrival_bytes());
   }
   const uint64_t* host() const { return host(checked_); }
 
   void lay_out(const StepPlan& plan, const DeviceImage& image);
+  void fetch_ahead(const StepPlan& plan) const;
   PlanStructureArgs structure_args(const StepPlan& plan, const DeviceImage& image, size_t table) const;
   Status check_epoch(const StepPlan& plan, bool tail) const;
   Result<std::vector<std::byte>> read_image(const StepPlan& plan, const DeviceImage& image) const;
   Status check_head(const StepPlan& plan, const DeviceImage& image) const;
-  Status check_tail(const StepPlan& plan, const DeviceImage& image) const;
-  void name_field(const StepPlan& plan, Fault& fault) const;
+  Status check_tail(const StepPlan& plan, const DeviceImage& image);
+  size_t changed_piece(const StepPlan& plan) const;
   Status check_structure(const StepPlan& plan) const;
 
   StepLimits limits_;
@@ -111,13 +118,16 @@ class StepReport {
   size_t fields_ = 0;         // of the layout that the ranges on the device are for
   int32_t image_bytes_ = -1;  // its bytes
   Bucket bucket_;
-  TensorView ranges_;    // [kMost + 1, 2] i64: of each field, then of the whole image
-  TensorView report_;    // [kMostWords] u64, in one piece: it is one copy to the host
+  TensorView ranges_;  // [2 kMost, 2] i64: of each field, then of what lies behind each or of the whole image
+  TensorView report_;  // [kMostWords] u64, in one piece: it is one copy to the host
   PlanDigestArgs head_;  // of this layout, and so for every plan of its bucket
   PlanDigestArgs tail_;
   std::vector<PlanStructureArgs> structures_;  // of each table; one without a table where there is none
   bool fresh_ = false;                         // the layout is new: the ops' front doors have yet to see it
-  bool by_field_ = false;
+  bool by_piece_ = false;                      // the tail
+  bool in_place_ = false;                      // the host reads the report where it is written
+  Digest tail_digest_ = 0;
+  std::array<Digest, ImageLayout::kAlignment> zeros_{};  // of so many bytes
   Device* device_ = nullptr;
   int64_t along_bytes_ = 0;
   Landing landing_;  // [kAtOnce]: kMostWords u64, what comes along

@@ -114,9 +114,22 @@ TEST_F(StepReportTest, NamesTheEntryThatAKernelWroteInThePlan) {
             "step 1: R4 a kernel of the step: seq_lens[1] is 34891; expected 9, as planned");
 }
 
+TEST_F(StepReportTest, NamesAWriteBehindAField) {
+  for (const bool by_piece : {false, true}) {
+    report_ = StepReport::create(limits(), arena_, {.overlapped = by_piece}).value();
+    report_.set_tables({{kPages, table_}});
+    const std::string harm = said(true, [&] { on_device(FieldId::num_rows)[1] = 34891; });
+    EXPECT_TRUE(harm.starts_with("step 1: R4 a kernel of the step: plan is ")) << harm;
+    EXPECT_EQ(harm.find("zeros in the 12 bytes behind num_rows") != std::string::npos, by_piece) << harm;
+    EXPECT_NE(report_.tail_digest(), plan_.digest());
+    EXPECT_EQ(said(true, [] {}), "");
+    EXPECT_EQ(report_.tail_digest(), plan_.digest());
+  }
+}
+
 // Of the first, the image is gone: its field has a name, its entry has not.
 TEST_F(StepReportTest, KeepsTheReportOfAStepWhileTheNextOneIsUnderWay) {
-  report_ = StepReport::create(limits(), arena_, {.tail_by_field = true}).value();
+  report_ = StepReport::create(limits(), arena_, {.overlapped = true}).value();
   report_.set_tables({{kPages, table_}});
   const auto run = [&](bool harmed) {
     const Launcher on{kernel_table(Isa::kReference), stream_};

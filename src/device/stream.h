@@ -155,9 +155,10 @@ class Stream {
   // says.
   Result<double> busy_us();
   int threads() const { return pool_.size(); }
-  // Host work of the caller's own on the pool's threads, now: task(args, part). Nothing that is enqueued runs
-  // meanwhile. Cost: as a launch.
-  void run_on_threads(ThreadPool::Task task, const void* args) { pool_.run(task, args); }
+  // Host work of the caller's own on the pool's other threads: task(args, part), until wait_beside() or until
+  // a launch needs them.
+  void run_beside(ThreadPool::Task task, const void* args) { pool_.start(task, args); }
+  void wait_beside() { pool_.wait(); }
   Device* device() const { return device_.get(); }    // null: the pool
   DeviceQueue* queue() const { return work_.get(); }  // likewise
   Pace pace() const { return pace_; }

@@ -47,6 +47,7 @@ ThreadPool::ThreadPool(int threads) : count_(std::max(threads, 1)) {
 }
 
 ThreadPool::~ThreadPool() {
+  wait();
   stopping_.store(true);
   generation_.fetch_add(1);
   generation_.notify_all();
@@ -54,16 +55,22 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::run(Task task, const void* args) {
-  if (count_ == 1) {
-    task(args, {0, 1});
-    return;
-  }
+  if (count_ == 1) return task(args, {0, 1});
+  start(task, args);
+  task(args, {0, count_});
+  wait();
+}
+
+void ThreadPool::start(Task task, const void* args) {
+  wait();
   task_ = task;
   args_ = args;
   running_.store(count_ - 1, std::memory_order_relaxed);
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
-  task(args, {0, count_});
+}
+
+void ThreadPool::wait_for_others() {
   for (int spins = 0; running_.load(std::memory_order_acquire) != 0; ++spins) {
     if (spins < kSpins) {
       relax();

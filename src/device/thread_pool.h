@@ -29,7 +29,7 @@ struct Worker {
 };
 
 // Cost: a launch is one store and one spin per thread, about a microsecond; threads that find no work for a
-// while sleep and wake by futex. Thread: run() is called by one thread at a time, which works as part 0.
+// while sleep and wake by futex. Thread: one owner, who works as part 0.
 class ThreadPool {
  public:
   // threads >= 1, the caller included. Pins thread i to the i-th CPU of the process's affinity mask when the
@@ -41,10 +41,17 @@ class ThreadPool {
 
   using Task = void (*)(const void* args, Worker worker);
   void run(Task task, const void* args);
+  // The same without part 0: the others begin, and the caller goes on with something else. Whatever the pool
+  // is asked for next waits for them first, as wait() does.
+  void start(Task task, const void* args);
+  void wait() {
+    if (running_.load(std::memory_order_acquire) != 0) wait_for_others();
+  }
   int size() const { return count_; }
 
  private:
   void work(int index);
+  void wait_for_others();
 
   int count_ = 1;
   Task task_ = nullptr;

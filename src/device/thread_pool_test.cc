@@ -54,6 +54,27 @@ TEST(ThreadPool, RunsThousandsOfLaunches) {
   launch_and_check(pool, 5000);
 }
 
+TEST(ThreadPool, StartsTheOthersAndWaitsForThemBeforeAnythingElse) {
+  for (int threads = 1; threads <= 4; ++threads) {
+    ThreadPool pool(threads);
+    Counts counts{};
+    Counts* args = &counts;
+    for (int64_t i = 1; i <= 200; ++i) {
+      pool.start(count_part, &args);
+      pool.wait();
+      for (int part = 0; part < kMostThreads; ++part)
+        ASSERT_EQ(counts[static_cast<size_t>(part)].runs, part > 0 && part < threads ? i : 0) << part;
+    }
+    pool.start(count_part, &args);
+    pool.run(count_part, &args);  // waits itself
+    EXPECT_EQ(counts[0].runs, 1);
+    if (threads > 1) {
+      EXPECT_EQ(counts[1].runs, 202);
+    }
+    pool.start(count_part, &args);  // and so does its end
+  }
+}
+
 TEST(ThreadPool, HasAtLeastTheCallersThread) {
   ThreadPool pool(0);
   EXPECT_EQ(pool.size(), 1);

@@ -215,6 +215,8 @@ void Engine::enter(RankPhase phase) {
 }
 
 Status Engine::validate_and_run() {
+  // No rule of one needs the other's word.
+  const StepRunner::Beside beside = executor_->hold_beside(plan());
   LS_TRY(validate(plan()));
   const auto phase = static_cast<Phase>(plan().scalar(field::phase));
   enter(executor_->runner().replays(plan())                ? RankPhase::kReplay
@@ -231,21 +233,10 @@ Status Engine::validate_and_run() {
   return {};
 }
 
-// The replay is held to its capture meanwhile: no rule of one needs the other's word.
 Status Engine::validate(const StepPlan& plan) {
-  struct Validation {
-    Engine& engine;
-    const StepPlan& plan;
-    Status status;
-  } validation{*this, plan, {}};
-  const auto run = [](void* self) {
-    auto& [engine, validated, status] = *static_cast<Validation*>(self);
-    status = engine.validator_->validate(validated);
-    engine.records_->recorder().begin(
-        {.plan = validated, .sequence_ids = engine.step_ids_, .refused = !status.ok()});
-  };
-  executor_->hold_beside(plan, {.run = run, .self = &validation});
-  return validation.status;
+  Status status = validator_->validate(plan);
+  records_->recorder().begin({.plan = plan, .sequence_ids = step_ids_, .refused = !status.ok()});
+  return status;
 }
 
 std::vector<RequestOutput> Engine::collect(const Batch& batch) {

@@ -53,6 +53,7 @@ Status Engine::begin(const Batch& batch, Epoch epoch, StepPlan& plan) {
   LS_TRY(builder_->build(
       {.epoch = epoch, .source_epoch = batch.source_epoch, .sequences = batch.steps, .bucket = batch.bucket},
       plan));
+  const StepRunner::Beside beside = executor_->hold_beside(plan);
   LS_TRY(validate(plan));
   builder_->accepted();
   LS_TRY(executor_->start(plan));

@@ -23,7 +23,6 @@ int64_t element_count(const StepLimits& limits, const Bucket& bucket, Form form)
 }
 
 // Elements are read in place by SIMD kernels and, on a GPU, by 16-byte loads.
-constexpr int64_t kFieldAlignment = 16;
 
 }  // namespace
 
@@ -42,7 +41,8 @@ int64_t image_bytes(const StepLimits& limits, const Bucket& bucket) {
   for (const FieldInfo& info : kFields) {
     for (int32_t g = 0; g < kMaxGroups; ++g) {
       if (!group_has_field(limits, info, GroupId(g))) continue;
-      bytes += round_up(element_count(limits, bucket, info.form) * info.element_bytes, kFieldAlignment);
+      bytes +=
+          round_up(element_count(limits, bucket, info.form) * info.element_bytes, ImageLayout::kAlignment);
     }
   }
   return bytes;
@@ -70,7 +70,7 @@ ImageLayout::ImageLayout(const StepLimits& limits, const Bucket& bucket)
           .count = static_cast<int32_t>(count),
           .index = static_cast<int32_t>(fields_.size())};
       fields_.push_back({info.id, GroupId(g), bytes_, count * info.element_bytes});
-      bytes_ += static_cast<int32_t>(round_up(count * info.element_bytes, kFieldAlignment));
+      bytes_ += static_cast<int32_t>(round_up(count * info.element_bytes, ImageLayout::kAlignment));
     }
   }
 }

@@ -24,6 +24,8 @@ int64_t image_bytes(const StepLimits& limits, const Bucket& bucket);
 // Where each field lies in the image of one bucket.
 class ImageLayout {
  public:
+  static constexpr int64_t kAlignment = 16;  // bytes; every field begins at a multiple of it
+
   ImageLayout() = default;
   // Precondition: check_limits(limits), and the bucket is within them.
   ImageLayout(const StepLimits& limits, const Bucket& bucket);
@@ -45,6 +47,11 @@ class ImageLayout {
   };
   // All of them: in the order of the field table, and of groups. The same for every bucket but for the bytes.
   std::span<const FieldPlace> fields() const { return fields_; }
+  // Bytes behind a field up to the next one or to the end, less than kAlignment; zeros in every image.
+  int64_t bytes_behind(size_t field) const {
+    const int64_t next = field + 1 < fields_.size() ? fields_[field + 1].offset : bytes_;
+    return next - fields_[field].offset - fields_[field].bytes;
+  }
   int32_t bytes() const { return bytes_; }
   int32_t num_groups() const { return num_groups_; }
   // Whether these limits and this bucket lead to this layout.

@@ -67,8 +67,10 @@ class Executor final : public StepProgram {
   Status start(const StepPlan& plan);
   Status finish(const StepPlan& plan, StepResult& result);
 
-  // Of a plan that run() is given next: does `work` on this thread and what it can of run() on another one.
-  void hold_beside(const StepPlan& plan, const HostWork& work) { runner_->hold_beside(plan, *this, work); }
+  // As StepRunner::hold_beside(), of a plan that run() or start() is given next.
+  [[nodiscard]] StepRunner::Beside hold_beside(const StepPlan& plan) {
+    return runner_->hold_beside(plan, *this);
+  }
 
   // At the level full: whether every launch is watched from now on. Off at first, so that nothing is said
   // about the proof of graphs. Ids of the sequences of the next step, for whoever reads what was found.

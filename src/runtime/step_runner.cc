@@ -90,8 +90,8 @@ Result<std::unique_ptr<StepRunner>> StepRunner::create(const RunnerOptions& opti
   std::unique_ptr<StepRunner> runner(
       new StepRunner(options, stream, map, std::move(image), staging_bytes(options)));
   runner->derived_ = LS_TRY(DerivedFields::create(options.derived, options.limits, arena));
-  runner->report_ = LS_TRY(StepReport::create(
-      options.limits, arena, {.device = stream.device(), .tail_by_field = options.overlapped}));
+  runner->report_ = LS_TRY(StepReport::create(options.limits, arena,
+                                              {.device = stream.device(), .overlapped = options.overlapped}));
   return runner;
 }
 
@@ -112,29 +112,23 @@ Status StepRunner::run(const StepPlan& plan, const StepProgram& program, const L
                                    .run = {.level = options_.level, .replayed = found != graphs_.end()}});
   StepRun& own = begun_.run;
   if (!own.replayed) own.eager_reason = count_eager(eager_reason(plan, key));
-  const bool held = own.replayed && held_ == begun_.epoch;
-  held_.reset();
+  // Both go before what may end the step here: they take what another thread takes to hold it to its capture.
+  LS_TRY(image_.refresh(plan, stream_, staging_));
+  if (reports) LS_TRY(report_.head(plan, image_, staging_, on));
+  // Most likely it is as captured, and that can be said meanwhile.
+  const bool beside = own.replayed && hold_.plan == &plan;
+  if (beside) tell_recorder(key, &found->second.captured, found->second.captured.bindings());
+  const bool held = end_hold() && beside;
   // At level plan a replay trusts its graph, unless consumers derive something on the host.
   if (!held && (reports || !own.replayed || !options_.derived.empty())) {
     LS_TRY(prepare(plan, program,
                    own.replayed ? found->second.captured.bindings() : std::span<const Binding>()));
   }
-  if (recorder_ != nullptr) {
-    const CapturedStep* captured = own.replayed ? &found->second.captured : nullptr;
-    const bool as_captured = captured != nullptr && bindings_.all().data() == captured->bindings().data() &&
-                             bindings_.all().size() == captured->bindings().size();
-    recorder_->prepared({.run = own.replayed ? RunKind::kReplayed : RunKind::kEager,
-                         .reason = own.eager_reason,
-                         .graph_key = digest_of(key),
-                         .bindings = bindings_.all(),
-                         .bindings_digest = as_captured ? captured->bindings_digest() : 0});
-  }
+  if (!held) tell_recorder(key, own.replayed ? &found->second.captured : nullptr, bindings_.all());
   if (own.replayed && reports && !held) {
     LS_TRY(hold_to_capture(plan, program, on, found->second));
   }
-  LS_TRY(image_.refresh(plan, stream_, staging_));
   if (!options_.derived.empty()) LS_TRY(derived_.refresh(stream_, staging_));
-  if (reports) LS_TRY(report_.head(plan, image_, staging_, on));
   if (own.replayed) {
     ++replays_;
     LS_TRY(stream_.replay(found->second.graph));
@@ -146,29 +140,40 @@ Status StepRunner::run(const StepPlan& plan, const StepProgram& program, const L
   return report_.download(plan, stream_);
 }
 
-struct StepRunner::Beside {
-  StepRunner& runner;
-  const StepPlan& plan;
-  const StepProgram& program;
-  const Entry& entry;
-  const HostWork& work;
-  bool held = false;
+// `captured`: of the graph that is replayed; null: the step runs eagerly.
+void StepRunner::tell_recorder(const GraphKey& key, const CapturedStep* captured,
+                               std::span<const Binding> bindings) {
+  if (recorder_ == nullptr) return;
+  const bool as_captured = captured != nullptr && bindings.data() == captured->bindings().data() &&
+                           bindings.size() == captured->bindings().size();
+  recorder_->prepared({.run = captured != nullptr ? RunKind::kReplayed : RunKind::kEager,
+                       .reason = begun_.run.eager_reason,
+                       .graph_key = digest_of(key),
+                       .bindings = bindings,
+                       .bindings_digest = as_captured ? captured->bindings_digest() : 0});
+}
 
-  static void run(const void* self, Worker worker) {
-    auto& beside = *static_cast<Beside*>(const_cast<void*>(self));
-    if (worker.index == 0) beside.work.run(beside.work.self);
-    if (worker.index == 1) beside.held = beside.runner.hold(beside.plan, beside.program, beside.entry);
-  }
-};
+void StepRunner::Hold::run(const void* self, Worker worker) {
+  auto& hold = *static_cast<Hold*>(const_cast<void*>(self));
+  if (worker.index == 1) hold.held = hold.runner->hold(*hold.plan, *hold.program, *hold.entry);
+}
 
-void StepRunner::hold_beside(const StepPlan& plan, const StepProgram& program, const HostWork& work) {
-  held_.reset();
+StepRunner::Beside StepRunner::hold_beside(const StepPlan& plan, const StepProgram& program) {
+  end_hold();
   const bool alone = stream_.threads() < 2 || options_.level == GuardLevel::kPlan || !eager_.empty();
   const auto found = alone ? graphs_.end() : graphs_.find(graph_key(plan));
-  if (found == graphs_.end()) return work.run(work.self);
-  Beside beside{*this, plan, program, found->second, work};
-  stream_.run_on_threads(Beside::run, &beside);
-  if (beside.held) held_ = plan.scalar(field::epoch).get();
+  if (found != graphs_.end()) {
+    hold_ = {.runner = this, .plan = &plan, .program = &program, .entry = &found->second};
+    stream_.run_beside(Hold::run, &hold_);
+  }
+  return Beside(*this);
+}
+
+bool StepRunner::end_hold() {
+  if (hold_.plan == nullptr) return false;
+  stream_.wait_beside();
+  hold_.plan = nullptr;
+  return hold_.held;
 }
 
 // Whether the plan is as captured. If it is not, run() finds out again, and says why.

@@ -5,7 +5,6 @@
 #include <array>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -52,15 +51,21 @@ struct StepRun {
   std::string_view eager_reason;  // when not replayed; lives as long as the runner
 };
 
-// What the caller does itself: run(self).
-struct HostWork {
-  void (*run)(void* self) = nullptr;
-  void* self = nullptr;
-};
-
 // Thread: one owner. Borrows stream and memory map.
 class StepRunner {
  public:
+  // The time in which another thread holds a step to its capture.
+  class Beside {
+   public:
+    explicit Beside(StepRunner& runner) : runner_(runner) {}
+    ~Beside() { runner_.end_hold(); }
+    Beside(const Beside&) = delete;
+    Beside& operator=(const Beside&) = delete;
+
+   private:
+    StepRunner& runner_;
+  };
+
   static int64_t footprint(const RunnerOptions& options);
   static Result<std::unique_ptr<StepRunner>> create(const RunnerOptions& options, Stream& stream,
                                                     const MemoryMap& map, Arena& arena);
@@ -69,9 +74,10 @@ class StepRunner {
   // CapturedStep::check; nothing of the program has been enqueued then. At most one step before may be under
   // way, and only where no consumer derives anything.
   Status run(const StepPlan& plan, const StepProgram& program, const Launcher& on);
-  // Does `work` on this thread; meanwhile, where the plan will be replayed and another thread is free, that
-  // one prepares the step and holds it to the capture, so that run() need not.
-  void hold_beside(const StepPlan& plan, const StepProgram& program, const HostWork& work);
+  // Where the plan will be replayed and another thread is free, that one begins to prepare the step and to
+  // hold it to the capture, so that run() need not. Ends with what is returned: plan and program stay as they
+  // are until then.
+  [[nodiscard]] Beside hold_beside(const StepPlan& plan, const StepProgram& program);
   // Waits for everything before `end` and holds the device's report to the plan, which is of the oldest step
   // under way: no result of the step may be used before this says ok. Errors: kInternal, with a fault of
   // moment kCommit (R3, R4, R6).
@@ -119,12 +125,21 @@ class StepRunner {
     uint64_t epoch = 0;
     StepRun run;
   };
-  // Of one call of hold_beside().
-  struct Beside;
+  // What another thread does, and what came of it.
+  struct Hold {
+    StepRunner* runner = nullptr;
+    const StepPlan* plan = nullptr;  // null: nobody is at work
+    const StepProgram* program = nullptr;
+    const Entry* entry = nullptr;
+    bool held = false;
+    static void run(const void* self, Worker worker);
+  };
   StepRunner(const RunnerOptions& options, Stream& stream, const MemoryMap& map, DeviceImage image,
              int64_t bytes);
   Status prepare(const StepPlan& plan, const StepProgram& program, std::span<const Binding> expected = {});
   bool hold(const StepPlan& plan, const StepProgram& program, const Entry& entry);
+  void tell_recorder(const GraphKey& key, const CapturedStep* captured, std::span<const Binding> bindings);
+  bool end_hold();  // whether the plan was found to be as captured
   Status record(const StepPlan& plan, const StepProgram& program, const Launcher& on, Graph& graph);
   Status record_prepared(const StepProgram& program, const Launcher& on, Graph& graph);
   Status hold_to_capture(const StepPlan& plan, const StepProgram& program, const Launcher& on, Entry& entry);
@@ -148,7 +163,7 @@ class StepRunner {
   Begun begun_;   // the newest step
   Begun before_;  // the one before it
   StepRun last_;
-  std::optional<uint64_t> held_;  // the epoch of the plan that hold_beside() found to be as captured
+  Hold hold_;
   FlightRecorder* recorder_ = nullptr;
   int64_t replays_ = 0;
 };

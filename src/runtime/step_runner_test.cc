@@ -62,16 +62,11 @@ class HoldBeside : public ::testing::TestWithParam<int> {
     ASSERT_EQ(simulation_.next(plan_).message(), "");
     ASSERT_EQ(runner_->capture(plan_, program_, on_).message(), "");
   }
-  // Returns how often the program had prepared when the work was done, and sees to it that the work is done
-  // on this thread.
-  void hold() {
+  Status run() { return runner_->run(plan_, program_, on_); }
+  Status run_held() {
     program_.times = 0;
-    std::thread::id worked;
-    const HostWork work{
-        .run = [](void* id) { *static_cast<std::thread::id*>(id) = std::this_thread::get_id(); },
-        .self = &worked};
-    runner_->hold_beside(plan_, program_, work);
-    EXPECT_EQ(worked, std::this_thread::get_id());
+    const StepRunner::Beside beside = runner_->hold_beside(plan_, program_);
+    return run();
   }
   bool two() const { return stream_.threads() == 2; }
 
@@ -86,37 +81,47 @@ class HoldBeside : public ::testing::TestWithParam<int> {
 };
 
 TEST_P(HoldBeside, PreparesOnceAndOnAnotherThreadWhereThereIsOne) {
-  hold();
-  EXPECT_EQ(program_.times, two() ? 1 : 0);
-  if (two()) {
-    EXPECT_NE(program_.by, std::this_thread::get_id());
-  }
-  ASSERT_EQ(runner_->run(plan_, program_, on_).message(), "");
+  ASSERT_EQ(run_held().message(), "");
+  EXPECT_EQ(program_.by != std::this_thread::get_id(), two());
   EXPECT_EQ(runner_->finish(plan_).message(), "");
   EXPECT_TRUE(runner_->last().replayed);
   EXPECT_EQ(program_.times, 1);
 
-  ASSERT_EQ(runner_->run(plan_, program_, on_).message(), "");  // what was held counts once
+  ASSERT_EQ(run().message(), "");  // what was held counts once
   EXPECT_EQ(program_.times, 2);
+}
+
+TEST_P(HoldBeside, EndsWithItsScopeAndOnlyCountsForItsPlan) {
+  program_.times = 0;
+  { const StepRunner::Beside beside = runner_->hold_beside(plan_, program_); }
+  EXPECT_EQ(program_.times, two() ? 1 : 0);
+  ASSERT_EQ(run().message(), "");  // the scope that held it is over
+  EXPECT_EQ(program_.times, two() ? 2 : 1);
+  EXPECT_EQ(runner_->finish(plan_).message(), "");
+
+  const StepPlan same = plan_;
+  const StepRunner::Beside beside = runner_->hold_beside(same, program_);
+  program_.times = 0;
+  ASSERT_EQ(run().message(), "");
+  EXPECT_EQ(program_.by, std::this_thread::get_id());
 }
 
 TEST_P(HoldBeside, LeavesWhatIsNotAsCapturedToBeNamed) {
   program_.secret = 897;
-  hold();
-  const Status status = runner_->run(plan_, program_, on_);
+  const Status status = run_held();
   ASSERT_NE(status.fault(), nullptr) << status.message();
   EXPECT_EQ(status.fault()->check, "R2");
   EXPECT_EQ(status.fault()->consumer, "reader");
 }
 
-TEST_P(HoldBeside, DoesTheWorkAloneWhereNothingWillBeReplayedUnderChecks) {
+TEST_P(HoldBeside, LeavesTheOtherThreadAloneWhereNothingIsReplayedUnderChecks) {
   runner_->set_level(GuardLevel::kPlan);
-  hold();
+  ASSERT_EQ(run_held().message(), "");
   EXPECT_EQ(program_.times, 0);
   runner_->set_level(GuardLevel::kReplay);
   runner_->set_eager("asked for");
-  hold();
-  EXPECT_EQ(program_.times, 0);
+  ASSERT_EQ(run_held().message(), "");
+  EXPECT_EQ(program_.by, std::this_thread::get_id());
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, HoldBeside, ::testing::Values(1, 2));

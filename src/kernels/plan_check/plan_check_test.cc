@@ -27,8 +27,10 @@ struct DigestProblem {
   Epoch epoch{uint64_t{1} << 40};
 
   PlanDigestArgs args() {
-    return {
-        .image = view(image, {300}), .ranges = view(ranges, {4, 2}), .out = view(out, {5}), .epoch = &epoch};
+    return {.image = view(image, {static_cast<int64_t>(image.size())}),
+            .ranges = view(ranges, {4, 2}),
+            .out = view(out, {5}),
+            .epoch = &epoch};
   }
   Status run() {
     Stream stream(2);
@@ -59,6 +61,20 @@ TEST(PlanDigest, ChangesWithEachBitOfARangeAndNoOther) {
   EXPECT_EQ(problem.out[2], before[2]);
   EXPECT_NE(problem.out[3], before[3]);
   EXPECT_EQ(problem.out[4], before[4]);
+}
+
+// Which a device looks at in pieces; aligned and not, with and without a rest.
+TEST(PlanDigest, TakesRangesOfAnySize) {
+  DigestProblem problem;
+  problem.image = random_image(50000, 2);
+  problem.ranges = {0, 50000, 16, 32768, 3, 40001, 32, 16384 + 56};
+
+  ASSERT_TRUE(problem.run().ok());
+
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(problem.out[1 + i], digest_bytes(problem.image.data() + problem.ranges[2 * i],
+                                               static_cast<size_t>(problem.ranges[2 * i + 1])));
+  }
 }
 
 TEST(PlanDigest, ReadsNothingOutsideTheImage) {

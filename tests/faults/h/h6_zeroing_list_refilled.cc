@@ -59,7 +59,7 @@ Status serve(const Where& where, bool in_place) {
   bench->forget_sums();
   const Event before = bench->stream().record();
   LS_TRY(bench->runner().run(plan, program, bench->launcher()));
-  bench->stream().wait({before.sequence + 2});  // the plan's image and the list
+  bench->stream().wait({before.sequence + 3});  // the plan's image, its digests, the list
   if (in_place) {
     constexpr int32_t kNext = 3;
     LS_TRY(bench->poke(bench->runner().derived().find(kList)->values.rows(1, 1), &kNext));
