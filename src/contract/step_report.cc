@@ -168,6 +168,7 @@ const std::byte* StepReport::brought(const StepPlan& plan) const {
 }
 
 Status StepReport::download(const StepPlan& plan, Stream& stream) {
+  LS_CHECK(stream.device() == device_, "a report is brought by another device's stream");
   newest_ = (newest_ + 1) % kAtOnce;
   arrivals_[newest_].epoch = plan.scalar(field::epoch).get();
   if (!in_place_) {

@@ -227,7 +227,7 @@ HandMade::~HandMade() {
 
 Result<std::unique_ptr<HandMade>> HandMade::create(Workbench& bench) {
   DeviceImage image = LS_TRY(DeviceImage::create(bench.limits(), bench.arena()));
-  StepReport report = LS_TRY(StepReport::create(bench.limits(), bench.arena()));
+  StepReport report = LS_TRY(StepReport::create(bench.limits(), bench.arena(), {.device = bench.device()}));
   return std::unique_ptr<HandMade>(new HandMade(bench, image, std::move(report)));
 }
 

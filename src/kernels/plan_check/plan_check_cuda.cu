@@ -12,7 +12,6 @@ constexpr int64_t kNone = int64_t{1} << 62;
 __global__ void __launch_bounds__(kDigestThreads) digest_ranges(const __grid_constant__ PlanDigestArgs args) {
   const auto* ranges = static_cast<const int64_t*>(args.ranges.data);
   auto* out = static_cast<uint64_t*>(args.out.data);
-  await_launches();
   if (blockIdx.x == 0 && threadIdx.x == 0) out[0] = args.epoch->get();
   const int64_t i = int64_t{blockIdx.x} - 1, room = dim(args.image, 0);
   if (i < 0) return;
@@ -114,7 +113,6 @@ __device__ Finding check_structure(const PlanStructureArgs& args) {
 
 // One block; every thread comes to the same finding.
 __global__ void __launch_bounds__(kThreads) find_broken(const __grid_constant__ PlanStructureArgs args) {
-  await_launches();
   const Finding finding = check_structure(args);
   if (threadIdx.x != 0) return;
   auto* out = static_cast<int64_t*>(args.out.data);
@@ -127,11 +125,11 @@ __global__ void __launch_bounds__(kThreads) find_broken(const __grid_constant__ 
 }  // namespace
 
 void plan_digest(const PlanDigestArgs& args, Worker worker) {
-  launch_early(worker, digest_ranges, {blocks_of(args.ranges.dim(0) + 1), kDigestThreads}, args);
+  launch_grid(worker, digest_ranges, {blocks_of(args.ranges.dim(0) + 1), kDigestThreads}, args);
 }
 
 void plan_structure(const PlanStructureArgs& args, Worker worker) {
-  launch_early(worker, find_broken, {blocks_of(1), kThreads}, args);
+  launch_grid(worker, find_broken, {blocks_of(1), kThreads}, args);
 }
 
 }  // namespace lockstep::cuda
