@@ -92,8 +92,7 @@ __device__ Finding check_tables(const PlanStructureArgs& args, int64_t sequences
   const auto first = static_cast<int64_t>(args.epoch->get() % there * static_cast<uint64_t>(count) % there);
   for (int64_t i = 0; i < count; i += kWarps) {
     const int64_t own = i + threadIdx.x / kWarp, s = first + own;
-    const Finding finding =
-        own < count ? check_table(args, s < sequences ? s : s - sequences) : Finding{};
+    const Finding finding = own < count ? check_table(args, s < sequences ? s : s - sequences) : Finding{};
     __syncthreads();
     if (threadIdx.x % kWarp == 0) findings[threadIdx.x / kWarp] = finding;
     __syncthreads();
