@@ -119,6 +119,7 @@ Status StepRunner::run(const StepPlan& plan, const StepProgram& program, const L
   const bool beside = own.replayed && hold_.plan == &plan;
   if (beside) tell_recorder(key, &found->second.captured, found->second.captured.bindings());
   const bool held = end_hold() && beside;
+  if (beside && !held) tell_recorder(key, &found->second.captured, {});  // what it is bound to is not known
   // At level plan a replay trusts its graph, unless consumers derive something on the host.
   if (!held && (reports || !own.replayed || !options_.derived.empty())) {
     LS_TRY(prepare(plan, program,
