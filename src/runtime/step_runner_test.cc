@@ -24,12 +24,14 @@ constexpr const OpSpec* kOps[] = {&kRead};
 constexpr FieldUse kUses[] = {{.field = FieldId::positions, .argument = "read.in"}};
 constexpr ConsumerSpec kReader{.name = "reader", .ops = kOps, .fields = kUses};
 
-// Says who asked it to prepare, and how often. `secret` enters what it prepares and is declared nowhere.
+// Says who asked it to prepare, and how often. `secret` enters what it prepares and is declared nowhere; one
+// that `declines` prepares nothing.
 class Reader final : public StepProgram {
  public:
   Status prepare(const Binder& binder, PreparedStep& step) const override {
     ++times;
     by = std::this_thread::get_id();
+    if (declines) return error(Code::kInternal, "reader: declined, as told");
     auto& launch = step.add<Launch>(kReader);
     launch.in = LS_TRY(binder.address(kReader, FieldId::positions));
     launch.secret = secret;
@@ -43,6 +45,7 @@ class Reader final : public StepProgram {
   mutable std::atomic<int> times = 0;
   mutable std::thread::id by;
   int64_t secret = 0;
+  bool declines = false;
 
  private:
   struct Launch {
@@ -112,6 +115,26 @@ TEST_P(HoldBeside, LeavesWhatIsNotAsCapturedToBeNamed) {
   ASSERT_NE(status.fault(), nullptr) << status.message();
   EXPECT_EQ(status.fault()->check, "R2");
   EXPECT_EQ(status.fault()->consumer, "reader");
+}
+
+// The recorder is told of the capture's bindings before the other thread has found that they are the step's.
+TEST_P(HoldBeside, RecordsNoBindingsOfAStepThatHasNone) {
+  RecorderOptions options;
+  options.rank.limits = simulation_.limits();
+  FlightRecorder recorder(options);
+  runner_->set_recorder(&recorder);
+  recorder.begin({.plan = plan_, .sequence_ids = {}});
+  ASSERT_EQ(run_held().message(), "");
+  EXPECT_EQ(runner_->finish(plan_).message(), "");
+  program_.declines = true;
+  recorder.begin({.plan = plan_, .sequence_ids = {}});
+  EXPECT_EQ(run_held().message(), "reader: declined, as told");
+
+  const Record record = recorder.snapshot();
+  ASSERT_EQ(record.steps.size(), 2u);
+  EXPECT_NE(record.steps[0].binding_set, 0u);
+  EXPECT_EQ(record.steps[1].binding_set, 0u);
+  EXPECT_FALSE(record.bindings.empty());
 }
 
 TEST_P(HoldBeside, LeavesTheOtherThreadAloneWhereNothingIsReplayedUnderChecks) {
