@@ -1,52 +1,26 @@
 // A block attends for a tile of rows of one sequence and the query heads that share a key head: 64 (row,
-// head) pairs per warp group. It walks the sequence's tokens from position 0 in tiles of 64, which all its
-// warp groups read from shared memory, while the next tile is on its way there. Tokens behind a row weigh
-// nothing in it: a tile that a row does not see changes no bit of it, so its bits do not depend on the rows
-// beside it.
+// head) pairs for each of two warp groups. They walk the sequence's tokens from position 0 in tiles, which a
+// third one brings to shared memory, two on their way. While matrix units multiply the weights of a tile by
+// its values, the warp group makes weights of the next tile's scores, and the other one what suits it: they
+// wait for tiles, not for each other. Tokens behind a row weigh nothing in it: a tile that a row does not see
+// changes no bit of it, so its bits do not depend on the rows beside it.
 #include "kernels/cuda_kernels.h"
-#include "kernels/paged_attention/cuda_attention.cuh"
-#include "kernels/paged_attention/matrix_units.cuh"
+#include "kernels/paged_attention/token_tiles.cuh"
 
 namespace lockstep::cuda {
 namespace {
 
-constexpr int kGroupThreads = 128;
-constexpr int kGroupRows = 64;
-constexpr int kTile = 64;  // tokens
-constexpr int kStages = 2;
+using namespace tiles;  // NOLINT
+
 constexpr int kMaxSize = 256;  // of a head
+// A thread has 65,536 / 384 registers at first, in steps of 8.
+constexpr int kBringRegisters = 72, kAttendRegisters = 216;
 
-// Warp groups of a block: as many as registers allow.
-constexpr int groups_for(int size) { return size <= 128 ? 3 : 2; }
-
-// Shared memory of a block, for heads of at most W elements, a multiple of 64.
-template <int W>
-struct Memory {
-  static constexpr int kRows = groups_for(W) * kGroupRows, kChunks = W / kLineElements;
-  unsigned char queries[kChunks][kRows * kLineBytes];
-  unsigned char keys[kStages][kChunks][kTile * kLineBytes];
-  unsigned char values[kStages][kChunks][kTile * kLineBytes];
-  int not_finite[kStages][kTile];  // 1 + the last tile in which the value of this token was not
-};
-constexpr int kAlignment = 1024;
-
-struct Problem {
-  const int32_t* pages;
-  int64_t first_row;  // of the batch
-  int64_t kv_head;
-  int64_t first_head;                                         // of q
-  int heads;                                                  // of q that share the key head
-  int rows;                                                   // of the tile
-  int position;                                               // of its first row
-  __device__ int visible() const { return position + rows; }  // tokens, to its last row
-};
-
-__device__ int pairs_of(const Problem& problem) { return problem.rows * problem.heads; }
-
+// Threads that attend are the first ones.
 template <int W>
 __device__ void fill_queries(const PagedAttentionArgs& args, const Problem& problem, Memory<W>& memory) {
   constexpr int kVectors = W / 8;
-  for (int i = threadIdx.x; i < Memory<W>::kRows * kVectors; i += blockDim.x) {
+  for (int i = threadIdx.x; i < kRows * kVectors; i += kGroups * kGroupThreads) {
     const int pair = i / kVectors, v = i % kVectors;
     uint4 words = make_uint4(0, 0, 0, 0);
     if (pair < pairs_of(problem) && v * 8 < args.cache.head_dim) {
@@ -60,38 +34,18 @@ __device__ void fill_queries(const PagedAttentionArgs& args, const Problem& prob
   }
 }
 
-// Sends for the tokens from `first` on. Those that no row of the tile sees come as zeros.
-template <int W>
-__device__ void fetch_tokens(const KvView& cache, const Problem& problem, int first, int stage,
-                             Memory<W>& memory) {
-  constexpr int kVectors = W / 8;
-  for (int i = threadIdx.x; i < kTile * kVectors; i += blockDim.x) {
-    const int token = i / kVectors, v = i % kVectors, position = first + token;
-    const bool there = position < problem.visible() && v * 8 < cache.head_dim;
-    int64_t k = 0, value = 0;
-    if (there) {
-      const int64_t page = problem.pages[position / cache.page_tokens],
-                    in_page = position % cache.page_tokens;
-      k = head_at(cache.k, page, problem.kv_head, in_page) + v * 8;
-      value = head_at(cache.v, page, problem.kv_head, in_page) + v * 8;
-    }
-    const int at_byte = swizzled(token, v % 8);
-    fetch_vector(memory.keys[stage][v / 8] + at_byte, static_cast<const uint16_t*>(cache.k.data) + k, there);
-    fetch_vector(memory.values[stage][v / 8] + at_byte, static_cast<const uint16_t*>(cache.v.data) + value,
-                 there);
-  }
-}
-
 __device__ bool is_finite(uint32_t two) {
   return (two & 0x7F80u) != 0x7F80u && (two & 0x7F800000u) != 0x7F800000u;
 }
 
 // A value that is not finite would reach rows that do not see its token, as zero times infinity. Takes it out
-// and notes its token; each thread looks at what it fetched itself.
+// and notes its token. For all threads that attend.
 template <int W>
-__device__ void take_out(int tile, int stage, Memory<W>& memory) {
+__device__ void take_out(int tile, Memory<W>& memory) {
   constexpr int kVectors = W / 8;
-  for (int i = threadIdx.x; i < kTile * kVectors; i += blockDim.x) {
+  const int stage = stage_of(tile);
+  memory.values_came[stage].await(phase_of(tile));
+  for (int i = threadIdx.x; i < Memory<W>::kTile * kVectors; i += kGroups * kGroupThreads) {
     const int token = i / kVectors, v = i % kVectors;
     auto* vector = reinterpret_cast<uint4*>(memory.values[stage][v / 8] + swizzled(token, v % 8));
     const uint4 words = *vector;
@@ -99,20 +53,32 @@ __device__ void take_out(int tile, int stage, Memory<W>& memory) {
     *vector = make_uint4(0, 0, 0, 0);
     memory.not_finite[stage][token] = tile + 1;
   }
+  show_to_matrix_units();
+  await_groups();
 }
 
 // What a thread has of two rows of its warp group: lane / 4 of its warp's 16, and 8 behind it.
 template <int W>
 struct Sums {
-  int visible[2];  // tokens; 0: no such row
+  static constexpr int kColumns = W % 128 == 0 ? 128 : 64;  // of a product
+  int visible[2];                                           // tokens; 0: no such row
   float top[2] = {-INFINITY, -INFINITY};
   float total[2] = {0.0f, 0.0f};  // of this thread's tokens
-  float out[W / kLineElements][32] = {};
+  float out[W / kColumns][kColumns / 2] = {};
 };
 
+// Lets a stage have another tile, once this warp group has read it.
+__device__ void leave(BlockBarrier (&read)[kStages], int tile) {
+  __syncwarp();
+  if (threadIdx.x % kWarp == 0) read[stage_of(tile)].arrive();
+}
+
+// Begins the products of queries and keys.
 template <int W>
-__device__ void score_tile(const Memory<W>& memory, int stage, float (&scores)[32]) {
-  const int group = threadIdx.x / kGroupThreads;
+__device__ void score_tile(const Memory<W>& memory, int tile, float (&scores)[Memory<W>::kTile / 2]) {
+  const int group = threadIdx.x / kGroupThreads, stage = stage_of(tile);
+  memory.keys_came[stage].await(phase_of(tile));
+  show_to_matrix_units();
   begin_products();
 #pragma unroll
   for (int chunk = 0; chunk < W / kLineElements; ++chunk) {
@@ -123,99 +89,130 @@ __device__ void score_tile(const Memory<W>& memory, int stage, float (&scores)[3
     }
   }
   commit_products();
-  await_products();
-  keep_products(scores);
+}
+
+// Begins those of weights and values.
+template <int W>
+__device__ void add_values(const Memory<W>& memory, int tile, uint32_t (&weights)[Memory<W>::kTile / 4],
+                           Sums<W>& sums) {
+  constexpr int kTileBytes = Memory<W>::kTile * kLineBytes;
+  const int stage = stage_of(tile);
+  memory.values_came[stage].await(phase_of(tile));
+  show_to_matrix_units();
+  keep_products(weights);
+  for (auto& out : sums.out) keep_products(out);
+  begin_products();
+#pragma unroll
+  for (int k = 0; k < Memory<W>::kTile / 16; ++k) {
+#pragma unroll
+    for (int part = 0; part < W / Sums<W>::kColumns; ++part) {
+      const auto* lines = memory.values[stage][part * (Sums<W>::kColumns / kLineElements)];
+      multiply_registers(sums.out[part], weights + 4 * k,
+                         operand_at(lines + k * 16 * kLineBytes, kTileBytes));
+    }
+  }
+  commit_products();
 }
 
 // Scores of tokens that a row does not see become -infinity; of those whose value is not finite, NaN.
 template <int W>
-__device__ void hide_tokens(const Memory<W>& memory, int tile, const Sums<W>& sums, float (&scores)[32]) {
+__device__ void hide_tokens(const Memory<W>& memory, int tile, const Sums<W>& sums,
+                            float (&scores)[Memory<W>::kTile / 2]) {
 #pragma unroll
-  for (int i = 0; i < 32; ++i) {
+  for (int i = 0; i < Memory<W>::kTile / 2; ++i) {
     const int token = i / 4 * 8 + static_cast<int>(threadIdx.x % 4) * 2 + i % 2;
-    if (memory.not_finite[tile % kStages][token] == tile + 1) scores[i] = __int_as_float(0x7FC00000);
-    if (tile * kTile + token >= sums.visible[i / 2 % 2]) scores[i] = -INFINITY;
+    if (memory.not_finite[stage_of(tile)][token] == tile + 1) scores[i] = __int_as_float(0x7FC00000);
+    if (tile * Memory<W>::kTile + token >= sums.visible[i / 2 % 2]) scores[i] = -INFINITY;
   }
 }
 
-// Scores become weights, and the sums so far are brought to the new top. A score of -infinity weighs nothing;
-// one that is no number makes the total none.
-template <int W>
-__device__ void weigh_tile(float scale, float (&scores)[32], Sums<W>& sums) {
-  float before[2], shift[2];
+// Scores become weights, relative to a new top; `before` brings the sums so far to it. A score of -infinity
+// weighs nothing; one that is no number makes the total none.
+template <int W, int N>
+__device__ void weigh_tile(float scale, float (&scores)[N], Sums<W>& sums, float (&before)[2]) {
+  float shift[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     float top = -INFINITY;
 #pragma unroll
-    for (int i = 0; i < 32; ++i) {
+    for (int i = 0; i < N; ++i) {
       if (i / 2 % 2 == r) top = fmaxf(top, scores[i]);
     }
     for (int offset = 1; offset < 4; offset *= 2) top = fmaxf(top, __shfl_xor_sync(kAllLanes, top, offset));
     top = fmaxf(top * scale, sums.top[r]);
-    before[r] = sums.top[r] == -INFINITY ? 0.0f : exp2f(sums.top[r] - top);
+    before[r] = sums.top[r] == -INFINITY ? 0.0f : exp2_of(sums.top[r] - top);
     shift[r] = top == -INFINITY ? 0.0f : top;  // then every score is -infinity, and weighs nothing
     sums.top[r] = top;
     sums.total[r] *= before[r];
   }
 #pragma unroll
-  for (int i = 0; i < 32; ++i) {
+  for (int i = 0; i < N; ++i) {
     const int r = i / 2 % 2;
-    scores[i] = exp2f(__fmaf_rn(scores[i], scale, -shift[r]));
+    scores[i] = exp2_of(__fmaf_rn(scores[i], scale, -shift[r]));
     sums.total[r] += scores[i];
-  }
-#pragma unroll
-  for (int chunk = 0; chunk < W / kLineElements; ++chunk) {
-#pragma unroll
-    for (int i = 0; i < 32; ++i) sums.out[chunk][i] *= before[i / 2 % 2];
   }
 }
 
+// Most tiles leave the top where it was.
 template <int W>
-__device__ void add_values(const Memory<W>& memory, int stage, const float (&weights)[32], Sums<W>& sums) {
-  uint32_t rounded[16];
+__device__ void scale_sums(const float (&before)[2], Sums<W>& sums) {
+  if (!__any_sync(kAllLanes, before[0] != 1.0f || before[1] != 1.0f)) return;
+  for (auto& out : sums.out) {
 #pragma unroll
-  for (int i = 0; i < 16; ++i) {
-    const __nv_bfloat162 two = __floats2bfloat162_rn(weights[2 * i], weights[2 * i + 1]);
-    rounded[i] = *reinterpret_cast<const uint32_t*>(&two);
+    for (int i = 0; i < Sums<W>::kColumns / 2; ++i) out[i] *= before[i / 2 % 2];
   }
-  begin_products();
+}
+
+template <int N>
+__device__ void round_weights(const float (&scores)[2 * N], uint32_t (&weights)[N]) {
 #pragma unroll
-  for (int k = 0; k < kTile / 16; ++k) {
-#pragma unroll
-    for (int chunk = 0; chunk < W / kLineElements; ++chunk) {
-      const uint64_t b = operand_at(memory.values[stage][chunk] + k * 16 * kLineBytes, kTile * kLineBytes);
-      multiply_registers(sums.out[chunk], rounded + 4 * k, b);
-    }
+  for (int i = 0; i < N; ++i) {
+    const __nv_bfloat162 two = __floats2bfloat162_rn(scores[2 * i], scores[2 * i + 1]);
+    weights[i] = *reinterpret_cast<const uint32_t*>(&two);
   }
-  commit_products();
-  await_products();
-  for (float(&out)[32] : sums.out) keep_products(out);
 }
 
 template <int W>
 __device__ void attend(const PagedAttentionArgs& args, const Problem& problem, Memory<W>& memory,
                        Sums<W>& sums) {
+  constexpr int kTile = Memory<W>::kTile;
   const float scale = args.scale * kLog2E;
-  const int tiles = (problem.visible() + kTile - 1) / kTile;
-  fetch_tokens<W>(args.cache, problem, 0, 0, memory);
-  for (int tile = 0; tile < tiles; ++tile) {
-    const int stage = tile % kStages, first = tile * kTile;
-    const bool hides = first + kTile > problem.position + 1;  // from its first row
-    await_vectors();
-    if (hides) take_out<W>(tile, stage, memory);
-    show_to_matrix_units();
-    __syncthreads();  // the tile is there, and the one before it has been read
-    if (tile + 1 < tiles) fetch_tokens<W>(args.cache, problem, first + kTile, (tile + 1) % kStages, memory);
-    float scores[32];
-    score_tile<W>(memory, stage, scores);
-    if (hides) hide_tokens<W>(memory, tile, sums, scores);
-    weigh_tile<W>(scale, scores, sums);
-    add_values<W>(memory, stage, scores, sums);
+  const int tiles = tiles_of<W>(problem);
+  float scores[kTile / 2], before[2];
+  uint32_t weights[kTile / 4];  // of the tile before
+  const auto weigh = [&](int tile) {
+    leave(memory.keys_read, tile);
+    if ((tile + 1) * kTile > problem.position + 1) {  // hides tokens from the first row
+      take_out<W>(tile, memory);
+      hide_tokens<W>(memory, tile, sums, scores);
+    }
+    weigh_tile<W>(scale, scores, sums, before);
+  };
+  score_tile<W>(memory, 0, scores);
+  await_products();
+  keep_products(scores);
+  weigh(0);
+  round_weights(scores, weights);
+  for (int tile = 1; tile < tiles; ++tile) {
+    score_tile<W>(memory, tile, scores);
+    add_values<W>(memory, tile - 1, weights, sums);
+    await_products<1>();
+    keep_products(scores);
+    weigh(tile);
+    await_products();
+    for (auto& out : sums.out) keep_products(out);
+    leave(memory.values_read, tile - 1);
+    scale_sums<W>(before, sums);
+    round_weights(scores, weights);
   }
+  add_values<W>(memory, tiles - 1, weights, sums);
+  await_products();
+  for (auto& out : sums.out) keep_products(out);
 }
 
 template <int W>
 __device__ void write_rows(const PagedAttentionArgs& args, const Problem& problem, Sums<W>& sums) {
+  constexpr int kColumns = Sums<W>::kColumns;
   const int lane = threadIdx.x % kWarp, head_dim = args.cache.head_dim;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -226,11 +223,11 @@ __device__ void write_rows(const PagedAttentionArgs& args, const Problem& proble
     float* out = at<float>(args.out, problem.first_row + pair / problem.heads,
                            problem.first_head + pair % problem.heads);
 #pragma unroll
-    for (int chunk = 0; chunk < W / kLineElements; ++chunk) {
+    for (int part = 0; part < W / kColumns; ++part) {
 #pragma unroll
-      for (int i = 0; i < 32; ++i) {
-        const int d = chunk * kLineElements + i / 4 * 8 + lane % 4 * 2 + i % 2;
-        if (i / 2 % 2 == r && d < head_dim) out[d] = total == 0.0f ? 0.0f : sums.out[chunk][i] / total;
+      for (int i = 0; i < kColumns / 2; ++i) {
+        const int d = part * kColumns + i / 4 * 8 + lane % 4 * 2 + i % 2;
+        if (i / 2 % 2 == r && d < head_dim) out[d] = total == 0.0f ? 0.0f : sums.out[part][i] / total;
       }
     }
   }
@@ -273,7 +270,17 @@ __device__ void write_pads(const PagedAttentionArgs& args, const Problem& proble
 }
 
 template <int W>
-__global__ void __launch_bounds__(groups_for(W) * kGroupThreads, 1)
+__device__ void begin_barriers(Memory<W>& memory) {
+  for (int stage = 0; stage < kStages; ++stage) {
+    memory.keys_came[stage].begin(kGroupThreads);
+    memory.values_came[stage].begin(kGroupThreads);
+    memory.keys_read[stage].begin(kGroups * kWarps);
+    memory.values_read[stage].begin(kGroups * kWarps);
+  }
+}
+
+template <int W>
+__global__ void __launch_bounds__((kGroups + 1) * kGroupThreads, 1)
     attend_tile(const __grid_constant__ PagedAttentionArgs args) {
   extern __shared__ unsigned char shared[];
   const auto base = reinterpret_cast<uintptr_t>(shared);
@@ -283,10 +290,20 @@ __global__ void __launch_bounds__(groups_for(W) * kGroupThreads, 1)
   problem.heads = static_cast<int>(dim(args.q, 1) / args.cache.heads);
   problem.first_head = problem.kv_head * problem.heads;
   write_pads(args, problem);
-  if (!find_tile(args, Memory<W>::kRows / problem.heads, problem)) return;
-  if (threadIdx.x < kStages * kTile) memory.not_finite[threadIdx.x / kTile][threadIdx.x % kTile] = 0;
-  fill_queries<W>(args, problem, memory);
+  if (!find_tile(args, kRows / problem.heads, problem)) return;
+  for (int i = threadIdx.x; i < kStages * Memory<W>::kTile; i += blockDim.x)
+    memory.not_finite[i / Memory<W>::kTile][i % Memory<W>::kTile] = 0;
+  if (threadIdx.x == 0) begin_barriers(memory);
   __syncthreads();
+  if (threadIdx.x >= kGroups * kGroupThreads) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kBringRegisters));
+    Bringer<W>(args.cache, problem, memory).bring_all();
+    return;
+  }
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kAttendRegisters));
+  fill_queries<W>(args, problem, memory);
+  show_to_matrix_units();
+  await_groups();
   Sums<W> sums;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -300,12 +317,12 @@ __global__ void __launch_bounds__(groups_for(W) * kGroupThreads, 1)
 
 template <int W>
 void attend_with(const PagedAttentionArgs& args, const Worker& worker) {
-  const int64_t tile_rows = Memory<W>::kRows / (args.q.dim(1) / args.cache.heads);
+  const int64_t tile_rows = kRows / (args.q.dim(1) / args.cache.heads);
   const size_t bytes = sizeof(Memory<W>) + kAlignment;
   allow_shared(worker, attend_tile<W>, bytes);
   launch_grid(worker, attend_tile<W>,
               {blocks_of(args.q.dim(0) / tile_rows + args.seq_lens.dim(0), args.cache.heads),
-               groups_for(W) * kGroupThreads, bytes},
+               (kGroups + 1) * kGroupThreads, bytes},
               args);
 }
 
@@ -315,8 +332,7 @@ bool suits_tiles(const PagedAttentionArgs& args) {
   const KvView& cache = args.cache;
   const int64_t per_kv = args.q.dim(1) / cache.heads;
   return args.input == MatmulInput::kBF16 && cache.dtype == DType::kBF16 && cache.head_dim <= kMaxSize &&
-         per_kv <= groups_for(kMaxSize) * kGroupRows && has_vectors(cache.k, cache.head_dim) &&
-         has_vectors(cache.v, cache.head_dim);
+         per_kv <= kRows && has_vectors(cache.k, cache.head_dim) && has_vectors(cache.v, cache.head_dim);
 }
 
 void attend_tiles(const PagedAttentionArgs& args, const Worker& worker) {

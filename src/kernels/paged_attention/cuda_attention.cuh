@@ -24,6 +24,13 @@ bool suits_tiles(const PagedAttentionArgs& args);
 // weights of tokens enter the products rounded to bf16. Zeros for rows that no live sequence owns.
 void attend_tiles(const PagedAttentionArgs& args, const Worker& worker);
 
+// 2 to the x; 0 where that is less than the smallest normal number.
+__device__ inline float exp2_of(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // NaN where either is one: a maximum passes over it, and a row with one must not look whole.
 __device__ inline float larger(float a, float b) {
   return isnan(a) || isnan(b) ? __int_as_float(0x7FC00000) : fmaxf(a, b);

@@ -44,13 +44,6 @@ __device__ inline void multiply_upper(float* c, uint2 a, uint32_t b0, uint32_t b
   multiply_all(c, make_uint4(a.x, 0, a.y, 0), b0, b1);
 }
 
-// 2 to the x; 0 where that is less than the smallest normal number.
-__device__ inline float exp2_of(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // The keys or the values of a tile, of heads of at most W elements.
 template <int W>
 struct Lines {
