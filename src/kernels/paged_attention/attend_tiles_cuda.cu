@@ -14,12 +14,20 @@ using namespace tiles;  // NOLINT
 
 constexpr int kMaxSize = 256;  // of a head
 // A thread has 65,536 / 384 registers at first, in steps of 8.
-constexpr int kBringRegisters = 72, kAttendRegisters = 216;
+constexpr int kBringRegisters = 56, kAttendRegisters = 224;
+
+// Whether rows and heads begin at multiples of `floats`.
+__device__ bool is_aligned(const TensorView& view, int floats) {
+  return (view.strides[0] | view.strides[1]) % floats == 0 &&
+         reinterpret_cast<uintptr_t>(view.data) % (floats * sizeof(float)) == 0;
+}
 
 // Threads that attend are the first ones.
 template <int W>
 __device__ void fill_queries(const PagedAttentionArgs& args, const Problem& problem, Memory<W>& memory) {
   constexpr int kVectors = W / 8;
+  const bool in_fours = is_aligned(args.q, 4);
+#pragma unroll 4
   for (int i = threadIdx.x; i < kRows * kVectors; i += kGroups * kGroupThreads) {
     const int pair = i / kVectors, v = i % kVectors;
     uint4 words = make_uint4(0, 0, 0, 0);
@@ -27,8 +35,15 @@ __device__ void fill_queries(const PagedAttentionArgs& args, const Problem& prob
       const float* q = at<const float>(args.q, problem.first_row + pair / problem.heads,
                                        problem.first_head + pair % problem.heads) +
                        v * 8;
+      float eight[8];
+      if (in_fours) {
+        *reinterpret_cast<float4*>(eight) = *reinterpret_cast<const float4*>(q);
+        *reinterpret_cast<float4*>(eight + 4) = *reinterpret_cast<const float4*>(q + 4);
+      } else {
+        for (int j = 0; j < 8; ++j) eight[j] = q[j];
+      }
       __nv_bfloat16* rounded = reinterpret_cast<__nv_bfloat16*>(&words);
-      for (int j = 0; j < 8; ++j) rounded[j] = from_float<__nv_bfloat16>(q[j]);
+      for (int j = 0; j < 8; ++j) rounded[j] = from_float<__nv_bfloat16>(eight[j]);
     }
     *reinterpret_cast<uint4*>(memory.queries[v / 8] + swizzled(pair, v % 8)) = words;
   }
@@ -43,8 +58,8 @@ __device__ bool is_finite(uint32_t two) {
 template <int W>
 __device__ void take_out(int tile, Memory<W>& memory) {
   constexpr int kVectors = W / 8;
-  const int stage = stage_of(tile);
-  memory.values_came[stage].await(phase_of(tile));
+  const int stage = memory.of_values.of(tile);
+  memory.of_values.await(tile);
   for (int i = threadIdx.x; i < Memory<W>::kTile * kVectors; i += kGroups * kGroupThreads) {
     const int token = i / kVectors, v = i % kVectors;
     auto* vector = reinterpret_cast<uint4*>(memory.values[stage][v / 8] + swizzled(token, v % 8));
@@ -67,18 +82,10 @@ struct Sums {
   float out[W / kColumns][kColumns / 2] = {};
 };
 
-// Lets a stage have another tile, once this warp group has read it.
-__device__ void leave(BlockBarrier (&read)[kStages], int tile) {
-  __syncwarp();
-  if (threadIdx.x % kWarp == 0) read[stage_of(tile)].arrive();
-}
-
-// Begins the products of queries and keys.
+// Begins the products of queries and keys, which have come.
 template <int W>
 __device__ void score_tile(const Memory<W>& memory, int tile, float (&scores)[Memory<W>::kTile / 2]) {
-  const int group = threadIdx.x / kGroupThreads, stage = stage_of(tile);
-  memory.keys_came[stage].await(phase_of(tile));
-  show_to_matrix_units();
+  const int group = threadIdx.x / kGroupThreads, stage = memory.of_keys.of(tile);
   begin_products();
 #pragma unroll
   for (int chunk = 0; chunk < W / kLineElements; ++chunk) {
@@ -91,14 +98,12 @@ __device__ void score_tile(const Memory<W>& memory, int tile, float (&scores)[Me
   commit_products();
 }
 
-// Begins those of weights and values.
+// Begins those of weights and values, which have come.
 template <int W>
 __device__ void add_values(const Memory<W>& memory, int tile, uint32_t (&weights)[Memory<W>::kTile / 4],
                            Sums<W>& sums) {
   constexpr int kTileBytes = Memory<W>::kTile * kLineBytes;
-  const int stage = stage_of(tile);
-  memory.values_came[stage].await(phase_of(tile));
-  show_to_matrix_units();
+  const int stage = memory.of_values.of(tile);
   keep_products(weights);
   for (auto& out : sums.out) keep_products(out);
   begin_products();
@@ -121,7 +126,8 @@ __device__ void hide_tokens(const Memory<W>& memory, int tile, const Sums<W>& su
 #pragma unroll
   for (int i = 0; i < Memory<W>::kTile / 2; ++i) {
     const int token = i / 4 * 8 + static_cast<int>(threadIdx.x % 4) * 2 + i % 2;
-    if (memory.not_finite[stage_of(tile)][token] == tile + 1) scores[i] = __int_as_float(0x7FC00000);
+    if (memory.not_finite[memory.of_values.of(tile)][token] == tile + 1)
+      scores[i] = __int_as_float(0x7FC00000);
     if (tile * Memory<W>::kTile + token >= sums.visible[i / 2 % 2]) scores[i] = -INFINITY;
   }
 }
@@ -130,14 +136,12 @@ __device__ void hide_tokens(const Memory<W>& memory, int tile, const Sums<W>& su
 // weighs nothing; one that is no number makes the total none.
 template <int W, int N>
 __device__ void weigh_tile(float scale, float (&scores)[N], Sums<W>& sums, float (&before)[2]) {
-  float shift[2];
+  float shift[2], tops[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+#pragma unroll
+  for (int i = 0; i < N; ++i) tops[i % 4] = fmaxf(tops[i % 4], scores[i]);
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    float top = -INFINITY;
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
-      if (i / 2 % 2 == r) top = fmaxf(top, scores[i]);
-    }
+    float top = fmaxf(tops[2 * r], tops[2 * r + 1]);
     for (int offset = 1; offset < 4; offset *= 2) top = fmaxf(top, __shfl_xor_sync(kAllLanes, top, offset));
     top = fmaxf(top * scale, sums.top[r]);
     before[r] = sums.top[r] == -INFINITY ? 0.0f : exp2_of(sums.top[r] - top);
@@ -172,6 +176,25 @@ __device__ void round_weights(const float (&scores)[2 * N], uint32_t (&weights)[
   }
 }
 
+// The two warp groups that attend take turns to begin their products: one's go on while the other one makes
+// weights.
+class Turns {
+ public:
+  __device__ Turns() {
+    if (own_ == 1) pass();  // the first turn is group 0's
+  }
+  __device__ void await() const {
+    asm volatile("bar.sync %0, %1;" ::"r"(kFirst + own_), "n"(kGroups * kGroupThreads) : "memory");
+  }
+  __device__ void pass() const {
+    asm volatile("bar.arrive %0, %1;" ::"r"(kFirst + 1 - own_), "n"(kGroups * kGroupThreads) : "memory");
+  }
+
+ private:
+  static constexpr int kFirst = 2;  // of the block's barriers
+  int own_ = static_cast<int>(threadIdx.x) / kGroupThreads;
+};
+
 template <int W>
 __device__ void attend(const PagedAttentionArgs& args, const Problem& problem, Memory<W>& memory,
                        Sums<W>& sums) {
@@ -181,30 +204,44 @@ __device__ void attend(const PagedAttentionArgs& args, const Problem& problem, M
   float scores[kTile / 2], before[2];
   uint32_t weights[kTile / 4];  // of the tile before
   const auto weigh = [&](int tile) {
-    leave(memory.keys_read, tile);
+    memory.of_keys.leave(tile);
     if ((tile + 1) * kTile > problem.position + 1) {  // hides tokens from the first row
       take_out<W>(tile, memory);
       hide_tokens<W>(memory, tile, sums, scores);
     }
     weigh_tile<W>(scale, scores, sums, before);
   };
+  // Behind the products of a tile's values, if there are any.
+  const auto take_sums = [&](int tile) {
+    await_products();
+    for (auto& out : sums.out) keep_products(out);
+    if (tile >= 0) memory.of_values.leave(tile);
+    scale_sums<W>(before, sums);
+    round_weights(scores, weights);
+  };
+  memory.of_keys.await(0);
+  show_to_matrix_units();
   score_tile<W>(memory, 0, scores);
   await_products();
   keep_products(scores);
   weigh(0);
-  round_weights(scores, weights);
+  Turns turns;
   for (int tile = 1; tile < tiles; ++tile) {
+    take_sums(tile - 2);  // here, since the compiler moves no wait from here to before the exponentials
+    memory.of_keys.await(tile);
+    memory.of_values.await(tile - 1);
+    show_to_matrix_units();
+    turns.await();
     score_tile<W>(memory, tile, scores);
     add_values<W>(memory, tile - 1, weights, sums);
+    turns.pass();
     await_products<1>();
     keep_products(scores);
     weigh(tile);
-    await_products();
-    for (auto& out : sums.out) keep_products(out);
-    leave(memory.values_read, tile - 1);
-    scale_sums<W>(before, sums);
-    round_weights(scores, weights);
   }
+  take_sums(tiles - 2);
+  memory.of_values.await(tiles - 1);
+  show_to_matrix_units();
   add_values<W>(memory, tiles - 1, weights, sums);
   await_products();
   for (auto& out : sums.out) keep_products(out);
@@ -214,20 +251,31 @@ template <int W>
 __device__ void write_rows(const PagedAttentionArgs& args, const Problem& problem, Sums<W>& sums) {
   constexpr int kColumns = Sums<W>::kColumns;
   const int lane = threadIdx.x % kWarp, head_dim = args.cache.head_dim;
+  const bool in_pairs = is_aligned(args.out, 2);
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     float total = sums.total[r];
     for (int offset = 1; offset < 4; offset *= 2) total += __shfl_xor_sync(kAllLanes, total, offset);
     const int pair = static_cast<int>(threadIdx.x) / kWarp * 16 + lane / 4 + 8 * r;
     if (pair >= pairs_of(problem)) continue;
+    const float scale = 1.0f / total;
     float* out = at<float>(args.out, problem.first_row + pair / problem.heads,
                            problem.first_head + pair % problem.heads);
 #pragma unroll
     for (int part = 0; part < W / kColumns; ++part) {
 #pragma unroll
-      for (int i = 0; i < kColumns / 2; ++i) {
-        const int d = part * kColumns + i / 4 * 8 + lane % 4 * 2 + i % 2;
-        if (i / 2 % 2 == r && d < head_dim) out[d] = total == 0.0f ? 0.0f : sums.out[part][i] / total;
+      for (int i = 2 * r; i < kColumns / 2; i += 4) {
+        const int d = part * kColumns + i / 4 * 8 + lane % 4 * 2;
+        const float* sum = sums.out[part] + i;
+        const float2 two =
+            total == 0.0f ? make_float2(0.0f, 0.0f) : make_float2(sum[0] * scale, sum[1] * scale);
+        if (d >= head_dim) continue;
+        if (in_pairs) {
+          *reinterpret_cast<float2*>(out + d) = two;
+        } else {
+          out[d] = two.x;
+          out[d + 1] = two.y;
+        }
       }
     }
   }
@@ -270,16 +318,6 @@ __device__ void write_pads(const PagedAttentionArgs& args, const Problem& proble
 }
 
 template <int W>
-__device__ void begin_barriers(Memory<W>& memory) {
-  for (int stage = 0; stage < kStages; ++stage) {
-    memory.keys_came[stage].begin(kGroupThreads);
-    memory.values_came[stage].begin(kGroupThreads);
-    memory.keys_read[stage].begin(kGroups * kWarps);
-    memory.values_read[stage].begin(kGroups * kWarps);
-  }
-}
-
-template <int W>
 __global__ void __launch_bounds__((kGroups + 1) * kGroupThreads, 1)
     attend_tile(const __grid_constant__ PagedAttentionArgs args) {
   extern __shared__ unsigned char shared[];
@@ -291,9 +329,12 @@ __global__ void __launch_bounds__((kGroups + 1) * kGroupThreads, 1)
   problem.first_head = problem.kv_head * problem.heads;
   write_pads(args, problem);
   if (!find_tile(args, kRows / problem.heads, problem)) return;
-  for (int i = threadIdx.x; i < kStages * Memory<W>::kTile; i += blockDim.x)
+  for (int i = threadIdx.x; i < Memory<W>::kStages * Memory<W>::kTile; i += blockDim.x)
     memory.not_finite[i / Memory<W>::kTile][i % Memory<W>::kTile] = 0;
-  if (threadIdx.x == 0) begin_barriers(memory);
+  if (threadIdx.x == 0) {
+    memory.of_keys.begin();
+    memory.of_values.begin();
+  }
   __syncthreads();
   if (threadIdx.x >= kGroups * kGroupThreads) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kBringRegisters));
