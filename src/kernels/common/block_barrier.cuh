@@ -15,6 +15,11 @@ class BlockBarrier {
   __device__ void arrive() {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address()) : "memory");
   }
+  // The phase also waits for so many bytes that copies will bring.
+  __device__ void arrive_expecting(int bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()), "r"(bytes)
+                 : "memory");
+  }
   // As soon as what this thread has fetched so far has come.
   __device__ void arrive_when_fetched() {
     asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(address()) : "memory");
@@ -30,8 +35,9 @@ class BlockBarrier {
         : "memory");
   }
 
- private:
   __device__ uint32_t address() const { return static_cast<uint32_t>(__cvta_generic_to_shared(&word_)); }
+
+ private:
   uint64_t word_;
 };
 

@@ -5,7 +5,7 @@
 // wait for tiles, not for each other. Tokens behind a row weigh nothing in it: a tile that a row does not see
 // changes no bit of it, so its bits do not depend on the rows beside it.
 #include "kernels/cuda_kernels.h"
-#include "kernels/paged_attention/token_tiles.cuh"
+#include "kernels/paged_attention/bring_tiles.cuh"
 
 namespace lockstep::cuda {
 namespace {
@@ -195,7 +195,7 @@ class Turns {
   int own_ = static_cast<int>(threadIdx.x) / kGroupThreads;
 };
 
-template <int W>
+template <int W, typename Bringer>
 __device__ void attend(const PagedAttentionArgs& args, const Problem& problem, Memory<W>& memory,
                        Sums<W>& sums) {
   constexpr int kTile = Memory<W>::kTile;
@@ -220,7 +220,7 @@ __device__ void attend(const PagedAttentionArgs& args, const Problem& problem, M
     round_weights(scores, weights);
   };
   memory.of_keys.await(0);
-  show_to_matrix_units();
+  Bringer::show_tiles();
   score_tile<W>(memory, 0, scores);
   await_products();
   keep_products(scores);
@@ -230,7 +230,7 @@ __device__ void attend(const PagedAttentionArgs& args, const Problem& problem, M
     take_sums(tile - 2);  // here, since the compiler moves no wait from here to before the exponentials
     memory.of_keys.await(tile);
     memory.of_values.await(tile - 1);
-    show_to_matrix_units();
+    Bringer::show_tiles();
     turns.await();
     score_tile<W>(memory, tile, scores);
     add_values<W>(memory, tile - 1, weights, sums);
@@ -241,7 +241,7 @@ __device__ void attend(const PagedAttentionArgs& args, const Problem& problem, M
   }
   take_sums(tiles - 2);
   memory.of_values.await(tiles - 1);
-  show_to_matrix_units();
+  Bringer::show_tiles();
   add_values<W>(memory, tiles - 1, weights, sums);
   await_products();
   for (auto& out : sums.out) keep_products(out);
@@ -317,12 +317,13 @@ __device__ void write_pads(const PagedAttentionArgs& args, const Problem& proble
   }
 }
 
-template <int W>
+template <int W, template <int> typename Bringer>
 __global__ void __launch_bounds__((kGroups + 1) * kGroupThreads, 1)
-    attend_tile(const __grid_constant__ PagedAttentionArgs args) {
+    attend_tile(const __grid_constant__ TileArgs tiles) {
   extern __shared__ unsigned char shared[];
   const auto base = reinterpret_cast<uintptr_t>(shared);
   auto& memory = *reinterpret_cast<Memory<W>*>(shared + (kAlignment - base % kAlignment) % kAlignment);
+  const PagedAttentionArgs& args = tiles.attention;
   Problem problem{};
   problem.kv_head = blockIdx.y;
   problem.heads = static_cast<int>(dim(args.q, 1) / args.cache.heads);
@@ -332,13 +333,15 @@ __global__ void __launch_bounds__((kGroups + 1) * kGroupThreads, 1)
   for (int i = threadIdx.x; i < Memory<W>::kStages * Memory<W>::kTile; i += blockDim.x)
     memory.not_finite[i / Memory<W>::kTile][i % Memory<W>::kTile] = 0;
   if (threadIdx.x == 0) {
-    memory.of_keys.begin();
-    memory.of_values.begin();
+    memory.of_keys.begin(Bringer<W>::kBringers);
+    memory.of_values.begin(Bringer<W>::kBringers);
+    show_to_matrix_units();  // and to copies
   }
   __syncthreads();
-  if (threadIdx.x >= kGroups * kGroupThreads) {
+  constexpr int kAttend = kGroups * kGroupThreads;
+  if (threadIdx.x >= kAttend) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kBringRegisters));
-    Bringer<W>(args.cache, problem, memory).bring_all();
+    if (threadIdx.x < kAttend + Bringer<W>::kThreads) Bringer<W>(tiles, problem, memory).bring_all();
     return;
   }
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kAttendRegisters));
@@ -352,19 +355,27 @@ __global__ void __launch_bounds__((kGroups + 1) * kGroupThreads, 1)
         static_cast<int>(threadIdx.x) / kWarp * 16 + static_cast<int>(threadIdx.x) % kWarp / 4 + 8 * r;
     sums.visible[r] = pair < pairs_of(problem) ? problem.position + pair / problem.heads + 1 : 0;
   }
-  attend<W>(args, problem, memory, sums);
+  attend<W, Bringer<W>>(args, problem, memory, sums);
   write_rows<W>(args, problem, sums);
 }
 
 template <int W>
 void attend_with(const PagedAttentionArgs& args, const Worker& worker) {
-  const int64_t tile_rows = kRows / (args.q.dim(1) / args.cache.heads);
-  const size_t bytes = sizeof(Memory<W>) + kAlignment;
-  allow_shared(worker, attend_tile<W>, bytes);
-  launch_grid(worker, attend_tile<W>,
-              {blocks_of(args.q.dim(0) / tile_rows + args.seq_lens.dim(0), args.cache.heads),
-               (kGroups + 1) * kGroupThreads, bytes},
-              args);
+  const KvView& cache = args.cache;
+  const int64_t tile_rows = kRows / (args.q.dim(1) / cache.heads);
+  const Grid grid{blocks_of(args.q.dim(0) / tile_rows + args.seq_lens.dim(0), cache.heads),
+                  (kGroups + 1) * kGroupThreads, sizeof(Memory<W>) + kAlignment};
+  const auto with = [&](void (*kernel)(TileArgs), const TileArgs& tiles) {
+    allow_shared(worker, kernel, grid.shared_bytes);
+    launch_grid(worker, kernel, grid, tiles);
+  };
+  const int32_t tokens = box_tokens(cache, Memory<W>::kTile);
+  if (tokens == 0) return with(attend_tile<W, VectorBringer>, {.attention = args, .keys = {}, .values = {}});
+  auto& queue = *static_cast<CudaQueue*>(worker.queue);
+  with(attend_tile<W, BoxBringer>, {.attention = args,
+                                    .box_tokens = tokens,
+                                    .keys = boxes_of(cache, cache.k, tokens, queue),
+                                    .values = boxes_of(cache, cache.v, tokens, queue)});
 }
 
 }  // namespace

@@ -11,6 +11,7 @@ namespace lockstep::cuda {
 
 inline constexpr int kLineElements = 64;
 inline constexpr int kLineBytes = 128;
+inline constexpr int kSwizzledLines = 8;  // after which places repeat
 
 // Where vector `v` (of 8 elements) of line `line` lies, in bytes from the beginning, which is aligned to
 // 1024.

@@ -82,10 +82,14 @@ TEST(RoundedAttention, GivesASequenceTheSameBitsInEveryBatchLayoutAndPageSize) {
   const AttentionBatch batch = AttentionBatch::make(shape, ragged());
   AttentionCase together(batch, in_bf16("apart/token"));
   const std::vector<float> whole = run_rounded(together);
-  Placement other = in_bf16("interleaved/head/shared");
-  other.page_tokens = 64;
-  AttentionCase elsewhere(batch, other);
-  EXPECT_TRUE(same_bits(run_rounded(elsewhere), whole));
+  for (const int32_t page_tokens : {1, 12, 64, 128, 256}) {
+    for (const std::string_view layout : {"apart/token", "interleaved/head/shared"}) {
+      Placement other = in_bf16(layout);
+      other.page_tokens = page_tokens;
+      AttentionCase elsewhere(batch, other);
+      EXPECT_TRUE(same_bits(run_rounded(elsewhere), whole)) << layout << " B " << page_tokens;
+    }
+  }
   for (size_t s = 0; s < batch.sequences.size(); ++s) {
     const AttentionBatch single = AttentionBatch::make(shape, {batch.sequences[s]});
     AttentionCase alone(single, in_bf16("apart/token"));
