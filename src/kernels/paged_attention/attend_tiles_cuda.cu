@@ -13,8 +13,9 @@ namespace {
 using namespace tiles;  // NOLINT
 
 constexpr int kMaxSize = 256;  // of a head
-// A thread has 65,536 / 384 registers at first, in steps of 8.
-constexpr int kBringRegisters = 56, kAttendRegisters = 224;
+// Of a thread: 65,536 / 384 in steps of 8 at first, and no more in all later: the block would wait for ever.
+constexpr int kBringRegisters = 56, kAttendRegisters = 224, kFirstRegisters = 168;
+static_assert(kBringRegisters + kGroups * kAttendRegisters <= (kGroups + 1) * kFirstRegisters);
 
 // Whether rows and heads begin at multiples of `floats`.
 __device__ bool is_aligned(const TensorView& view, int floats) {
@@ -27,7 +28,7 @@ template <int W>
 __device__ void fill_queries(const PagedAttentionArgs& args, const Problem& problem, Memory<W>& memory) {
   constexpr int kVectors = W / 8;
   const bool in_fours = is_aligned(args.q, 4);
-#pragma unroll 4
+#pragma unroll 8
   for (int i = threadIdx.x; i < kRows * kVectors; i += kGroups * kGroupThreads) {
     const int pair = i / kVectors, v = i % kVectors;
     uint4 words = make_uint4(0, 0, 0, 0);
@@ -54,22 +55,26 @@ __device__ bool is_finite(uint32_t two) {
 }
 
 // A value that is not finite would reach rows that do not see its token, as zero times infinity. Takes it out
-// and notes its token. For all threads that attend.
+// and notes its token, of tokens from `hidden` of the tile on; the same answer for all threads that attend:
+// whether there was one.
 template <int W>
-__device__ void take_out(int tile, Memory<W>& memory) {
+__device__ bool take_out(int tile, int hidden, Memory<W>& memory) {
   constexpr int kVectors = W / 8;
   const int stage = memory.of_values.of(tile);
+  bool found = false;
   memory.of_values.await(tile);
-  for (int i = threadIdx.x; i < Memory<W>::kTile * kVectors; i += kGroups * kGroupThreads) {
+  for (int i = hidden * kVectors + threadIdx.x; i < Memory<W>::kTile * kVectors;
+       i += kGroups * kGroupThreads) {
     const int token = i / kVectors, v = i % kVectors;
     auto* vector = reinterpret_cast<uint4*>(memory.values[stage][v / 8] + swizzled(token, v % 8));
     const uint4 words = *vector;
     if (is_finite(words.x) && is_finite(words.y) && is_finite(words.z) && is_finite(words.w)) continue;
     *vector = make_uint4(0, 0, 0, 0);
     memory.not_finite[stage][token] = tile + 1;
+    found = true;
   }
   show_to_matrix_units();
-  await_groups();
+  return await_groups(found);
 }
 
 // What a thread has of two rows of its warp group: lane / 4 of its warp's 16, and 8 behind it.
@@ -85,14 +90,16 @@ struct Sums {
 // Begins the products of queries and keys, which have come.
 template <int W>
 __device__ void score_tile(const Memory<W>& memory, int tile, float (&scores)[Memory<W>::kTile / 2]) {
-  const int group = threadIdx.x / kGroupThreads, stage = memory.of_keys.of(tile);
+  const int group = static_cast<int>(threadIdx.x) / kGroupThreads;
+  const Operand a = operand_at(memory.queries[0] + group * kGroupRows * kLineBytes);
+  const Operand b = operand_at(memory.keys[memory.of_keys.of(tile)]);
   begin_products();
 #pragma unroll
   for (int chunk = 0; chunk < W / kLineElements; ++chunk) {
 #pragma unroll
     for (int k = 0; k < kLineElements / 16; ++k) {
-      const uint64_t a = operand_at(memory.queries[chunk] + group * kGroupRows * kLineBytes + k * 32);
-      multiply_lines(scores, a, operand_at(memory.keys[stage][chunk] + k * 32), chunk + k > 0);
+      multiply_lines(scores, a.behind(chunk * kRows * kLineBytes + k * 32),
+                     b.behind(chunk * Memory<W>::kTile * kLineBytes + k * 32), chunk + k > 0);
     }
   }
   commit_products();
@@ -103,7 +110,7 @@ template <int W>
 __device__ void add_values(const Memory<W>& memory, int tile, uint32_t (&weights)[Memory<W>::kTile / 4],
                            Sums<W>& sums) {
   constexpr int kTileBytes = Memory<W>::kTile * kLineBytes;
-  const int stage = memory.of_values.of(tile);
+  const Operand b = operand_at(memory.values[memory.of_values.of(tile)], kTileBytes);
   keep_products(weights);
   for (auto& out : sums.out) keep_products(out);
   begin_products();
@@ -111,9 +118,8 @@ __device__ void add_values(const Memory<W>& memory, int tile, uint32_t (&weights
   for (int k = 0; k < Memory<W>::kTile / 16; ++k) {
 #pragma unroll
     for (int part = 0; part < W / Sums<W>::kColumns; ++part) {
-      const auto* lines = memory.values[stage][part * (Sums<W>::kColumns / kLineElements)];
-      multiply_registers(sums.out[part], weights + 4 * k,
-                         operand_at(lines + k * 16 * kLineBytes, kTileBytes));
+      constexpr int kPartBytes = Sums<W>::kColumns / kLineElements * kTileBytes;
+      multiply_registers(sums.out[part], weights + 4 * k, b.behind(part * kPartBytes + k * 16 * kLineBytes));
     }
   }
   commit_products();
@@ -121,13 +127,13 @@ __device__ void add_values(const Memory<W>& memory, int tile, uint32_t (&weights
 
 // Scores of tokens that a row does not see become -infinity; of those whose value is not finite, NaN.
 template <int W>
-__device__ void hide_tokens(const Memory<W>& memory, int tile, const Sums<W>& sums,
+__device__ void hide_tokens(const Memory<W>& memory, int tile, bool not_finite, const Sums<W>& sums,
                             float (&scores)[Memory<W>::kTile / 2]) {
+  const int* noted = memory.not_finite[memory.of_values.of(tile)];
 #pragma unroll
   for (int i = 0; i < Memory<W>::kTile / 2; ++i) {
     const int token = i / 4 * 8 + static_cast<int>(threadIdx.x % 4) * 2 + i % 2;
-    if (memory.not_finite[memory.of_values.of(tile)][token] == tile + 1)
-      scores[i] = __int_as_float(0x7FC00000);
+    if (not_finite && noted[token] == tile + 1) scores[i] = __int_as_float(0x7FC00000);
     if (tile * Memory<W>::kTile + token >= sums.visible[i / 2 % 2]) scores[i] = -INFINITY;
   }
 }
@@ -176,25 +182,6 @@ __device__ void round_weights(const float (&scores)[2 * N], uint32_t (&weights)[
   }
 }
 
-// The two warp groups that attend take turns to begin their products: one's go on while the other one makes
-// weights.
-class Turns {
- public:
-  __device__ Turns() {
-    if (own_ == 1) pass();  // the first turn is group 0's
-  }
-  __device__ void await() const {
-    asm volatile("bar.sync %0, %1;" ::"r"(kFirst + own_), "n"(kGroups * kGroupThreads) : "memory");
-  }
-  __device__ void pass() const {
-    asm volatile("bar.arrive %0, %1;" ::"r"(kFirst + 1 - own_), "n"(kGroups * kGroupThreads) : "memory");
-  }
-
- private:
-  static constexpr int kFirst = 2;  // of the block's barriers
-  int own_ = static_cast<int>(threadIdx.x) / kGroupThreads;
-};
-
 template <int W, typename Bringer>
 __device__ void attend(const PagedAttentionArgs& args, const Problem& problem, Memory<W>& memory,
                        Sums<W>& sums) {
@@ -205,9 +192,10 @@ __device__ void attend(const PagedAttentionArgs& args, const Problem& problem, M
   uint32_t weights[kTile / 4];  // of the tile before
   const auto weigh = [&](int tile) {
     memory.of_keys.leave(tile);
-    if ((tile + 1) * kTile > problem.position + 1) {  // hides tokens from the first row
-      take_out<W>(tile, memory);
-      hide_tokens<W>(memory, tile, sums, scores);
+    const int hidden = problem.position + 1 - tile * kTile;  // from the first row
+    if (hidden < kTile) {
+      const bool not_finite = take_out<W>(tile, hidden > 0 ? hidden : 0, memory);
+      hide_tokens<W>(memory, tile, not_finite, sums, scores);
     }
     weigh_tile<W>(scale, scores, sums, before);
   };
@@ -225,16 +213,13 @@ __device__ void attend(const PagedAttentionArgs& args, const Problem& problem, M
   await_products();
   keep_products(scores);
   weigh(0);
-  Turns turns;
   for (int tile = 1; tile < tiles; ++tile) {
     take_sums(tile - 2);  // here, since the compiler moves no wait from here to before the exponentials
     memory.of_keys.await(tile);
     memory.of_values.await(tile - 1);
     Bringer::show_tiles();
-    turns.await();
     score_tile<W>(memory, tile, scores);
     add_values<W>(memory, tile - 1, weights, sums);
-    turns.pass();
     await_products<1>();
     keep_products(scores);
     weigh(tile);
@@ -282,10 +267,10 @@ __device__ void write_rows(const PagedAttentionArgs& args, const Problem& proble
 }
 
 // The tile that a block has. Tiles of sequence s begin at number starts[s] / tile_rows + s: sequences leave
-// no number twice, and skip few. Long sequences' last tiles, which read most, come first.
+// no number twice, and skip few. Long sequences' last tiles, which read most, come first, for all key heads.
 __device__ bool find_tile(const PagedAttentionArgs& args, int tile_rows, Problem& problem) {
   const auto* starts = static_cast<const int32_t*>(args.query_start_loc.data);
-  const int64_t number = gridDim.x - 1 - blockIdx.x;
+  const int64_t number = (gridDim.x - 1 - blockIdx.x) / args.cache.heads;
   int64_t low = 0, high = live(args.num_seqs, dim(args.seq_lens, 0));
   while (low < high) {  // the first sequence whose successor's tiles begin behind the number
     const int64_t middle = (low + high) / 2;
@@ -306,13 +291,14 @@ __device__ bool find_tile(const PagedAttentionArgs& args, int tile_rows, Problem
   return true;
 }
 
-// Rows behind the last live sequence's, shared by all blocks of the key head.
+// Rows behind the last live sequence's, shared by all blocks of the key head and the threads that attend.
 __device__ void write_pads(const PagedAttentionArgs& args, const Problem& problem) {
   const int64_t rows = dim(args.q, 0), width = int64_t{problem.heads} * args.cache.head_dim;
   const int64_t seqs = live(args.num_seqs, dim(args.seq_lens, 0)), live_rows = live(args.num_rows, rows);
   const int64_t owned = static_cast<const int32_t*>(args.query_start_loc.data)[seqs];
-  for (int64_t t = (owned < live_rows ? owned : live_rows) + blockIdx.x; t < rows; t += gridDim.x) {
-    for (int64_t e = threadIdx.x; e < width; e += blockDim.x)
+  const int64_t first = blockIdx.x / args.cache.heads, blocks = gridDim.x / args.cache.heads;
+  for (int64_t t = (owned < live_rows ? owned : live_rows) + first; t < rows; t += blocks) {
+    for (int64_t e = threadIdx.x; e < width; e += kGroups * kGroupThreads)
       at<float>(args.out, t, problem.first_head + e / args.cache.head_dim)[e % args.cache.head_dim] = 0.0f;
   }
 }
@@ -324,12 +310,16 @@ __global__ void __launch_bounds__((kGroups + 1) * kGroupThreads, 1)
   const auto base = reinterpret_cast<uintptr_t>(shared);
   auto& memory = *reinterpret_cast<Memory<W>*>(shared + (kAlignment - base % kAlignment) % kAlignment);
   const PagedAttentionArgs& args = tiles.attention;
+  await_launches();
   Problem problem{};
-  problem.kv_head = blockIdx.y;
+  problem.kv_head = blockIdx.x % args.cache.heads;
   problem.heads = static_cast<int>(dim(args.q, 1) / args.cache.heads);
   problem.first_head = problem.kv_head * problem.heads;
-  write_pads(args, problem);
-  if (!find_tile(args, kRows / problem.heads, problem)) return;
+  constexpr int kAttend = kGroups * kGroupThreads;
+  if (!find_tile(args, kRows / problem.heads, problem)) {
+    if (threadIdx.x < kAttend) write_pads(args, problem);
+    return;
+  }
   for (int i = threadIdx.x; i < Memory<W>::kStages * Memory<W>::kTile; i += blockDim.x)
     memory.not_finite[i / Memory<W>::kTile][i % Memory<W>::kTile] = 0;
   if (threadIdx.x == 0) {
@@ -338,7 +328,6 @@ __global__ void __launch_bounds__((kGroups + 1) * kGroupThreads, 1)
     show_to_matrix_units();  // and to copies
   }
   __syncthreads();
-  constexpr int kAttend = kGroups * kGroupThreads;
   if (threadIdx.x >= kAttend) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kBringRegisters));
     if (threadIdx.x < kAttend + Bringer<W>::kThreads) Bringer<W>(tiles, problem, memory).bring_all();
@@ -347,7 +336,7 @@ __global__ void __launch_bounds__((kGroups + 1) * kGroupThreads, 1)
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kAttendRegisters));
   fill_queries<W>(args, problem, memory);
   show_to_matrix_units();
-  await_groups();
+  await_groups(false);
   Sums<W> sums;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -357,17 +346,18 @@ __global__ void __launch_bounds__((kGroups + 1) * kGroupThreads, 1)
   }
   attend<W, Bringer<W>>(args, problem, memory, sums);
   write_rows<W>(args, problem, sums);
+  write_pads(args, problem);
 }
 
 template <int W>
 void attend_with(const PagedAttentionArgs& args, const Worker& worker) {
   const KvView& cache = args.cache;
   const int64_t tile_rows = kRows / (args.q.dim(1) / cache.heads);
-  const Grid grid{blocks_of(args.q.dim(0) / tile_rows + args.seq_lens.dim(0), cache.heads),
+  const Grid grid{blocks_of((args.q.dim(0) / tile_rows + args.seq_lens.dim(0)) * cache.heads),
                   (kGroups + 1) * kGroupThreads, sizeof(Memory<W>) + kAlignment};
   const auto with = [&](void (*kernel)(TileArgs), const TileArgs& tiles) {
     allow_shared(worker, kernel, grid.shared_bytes);
-    launch_grid(worker, kernel, grid, tiles);
+    launch_early(worker, kernel, grid, tiles);
   };
   const int32_t tokens = box_tokens(cache, Memory<W>::kTile);
   if (tokens == 0) return with(attend_tile<W, VectorBringer>, {.attention = args, .keys = {}, .values = {}});

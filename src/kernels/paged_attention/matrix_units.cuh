@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "kernels/common/device_math.cuh"
+
 namespace lockstep::cuda {
 
 inline constexpr int kLineElements = 64;
@@ -17,13 +19,23 @@ inline constexpr int kSwizzledLines = 8;  // after which places repeat
 // 1024.
 __device__ inline int swizzled(int line, int v) { return line * kLineBytes + ((v ^ (line & 7)) << 4); }
 
-// An operand from `address` in shared memory on, aligned to 16: groups of eight lines follow each other.
-// `chunk_bytes` apart lie the next 64 columns of an operand whose lines run along its columns; others have
-// none.
-__device__ inline uint64_t operand_at(const void* address, int chunk_bytes = 16) {
-  constexpr uint64_t kSwizzle128 = uint64_t{1} << 62, kGroup = uint64_t{8 * kLineBytes >> 4} << 32;
-  const auto start = static_cast<uint64_t>(__cvta_generic_to_shared(address));
-  return kSwizzle128 | kGroup | static_cast<uint64_t>(chunk_bytes >> 4) << 16 | (start & 0x3FFFF) >> 4;
+// An operand in shared memory: groups of eight lines follow each other.
+struct Operand {
+  uint32_t low;
+  // What lies `bytes` behind it, a multiple of 16.
+  __device__ Operand behind(int bytes) const { return {low + static_cast<uint32_t>(bytes >> 4)}; }
+  __device__ uint64_t words() const {
+    constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
+    constexpr uint64_t kGroup = uint64_t{kSwizzledLines * kLineBytes >> 4} << 32;
+    return kSwizzle128 | kGroup | low;
+  }
+};
+// From `address` on, which is the same in all threads and aligned to 16. `chunk_bytes` apart lie the next 64
+// columns of an operand whose lines run along its columns; others have none.
+__device__ inline Operand operand_at(const void* address, int chunk_bytes = 16) {
+  const auto start = static_cast<uint32_t>(__cvta_generic_to_shared(address));
+  const uint32_t low = static_cast<uint32_t>(chunk_bytes >> 4) << 16 | (start & 0x3FFFF) >> 4;
+  return {__shfl_sync(kAllLanes, low, 0)};  // so the compiler knows, too
 }
 
 // What other threads wrote to shared memory, after a barrier, or this thread before one, is seen by products.
@@ -50,7 +62,7 @@ __device__ inline void keep_products(uint32_t (&a)[N]) {
 
 // c (+)= a * b', for 64 columns of c and for 128. Both lie in shared memory with lines along k. `add` false:
 // c is overwritten.
-__device__ inline void multiply_lines(float (&c)[32], uint64_t a, uint64_t b, bool add) {
+__device__ inline void multiply_lines(float (&c)[32], Operand a, Operand b, bool add) {
   asm volatile(
       "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
@@ -62,9 +74,9 @@ __device__ inline void multiply_lines(float (&c)[32], uint64_t a, uint64_t b, bo
         "+f"(c[16]), "+f"(c[17]), "+f"(c[18]), "+f"(c[19]), "+f"(c[20]), "+f"(c[21]), "+f"(c[22]),
         "+f"(c[23]), "+f"(c[24]), "+f"(c[25]), "+f"(c[26]), "+f"(c[27]), "+f"(c[28]), "+f"(c[29]),
         "+f"(c[30]), "+f"(c[31])
-      : "l"(a), "l"(b), "r"(static_cast<int>(add)));
+      : "l"(a.words()), "l"(b.words()), "r"(static_cast<int>(add)));
 }
-__device__ inline void multiply_lines(float (&c)[64], uint64_t a, uint64_t b, bool add) {
+__device__ inline void multiply_lines(float (&c)[64], Operand a, Operand b, bool add) {
   asm volatile(
       "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
@@ -81,11 +93,11 @@ __device__ inline void multiply_lines(float (&c)[64], uint64_t a, uint64_t b, bo
         "+f"(c[44]), "+f"(c[45]), "+f"(c[46]), "+f"(c[47]), "+f"(c[48]), "+f"(c[49]), "+f"(c[50]),
         "+f"(c[51]), "+f"(c[52]), "+f"(c[53]), "+f"(c[54]), "+f"(c[55]), "+f"(c[56]), "+f"(c[57]),
         "+f"(c[58]), "+f"(c[59]), "+f"(c[60]), "+f"(c[61]), "+f"(c[62]), "+f"(c[63])
-      : "l"(a), "l"(b), "r"(static_cast<int>(add)));
+      : "l"(a.words()), "l"(b.words()), "r"(static_cast<int>(add)));
 }
 
 // c += a * b. a lies in registers, b in shared memory with lines along its columns.
-__device__ inline void multiply_registers(float (&c)[32], const uint32_t* a, uint64_t b) {
+__device__ inline void multiply_registers(float (&c)[32], const uint32_t* a, Operand b) {
   asm volatile(
       "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
       "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,"
@@ -96,9 +108,9 @@ __device__ inline void multiply_registers(float (&c)[32], const uint32_t* a, uin
         "+f"(c[16]), "+f"(c[17]), "+f"(c[18]), "+f"(c[19]), "+f"(c[20]), "+f"(c[21]), "+f"(c[22]),
         "+f"(c[23]), "+f"(c[24]), "+f"(c[25]), "+f"(c[26]), "+f"(c[27]), "+f"(c[28]), "+f"(c[29]),
         "+f"(c[30]), "+f"(c[31])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.words()));
 }
-__device__ inline void multiply_registers(float (&c)[64], const uint32_t* a, uint64_t b) {
+__device__ inline void multiply_registers(float (&c)[64], const uint32_t* a, Operand b) {
   asm volatile(
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
       "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,"
@@ -114,7 +126,7 @@ __device__ inline void multiply_registers(float (&c)[64], const uint32_t* a, uin
         "+f"(c[44]), "+f"(c[45]), "+f"(c[46]), "+f"(c[47]), "+f"(c[48]), "+f"(c[49]), "+f"(c[50]),
         "+f"(c[51]), "+f"(c[52]), "+f"(c[53]), "+f"(c[54]), "+f"(c[55]), "+f"(c[56]), "+f"(c[57]),
         "+f"(c[58]), "+f"(c[59]), "+f"(c[60]), "+f"(c[61]), "+f"(c[62]), "+f"(c[63])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.words()));
 }
 
 // 16 bytes to shared memory on their own; zeros where there is nothing to read.

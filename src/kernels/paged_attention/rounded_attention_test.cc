@@ -127,18 +127,33 @@ TEST(RoundedAttention, GivesARowTheSameBitsInEveryChunkOfSeveralRows) {
   }
 }
 
+// One of its tokens' values infinite, in a tile that all rows see whole and in one that hides tokens from
+// some.
 TEST(RoundedAttention, LetsNoRowSeeLaterTokensHoweverPoisonous) {
-  const HeadShape shape{.heads = 4, .kv_heads = 2, .head_dim = 64};
-  AttentionBatch batch = AttentionBatch::make(shape, {{.rows = 90}});
-  AttentionCase clean(batch, in_bf16("apart/token"));
-  const std::vector<float> before = run_rounded(clean);
-  for (size_t i = 77 * 128; i < 78 * 128; ++i) batch.values[0].v[i] = std::numeric_limits<float>::infinity();
-  AttentionCase poisoned(batch, in_bf16("apart/token"));
-  const std::vector<float> after = run_rounded(poisoned);
-  const int64_t row = clean.row_elements();
-  EXPECT_TRUE(same_bits(before.data(), after.data(), 77 * row));
-  for (int64_t i = 77 * row; i < 90 * row; ++i)
-    ASSERT_FALSE(std::isfinite(after[static_cast<size_t>(i)])) << " row " << i / row;
+  constexpr int64_t kRows = 300;
+  for (const int32_t head_dim : {64, 128, 192, 256}) {
+    const HeadShape shape{.heads = 4, .kv_heads = 2, .head_dim = head_dim};
+    const AttentionBatch batch = AttentionBatch::make(shape, {{.rows = kRows}});
+    for (const int32_t page_tokens : {12, 16, 64}) {
+      Placement placement = in_bf16("apart/token");
+      placement.page_tokens = page_tokens;
+      AttentionCase clean(batch, placement);
+      const std::vector<float> before = run_rounded(clean);
+      const int64_t row = clean.row_elements(), values = int64_t{shape.kv_heads} * head_dim;
+      for (const int64_t token : {77, 270}) {
+        AttentionBatch harmed = batch;
+        std::vector<float>& v = harmed.values[0].v;
+        std::fill_n(v.begin() + token * values, values, std::numeric_limits<float>::infinity());
+        AttentionCase poisoned(harmed, placement);
+        const std::vector<float> after = run_rounded(poisoned);
+        EXPECT_TRUE(same_bits(before.data(), after.data(), token * row)) << head_dim << " token " << token;
+        for (int64_t i = token * row; i < kRows * row; ++i) {
+          ASSERT_FALSE(std::isfinite(after[static_cast<size_t>(i)]))
+              << "D " << head_dim << " B " << page_tokens << " token " << token << " row " << i / row;
+        }
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -80,9 +80,16 @@ __device__ int tiles_of(const Problem& problem) {
   return (problem.visible() + Memory<W>::kTile - 1) / Memory<W>::kTile;
 }
 
-// For all threads that attend.
-__device__ inline void await_groups() {
-  asm volatile("bar.sync 1, %0;" ::"n"(kGroups * kGroupThreads) : "memory");
+// For all threads that attend: whether one of them says so.
+__device__ inline bool await_groups(bool own) {
+  int any = 0;
+  asm volatile(
+      "{\n.reg .pred own, any;\nsetp.ne.b32 own, %1, 0;\n"
+      "bar.red.or.pred any, 1, %2, own;\nselp.b32 %0, 1, 0, any;\n}\n"
+      : "=r"(any)
+      : "r"(static_cast<int>(own)), "n"(kGroups * kGroupThreads)
+      : "memory");
+  return any != 0;
 }
 
 }  // namespace lockstep::cuda::tiles
