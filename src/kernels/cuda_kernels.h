@@ -30,6 +30,10 @@ void moe_prepare(const MoeExpertsArgs& args, Worker worker);
 void moe_gate_up(const MoeExpertsArgs& args, Worker worker);
 void moe_down(const MoeExpertsArgs& args, Worker worker);
 void moe_combine(const MoeExpertsArgs& args, Worker worker);
+// A row has the same bits whatever shares its batch; where experts have many choices, slower.
+void moe_prepare_by_row(const MoeExpertsArgs& args, Worker worker);
+void moe_gate_up_by_row(const MoeExpertsArgs& args, Worker worker);
+void moe_down_by_row(const MoeExpertsArgs& args, Worker worker);
 void causal_conv(const CausalConvArgs& args, Worker worker);
 void causal_conv_state(const CausalConvArgs& args, Worker worker);
 void gated_delta(const GatedDeltaArgs& args, Worker worker);

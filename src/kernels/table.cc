@@ -183,12 +183,15 @@ constexpr KernelTable sm90_table() {
   return table;
 }
 
-// Without the library's products, whose order of sums follows from the number of rows.
+// Without products whose order of sums follows from the number of rows.
 constexpr KernelTable batch_invariant_sm90_table() {
   KernelTable table = sm90_table();
 #ifdef LOCKSTEP_CUDA
   table.linear_prepare = nullptr;
   table.linear = cuda::linear_by_row;
+  table.moe_prepare = cuda::moe_prepare_by_row;
+  table.moe_gate_up = cuda::moe_gate_up_by_row;
+  table.moe_down = cuda::moe_down_by_row;
 #endif
   return table;
 }

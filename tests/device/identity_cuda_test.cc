@@ -100,6 +100,9 @@ TEST(BatchInvariantTable, HasOtherProductsOnCuda) {
   const KernelTable &usual = kernel_table(Isa::kSm90), &invariant = batch_invariant_table(Isa::kSm90);
   EXPECT_NE(usual.linear, invariant.linear);
   EXPECT_EQ(invariant.linear_prepare, nullptr);
+  EXPECT_NE(usual.moe_prepare, invariant.moe_prepare);
+  EXPECT_NE(usual.moe_gate_up, invariant.moe_gate_up);
+  EXPECT_NE(usual.moe_down, invariant.moe_down);
   EXPECT_EQ(usual.paged_attention, invariant.paged_attention);
 }
 

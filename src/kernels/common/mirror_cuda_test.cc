@@ -9,6 +9,7 @@
 
 #include "device/arena.h"
 #include "device/registry.h"
+#include "kernels/batch_invariant.h"
 #include "kernels/common/operands.h"
 #include "kernels/common/test_support.h"
 #include "kernels/table_walk.h"
@@ -134,63 +135,69 @@ void run_mirrored(const OpSpec& spec, Kernel<Args> kernel, const Args& args) {
   image.take(after);
 }
 
-template <auto kMember, const OpSpec& kSpec, typename Args>
+template <bool kInvariant>
+const KernelTable& own_table() {
+  return kInvariant ? batch_invariant_table(Isa::kSm90) : kernel_table(Isa::kSm90);
+}
+
+template <bool kInvariant, auto kMember, const OpSpec& kSpec, typename Args>
 void mirrored(const Args& args, Worker worker) {
-  if (worker.index == 0) run_mirrored<Args>(kSpec, kernel_table(Isa::kSm90).*kMember, args);
+  if (worker.index == 0) run_mirrored<Args>(kSpec, own_table<kInvariant>().*kMember, args);
 }
 
 // The kernel of a member, or none where the device's table has none.
-template <auto kMember, const OpSpec& kSpec>
+template <bool kInvariant, auto kMember, const OpSpec& kSpec>
 void lend(KernelTable& table) {
-  if (kernel_table(Isa::kSm90).*kMember != nullptr) table.*kMember = mirrored<kMember, kSpec>;
+  if (own_table<kInvariant>().*kMember != nullptr) table.*kMember = mirrored<kInvariant, kMember, kSpec>;
 }
 
+template <bool kInvariant>
 KernelTable lent_table() {
   KernelTable table = kernel_table(Isa::kReference);  // serves what the device's lacks
   table.name = "sm90";
-  lend<&KernelTable::embedding, kEmbeddingSpec>(table);
-  lend<&KernelTable::rms_norm, kRmsNormSpec>(table);
-  lend<&KernelTable::rope_angles, kRopeAnglesSpec>(table);
-  lend<&KernelTable::qk_norm_rope, kQkNormRopeSpec>(table);
-  lend<&KernelTable::head_squares, kHeadSquaresSpec>(table);
-  lend<&KernelTable::all_heads_norm, kAllHeadsNormSpec>(table);
-  lend<&KernelTable::store_kv, kStoreKvSpec>(table);
-  lend<&KernelTable::table_edits, kTableEditsSpec>(table);
-  lend<&KernelTable::copy_pages, kCopyPagesSpec>(table);
-  lend<&KernelTable::paged_attention, kPagedAttentionSpec>(table);
-  lend<&KernelTable::compress_keys, kCompressKeysSpec>(table);
-  lend<&KernelTable::select_blocks, kSelectBlocksSpec>(table);
-  lend<&KernelTable::sparse_attention, kSparseAttentionSpec>(table);
-  lend<&KernelTable::sigmoid_gate, kSigmoidGateSpec>(table);
-  lend<&KernelTable::gated_add, kGatedAddSpec>(table);
-  lend<&KernelTable::linear_prepare, kLinearPrepareSpec>(table);
-  lend<&KernelTable::linear, kLinearSpec>(table);
-  lend<&KernelTable::swiglu, kSwigluSpec>(table);
-  lend<&KernelTable::moe_route, kMoeRouteSpec>(table);
-  lend<&KernelTable::moe_sort, kMoeSortSpec>(table);
-  lend<&KernelTable::moe_prepare, kMoePrepareSpec>(table);
-  lend<&KernelTable::moe_gate_up, kMoeGateUpSpec>(table);
-  lend<&KernelTable::moe_down, kMoeDownSpec>(table);
-  lend<&KernelTable::moe_combine, kMoeCombineSpec>(table);
-  lend<&KernelTable::causal_conv, kCausalConvSpec>(table);
-  lend<&KernelTable::causal_conv_state, kCausalConvStateSpec>(table);
-  lend<&KernelTable::gated_delta, kGatedDeltaSpec>(table);
-  lend<&KernelTable::lightning, kLightningSpec>(table);
-  lend<&KernelTable::gated_norm, kGatedNormSpec>(table);
-  lend<&KernelTable::gather_rows, kGatherRowsSpec>(table);
-  lend<&KernelTable::resolve_tokens, kResolveTokensSpec>(table);
-  lend<&KernelTable::count_tokens, kCountTokensSpec>(table);
-  lend<&KernelTable::sample, kSampleSpec>(table);
-  lend<&KernelTable::plan_digest, kPlanDigestSpec>(table);
-  lend<&KernelTable::plan_structure, kPlanStructureSpec>(table);
+  lend<kInvariant, &KernelTable::embedding, kEmbeddingSpec>(table);
+  lend<kInvariant, &KernelTable::rms_norm, kRmsNormSpec>(table);
+  lend<kInvariant, &KernelTable::rope_angles, kRopeAnglesSpec>(table);
+  lend<kInvariant, &KernelTable::qk_norm_rope, kQkNormRopeSpec>(table);
+  lend<kInvariant, &KernelTable::head_squares, kHeadSquaresSpec>(table);
+  lend<kInvariant, &KernelTable::all_heads_norm, kAllHeadsNormSpec>(table);
+  lend<kInvariant, &KernelTable::store_kv, kStoreKvSpec>(table);
+  lend<kInvariant, &KernelTable::table_edits, kTableEditsSpec>(table);
+  lend<kInvariant, &KernelTable::copy_pages, kCopyPagesSpec>(table);
+  lend<kInvariant, &KernelTable::paged_attention, kPagedAttentionSpec>(table);
+  lend<kInvariant, &KernelTable::compress_keys, kCompressKeysSpec>(table);
+  lend<kInvariant, &KernelTable::select_blocks, kSelectBlocksSpec>(table);
+  lend<kInvariant, &KernelTable::sparse_attention, kSparseAttentionSpec>(table);
+  lend<kInvariant, &KernelTable::sigmoid_gate, kSigmoidGateSpec>(table);
+  lend<kInvariant, &KernelTable::gated_add, kGatedAddSpec>(table);
+  lend<kInvariant, &KernelTable::linear_prepare, kLinearPrepareSpec>(table);
+  lend<kInvariant, &KernelTable::linear, kLinearSpec>(table);
+  lend<kInvariant, &KernelTable::swiglu, kSwigluSpec>(table);
+  lend<kInvariant, &KernelTable::moe_route, kMoeRouteSpec>(table);
+  lend<kInvariant, &KernelTable::moe_sort, kMoeSortSpec>(table);
+  lend<kInvariant, &KernelTable::moe_prepare, kMoePrepareSpec>(table);
+  lend<kInvariant, &KernelTable::moe_gate_up, kMoeGateUpSpec>(table);
+  lend<kInvariant, &KernelTable::moe_down, kMoeDownSpec>(table);
+  lend<kInvariant, &KernelTable::moe_combine, kMoeCombineSpec>(table);
+  lend<kInvariant, &KernelTable::causal_conv, kCausalConvSpec>(table);
+  lend<kInvariant, &KernelTable::causal_conv_state, kCausalConvStateSpec>(table);
+  lend<kInvariant, &KernelTable::gated_delta, kGatedDeltaSpec>(table);
+  lend<kInvariant, &KernelTable::lightning, kLightningSpec>(table);
+  lend<kInvariant, &KernelTable::gated_norm, kGatedNormSpec>(table);
+  lend<kInvariant, &KernelTable::gather_rows, kGatherRowsSpec>(table);
+  lend<kInvariant, &KernelTable::resolve_tokens, kResolveTokensSpec>(table);
+  lend<kInvariant, &KernelTable::count_tokens, kCountTokensSpec>(table);
+  lend<kInvariant, &KernelTable::sample, kSampleSpec>(table);
+  lend<kInvariant, &KernelTable::plan_digest, kPlanDigestSpec>(table);
+  lend<kInvariant, &KernelTable::plan_structure, kPlanStructureSpec>(table);
   return table;
 }
 
 }  // namespace
 
-const KernelTable* device_table() {
-  static const KernelTable kTable = lent_table();
-  return device() == nullptr ? nullptr : &kTable;
+const KernelTable* device_table(bool batch_invariant) {
+  static const KernelTable kTable = lent_table<false>(), kInvariantTable = lent_table<true>();
+  return device() == nullptr ? nullptr : batch_invariant ? &kInvariantTable : &kTable;
 }
 
 }  // namespace lockstep::testing

@@ -15,7 +15,7 @@ inline constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 // The kernels of a device, lent to host memory; the oracle's where it has none. In test programs of builds
 // with a device only, hence weak; null where this machine has none.
-[[gnu::weak]] const KernelTable* device_table();
+[[gnu::weak]] const KernelTable* device_table(bool batch_invariant = false);
 
 // The kernel tables that this processor can run, the oracle first, and the device's last.
 inline std::vector<const KernelTable*> runnable_tables() {

@@ -29,8 +29,8 @@ inline std::vector<Isa> runnable() {
   return isas;
 }
 
-inline const KernelTable& table_of(Isa isa) {
-  return isa == Isa::kSm90 ? *testing::device_table() : kernel_table(isa);
+inline const KernelTable& table_of(Isa isa, bool batch_invariant = false) {
+  return isa == Isa::kSm90 ? *testing::device_table(batch_invariant) : kernel_table(isa);
 }
 
 // Uniform in [-1, 1).

@@ -82,6 +82,7 @@ struct Call {
   int32_t first = 0;  // the first expert that is here
   int64_t held = 0;   // 0: all are
   MoeRows order = MoeRows::kLiveFirst;
+  bool batch_invariant = false;
 
   // `weight` as a rank has it that holds these experts.
   PackedWeight held_of(PackedWeight weight) const {
@@ -115,7 +116,7 @@ struct Call {
                               .experts = static_cast<int32_t>(experts.count()),
                               .input = experts.format.input,
                               .rows = order};
-    const Status status = moe_experts({table_of(isa), stream}, args, "test");
+    const Status status = moe_experts({table_of(isa, batch_invariant), stream}, args, "test");
     EXPECT_TRUE(status.ok()) << status.message();
     std::vector<float> dense;
     for (int64_t t = 0; t < rows; ++t) {

@@ -206,7 +206,7 @@ void moe_route(const MoeRouteArgs& args, Worker worker) {
   launch_grid(worker, route_rows, {blocks_of(args.logits.dim(0)), kWarp}, args);
 }
 
-void moe_gate_up(const MoeExpertsArgs& args, Worker worker) {
+void moe_gate_up_by_row(const MoeExpertsArgs& args, Worker worker) {
   if (goes_in_groups(args)) return grouped_gate_up(args, worker);
   const Experts of{args, moe_workspace(args)};
   with_element(args.gate_up.dtype, [&]<typename W>() {
@@ -215,7 +215,7 @@ void moe_gate_up(const MoeExpertsArgs& args, Worker worker) {
   });
 }
 
-void moe_down(const MoeExpertsArgs& args, Worker worker) {
+void moe_down_by_row(const MoeExpertsArgs& args, Worker worker) {
   if (goes_in_groups(args)) return grouped_down(args, worker);
   const Experts of{args, moe_workspace(args)};
   with_element(args.down.dtype, [&]<typename W>() {

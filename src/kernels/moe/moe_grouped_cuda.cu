@@ -268,7 +268,7 @@ void moe_sort(const MoeExpertsArgs& args, Worker worker) {
               {args, moe_workspace(args)});
 }
 
-void moe_prepare(const MoeExpertsArgs& args, Worker worker) {
+void moe_prepare_by_row(const MoeExpertsArgs& args, Worker worker) {
   if (!goes_in_groups(args)) return;
   const int64_t blocks = blocks_for(args.gate_up.k, 4 * kConvertThreads);
   launch_grid(worker, convert_rows, {blocks_of(args.x.dim(0), blocks), kConvertThreads},

@@ -2,6 +2,7 @@
 // choices, and both sides come through a ring in shared memory, several stages ahead of the products.
 #include "kernels/common/device_math.cuh"
 #include "kernels/cuda_kernels.h"
+#include "kernels/moe/choice_tiles.cuh"
 #include "kernels/moe/groups.cuh"
 
 namespace lockstep::cuda {
@@ -22,8 +23,8 @@ constexpr int kStepBytes = kStep * 2;  // of a row
 // Rows of one step lie side by side; between the steps is room that puts them into other banks.
 constexpr int kGap = 64;
 constexpr int step_bytes(int rows) { return rows * kStepBytes + kGap; }
-constexpr int kMostChoices = kChoiceWarps * kMostGroups * kGroup;
-constexpr int kStageBytes = kSteps * (step_bytes(kOutputs) + step_bytes(kMostChoices));
+static_assert(kTileChoices == kChoiceWarps * kMostGroups * kGroup);
+constexpr int kStageBytes = kSteps * (step_bytes(kOutputs) + step_bytes(kTileChoices));
 constexpr size_t kRingBytes = size_t{kStages} * kStageBytes;
 
 __device__ void copy_ahead(unsigned char* to, const __nv_bfloat16* from) {
@@ -162,48 +163,12 @@ __device__ void for_sums(const Sums<kGroups>& sums, Keep&& keep) {
   }
 }
 
-// Choices of one expert, neighbours as they are sorted. All blocks that read the same weights are neighbours
-// in their grid, and find them in the cache.
-struct ChoiceTile {
-  int64_t expert = -1;  // -1: there is no such tile
-  int64_t first = 0;
-  int count = 0;
-
-  // Tile `index` of those of all experts in order. Every warp of the block asks on its own.
-  __device__ ChoiceTile(const Experts& of, int64_t index) {
-    const auto* offsets = reinterpret_cast<const int32_t*>(of.region(of.at.offsets));
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    for (int64_t base = 0; base < of.args.gate_up.experts; base += kWarp) {
-      const int64_t x = base + lane;
-      const int choices = x < of.args.gate_up.experts ? offsets[x + 1] - offsets[x] : 0;
-      const int tiles = (choices + kMostChoices - 1) / kMostChoices;
-      int before = tiles;  // and own
-      for (int offset = 1; offset < kWarp; offset *= 2) {
-        const int other = __shfl_up_sync(kAllLanes, before, offset);
-        before += lane >= offset ? other : 0;
-      }
-      const int all = __shfl_sync(kAllLanes, before, kWarp - 1);
-      if (index >= all) {
-        index -= all;
-        continue;
-      }
-      const int owner = __ffs(__ballot_sync(kAllLanes, index < before)) - 1;
-      const int skipped = static_cast<int>(index) - __shfl_sync(kAllLanes, before - tiles, owner);
-      const int left = __shfl_sync(kAllLanes, choices, owner) - skipped * kMostChoices;
-      expert = base + owner;
-      first = offsets[expert] + skipped * kMostChoices;
-      count = left < kMostChoices ? left : kMostChoices;
-      return;
-    }
-  }
-};
-
 // Calls body<groups>() with as few groups as take `count` choices.
 template <typename Body>
 __device__ void with_groups(int count, Body&& body) {
-  if (count <= kMostChoices / 4) {
+  if (count <= kTileChoices / 4) {
     body.template operator()<kMostGroups / 4>();
-  } else if (count <= kMostChoices / 2) {
+  } else if (count <= kTileChoices / 2) {
     body.template operator()<kMostGroups / 2>();
   } else {
     body.template operator()<kMostGroups>();
@@ -266,11 +231,6 @@ __global__ void __launch_bounds__(kThreads, 1) down(const __grid_constant__ Expe
       if (at + kTile < width) to[kTile] = lower;
     });
   });
-}
-
-// As many as the choices of a full batch can fill, however they are spread.
-int64_t most_tiles(const MoeExpertsArgs& args) {
-  return args.expert_ids.elements() / kMostChoices + args.gate_up.experts;
 }
 
 }  // namespace

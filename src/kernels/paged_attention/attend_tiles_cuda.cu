@@ -323,8 +323,8 @@ __global__ void __launch_bounds__((kGroups + 1) * kGroupThreads, 1)
   for (int i = threadIdx.x; i < Memory<W>::kStages * Memory<W>::kTile; i += blockDim.x)
     memory.not_finite[i / Memory<W>::kTile][i % Memory<W>::kTile] = 0;
   if (threadIdx.x == 0) {
-    memory.of_keys.begin(Bringer<W>::kBringers);
-    memory.of_values.begin(Bringer<W>::kBringers);
+    memory.of_keys.begin(Bringer<W>::kBringers, kGroups * kWarps);
+    memory.of_values.begin(Bringer<W>::kBringers, kGroups * kWarps);
     show_to_matrix_units();  // and to copies
   }
   __syncthreads();
@@ -364,8 +364,8 @@ void attend_with(const PagedAttentionArgs& args, const Worker& worker) {
   auto& queue = *static_cast<CudaQueue*>(worker.queue);
   with(attend_tile<W, BoxBringer>, {.attention = args,
                                     .box_tokens = tokens,
-                                    .keys = boxes_of(cache, cache.k, tokens, queue),
-                                    .values = boxes_of(cache, cache.v, tokens, queue)});
+                                    .keys = plane_boxes(cache, cache.k, tokens, queue),
+                                    .values = plane_boxes(cache, cache.v, tokens, queue)});
 }
 
 }  // namespace

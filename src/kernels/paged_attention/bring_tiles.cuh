@@ -128,8 +128,8 @@ class BoxBringer {
     if (box.page < 0) return;
 #pragma unroll
     for (int chunk = 0; chunk < Memory<W>::kChunks; ++chunk) {
-      copy_box(keys ? args_.keys : args_.values, box.page, static_cast<int>(problem_.kv_head), box.token,
-               chunk * kLineElements, to[chunk] + lane() * chunk_bytes, stages.came(tile));
+      copy_tokens(keys ? args_.keys : args_.values, box.page, static_cast<int>(problem_.kv_head), box.token,
+                  chunk * kLineElements, to[chunk] + lane() * chunk_bytes, stages.came(tile));
     }
   }
 

@@ -5,7 +5,7 @@
 // lanes that read at a time read from different banks.
 #pragma once
 
-#include "kernels/paged_attention/matrix_units.cuh"
+#include "kernels/common/matrix_units.cuh"
 #include "kernels/paged_attention/split_rows.cuh"
 
 namespace lockstep::cuda::split {

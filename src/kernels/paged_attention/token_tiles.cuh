@@ -2,10 +2,9 @@
 // touch it when.
 #pragma once
 
-#include "kernels/common/block_barrier.cuh"
+#include "kernels/common/stages.cuh"
 #include "kernels/paged_attention/copy_boxes.cuh"
 #include "kernels/paged_attention/cuda_attention.cuh"
-#include "kernels/paged_attention/matrix_units.cuh"
 
 namespace lockstep::cuda::tiles {
 
@@ -21,32 +20,6 @@ inline constexpr int kGroupRows = 64;
 inline constexpr int kGroups = 2;  // that attend; another one brings
 inline constexpr int kRows = kGroups * kGroupRows;
 inline constexpr int kWarps = kGroupThreads / kWarp;  // of a group
-
-// Who may touch which stage of a ring of tiles, each tile having the stage behind the one before.
-template <int S>
-class Stages {
- public:
-  // By one thread, before a barrier of the whole block. `bringers` say of each tile that it has come.
-  __device__ void begin(int bringers) {
-    for (int stage = 0; stage < S; ++stage) {
-      came_[stage].begin(bringers);
-      read_[stage].begin(kGroups * kWarps);
-    }
-  }
-  __device__ static int of(int tile) { return tile % S; }
-  // For who brings: until the stage is free; and what is told that the tile has come.
-  __device__ void await_free(int tile) const { read_[of(tile)].await(tile / S - 1); }
-  __device__ BlockBarrier& came(int tile) { return came_[of(tile)]; }
-  // For who attends: until the tile is there; and it has been read.
-  __device__ void await(int tile) const { came_[of(tile)].await(tile / S); }
-  __device__ void leave(int tile) {
-    __syncwarp();
-    if (threadIdx.x % kWarp == 0) read_[of(tile)].arrive();
-  }
-
- private:
-  BlockBarrier came_[S], read_[S];
-};
 
 // Shared memory of a block, for heads of at most W elements, a multiple of 64.
 template <int W>
