@@ -1,6 +1,6 @@
-// Experts where each has many choices, and rows may depend on how many there are: warp groups multiply 256
-// rows of an expert's weights with up to 128 of its choices, boxes of both come to shared memory as copies of
-// the device, several on their way. Inputs lie sorted by expert, so a tile of choices is a box, too.
+// Experts where the order of sums may follow from the number of rows: two warp groups multiply 256 rows of an
+// expert's weights with up to 128 of its choices; boxes of both come to shared memory as copies of the
+// device, several on their way. Inputs lie sorted by expert, so a tile of choices is a box, too.
 #include "kernels/common/stages.cuh"
 #include "kernels/common/tensor_boxes.cuh"
 #include "kernels/cuda_kernels.h"
@@ -231,11 +231,11 @@ void launch_tiles(const Worker& worker, void (*kernel)(BoxedExperts), const MoeE
                 choice_boxes(args, inputs, weight.k, queue)});
 }
 
-// Whether an expert has so many choices, when a batch of this shape is full, that this is faster.
+// Whether experts have so many choices, when a batch of this shape is full, that this is faster: one each, on
+// average.
 bool goes_in_boxes(const MoeExpertsArgs& args) {
-  constexpr int64_t kMany = 16;  // choices of an expert, on average
   const int64_t experts = args.experts > 0 ? args.experts : args.gate_up.experts;
-  return goes_in_groups(args) && args.expert_ids.elements() >= kMany * experts;
+  return goes_in_groups(args) && args.expert_ids.elements() >= experts;
 }
 
 }  // namespace

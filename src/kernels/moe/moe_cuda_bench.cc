@@ -58,8 +58,8 @@ Status time_moe(DeviceBench& bench, int64_t rows) {
                      .bytes = weights + static_cast<double>(rows * kWidth * 8),
                      .flop = 2.0 * kElements * static_cast<double>(rows * kChoices),
                      .limit = rows == 1     ? "five launches"
-                              : rows < 4096 ? "reading the weights"
-                                            : "mma.sync fed from shared memory; partial tiles"};
+                              : rows < 2048 ? "reading the weights"
+                                            : "sums of choices in f32 through memory; partial tiles"};
   LS_TRY(bench.time(row, 2 * kCopies, [&](int64_t i) {
     args.gate_up = weight_of(gate_up, i % kCopies, 2 * kExpertWidth, kWidth);
     args.down = weight_of(down, i % kCopies, kWidth, kExpertWidth);
@@ -71,7 +71,7 @@ Status time_moe(DeviceBench& bench, int64_t rows) {
 }  // namespace
 
 Status bench_moe(DeviceBench& bench) {
-  for (const int64_t rows : {1, 32, 128, 256, 512, 4096}) LS_TRY(time_moe(bench, rows));
+  for (const int64_t rows : {1, 8, 32, 128, 512, 2048, 4096}) LS_TRY(time_moe(bench, rows));
   return {};
 }
 

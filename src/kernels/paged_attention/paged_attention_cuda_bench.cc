@@ -90,7 +90,7 @@ Status time_attention(DeviceBench& bench, const Sizes& sizes) {
 
 constexpr const char* kReads = "waiting for memory, two tiles of each warp on their way";
 constexpr const char* kLatency = "latency: rows, pages, tokens, a second launch that joins";
-constexpr const char* kProducts = "exponentials and shared memory between bf16 products";
+constexpr const char* kProducts = "exponentials beside bf16 products; the beginning and end of a tile";
 
 constexpr Sizes kSizes[] = {
     {.name = "decode attention 1 x 1024", .sequences = 1, .rows = 1, .tokens = 1024, .limit = kLatency},
