@@ -25,17 +25,23 @@ struct BoxedTensor {
   int32_t box[R];      // elements; the first is kLineElements or less
 };
 
+// The driver's function that describes boxes; null where it has none.
+inline PFN_cuTensorMapEncodeTiled_v12000 box_encoder() {
+  static const auto kEncoder = [] {
+    constexpr unsigned kVersion = 12000;
+    void* encoder = nullptr;
+    cudaDriverEntryPointQueryResult found{};
+    const cudaError_t code = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encoder, kVersion,
+                                                              cudaEnableDefault, &found);
+    return code == cudaSuccess ? reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(encoder) : nullptr;
+  }();
+  return kEncoder;
+}
+
 // What the driver refuses is kept by the queue.
 template <int R>
 TensorBoxes boxes_of(const BoxedTensor<R>& tensor, CudaQueue& queue) {
   TensorBoxes boxes{};
-  void* encode = nullptr;
-  cudaDriverEntryPointQueryResult found{};
-  constexpr unsigned kVersion = 12000;
-  queue.note(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, kVersion, cudaEnableDefault,
-                                              &found),
-             "the driver's entry for boxes of tensors");
-  if (encode == nullptr) return boxes;
   cuuint64_t sizes[R], bytes[R];
   cuuint32_t box[R], steps[R];
   for (int i = 0; i < R; ++i) {
@@ -44,11 +50,13 @@ TensorBoxes boxes_of(const BoxedTensor<R>& tensor, CudaQueue& queue) {
     box[i] = static_cast<cuuint32_t>(tensor.box[i]);
     steps[i] = 1;
   }
-  const CUresult result = reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(encode)(
-      &boxes.map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, R, const_cast<void*>(tensor.data), sizes, bytes + 1, box,
-      steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  queue.note(result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue, "boxes of a tensor");
+  const auto encode = box_encoder();
+  const bool done =
+      encode != nullptr &&
+      encode(&boxes.map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, R, const_cast<void*>(tensor.data), sizes,
+             bytes + 1, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+  queue.note(done ? cudaSuccess : cudaErrorInvalidValue, "the description of a tensor's boxes");
   return boxes;
 }
 

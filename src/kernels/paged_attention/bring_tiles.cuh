@@ -104,7 +104,8 @@ class BoxBringer {
  private:
   static constexpr int kTile = Memory<W>::kTile;
   struct Box {
-    int page = -1;  // -1: none
+    bool there = false;
+    int page = 0;   // zeros come from one that does not exist
     int token = 0;  // its first one in the page
   };
 
@@ -115,17 +116,17 @@ class BoxBringer {
     if (lane() * args_.box_tokens >= kTile || position >= problem_.visible()) return {};
     const auto page_tokens = static_cast<unsigned>(args_.attention.cache.page_tokens);
     const unsigned index = static_cast<unsigned>(position) / page_tokens;
-    return {problem_.pages[index], static_cast<int>(position - index * page_tokens)};
+    return {true, problem_.pages[index], static_cast<int>(position - index * page_tokens)};
   }
   __device__ void bring(bool keys, int tile, const Box& box) {
     auto& stages = keys ? memory_.of_keys : memory_.of_values;
     auto& to = (keys ? memory_.keys : memory_.values)[stages.of(tile)];
     const int chunk_bytes = args_.box_tokens * kLineBytes;
-    const int boxes = __popc(__ballot_sync(kAllLanes, box.page >= 0));
+    const int boxes = __popc(__ballot_sync(kAllLanes, box.there));
     stages.await_free(tile);
     if (lane() == 0) stages.came(tile).arrive_expecting(boxes * Memory<W>::kChunks * chunk_bytes);
     __syncwarp();
-    if (box.page < 0) return;
+    if (!box.there) return;
 #pragma unroll
     for (int chunk = 0; chunk < Memory<W>::kChunks; ++chunk) {
       copy_tokens(keys ? args_.keys : args_.values, box.page, static_cast<int>(problem_.kv_head), box.token,
