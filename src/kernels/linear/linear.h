@@ -57,7 +57,8 @@ int64_t linear_workspace_bytes(int64_t rows, int64_t inputs);
 // Identity: a row's sums run over k in ascending order in one f32 chain per output, whatever T is, so a row's
 //          result does not depend on its batch. AVX2 and AVX-512 give the same bits (fused multiply-adds);
 //          AVX512-BF16 adds two products at a time and takes subnormal numbers for zero, as the instruction
-//          does; the reference sums in f64.
+//          does; the reference sums in f64. On a device, without batch_invariant_table(), sums of bf16 follow
+//          from the number of rows.
 // Dtypes:  x, out f32; weight f32, f16, bf16. MatmulInput::kBF16 only with bf16 weights.
 // Errors:  kInvalidArgument for shapes, dtypes or a workspace that do not fit; kUnimplemented without a
 //          kernel.

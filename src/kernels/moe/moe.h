@@ -143,7 +143,8 @@ int64_t moe_workspace_bytes(int64_t rows, int64_t choices, int64_t experts, int6
 // > X, shapes, a bias with kSoftmax). Cost: one launch.
 Status moe_route(const Launcher& on, const MoeRouteArgs& args, std::string_view stage);
 
-// Identity: as linear; a row's sum over its choices is its own, so batch mates do not matter.
+// Identity: as linear; a row's sum over its choices is its own, so batch mates do not matter. On a device,
+//           without batch_invariant_table(), an expert's sums follow from the shape of the batch.
 //           MatmulInput::kBF16 rounds x and, before the down projection, silu(gate) * up.
 // Errors:   kInvalidArgument for shapes, dtypes, layouts, a range of experts or a workspace that do not fit.
 // Cost:     up to five launches; each chosen expert's weights are read once per call.
