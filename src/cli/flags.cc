@@ -127,9 +127,9 @@ void add_mode_flags(CLI::App& command, EngineConfig& c) {
           "Plan each step when the one before has ended, not while the device is at it")
       ->group("Engine");
   command
-      .add_flag(
-          "--batch-invariant", c.batch_invariant,
-          "A row has the same bits whatever shares its batch: always on the CPU, slower prompts elsewhere")
+      .add_flag("--batch-invariant", c.batch_invariant,
+                "A row has the same bits whatever shares its batch: always on the CPU, slower prompts and "
+                "experts elsewhere")
       ->group("Engine");
 }
 
